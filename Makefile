@@ -1,0 +1,38 @@
+# Both commands set up their own virtual environment; nothing else is needed
+# but Python 3.11 to 3.13 with venv.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO := runs/demo
+
+.PHONY: demo test test-slow test-all lint
+
+demo: $(VENV)/installed
+	rm -rf $(DEMO)
+	$(BIN)/python train.py --config=configs/stargan_v2/shapes.py --workdir=$(DEMO)
+	$(BIN)/python eval.py --config=configs/stargan_v2/shapes.py --workdir=$(DEMO)
+	@echo "picture grids: $$(ls -d $(DEMO)/samples/* | sort -V | tail -1)/reference.png and others beside it"
+	@echo "score table:   $(DEMO)/eval/scores.csv"
+
+test: $(VENV)/installed-test
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(VENV)/installed-test
+	$(BIN)/python -m pytest -m slow
+
+test-all: test test-slow
+
+lint: $(VENV)/installed-test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+$(VENV)/installed: requirements.txt
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(not (3, 11) <= v <= (3, 13) and f"Python 3.11 to 3.13 is needed, $(PYTHON) is {v[0]}.{v[1]}: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -r requirements.txt
+	touch $@
+
+$(VENV)/installed-test: $(VENV)/installed requirements-test.txt
+	$(BIN)/python -m pip install --quiet -r requirements-test.txt
+	touch $@

@@ -1,0 +1,1 @@
+"""StarGAN v2, and later its relatives, in JAX and Flax."""

@@ -1,0 +1,29 @@
+"""Adversarial terms on logits, and gradient penalties."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+
+
+def logistic_real(logits: Array) -> Array:
+  """Mean of -log sigmoid(logits): low where logits [B] say "real"."""
+  return jnp.mean(jax.nn.softplus(-logits))
+
+
+def logistic_fake(logits: Array) -> Array:
+  """Mean of -log(1 - sigmoid(logits)): low where logits [B] say "fake"."""
+  return jnp.mean(jax.nn.softplus(logits))
+
+
+def r1_penalty(d_fn: Callable[[Array], Array], x_real: Array) -> Array:
+  """Half the mean squared norm of d D(x) / d x (Mescheder et al. 2018, eq. 9).
+
+  Args:
+    d_fn: maps images [B, H, W, C] to logits [B], each of its own image only.
+    x_real: real images, float32 or better.
+  """
+  grad = jax.grad(lambda x: jnp.sum(d_fn(x)))(x_real)
+  return 0.5 * jnp.mean(jnp.sum(jnp.square(grad), axis=(1, 2, 3)))

@@ -1,0 +1,262 @@
+"""Checkpoints that notice when they were damaged.
+
+`DIR/<step>/` is an Orbax checkpoint of `step` finished iterations: item
+`state`, a tree of plain dicts and arrays, item `facts`, a small JSON object,
+and `sha256sums.txt`, the sums of all its files as `sha256sum -c` reads them.
+Orbax restores a flipped bit without a word; the sums do not.
+"""
+
+import concurrent.futures
+import hashlib
+from typing import Any
+
+import flax
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from absl import logging
+from etils import epath
+from jax.experimental import multihost_utils
+
+from jaxgan import errors
+
+Tree = Any
+FORMAT = 1
+_SUMS = 'sha256sums.txt'
+
+
+class Checkpointer:
+  """Saves and restores states of one run; knows no system.
+
+  Args:
+    directory: where the steps are kept; made if it is missing.
+    keep: how many of the newest checkpoints to keep.
+    keep_every_steps: keep those at multiples of this as well; 0 for none.
+    read_only: do not touch what another process may be writing.
+  """
+
+  def __init__(
+    self,
+    directory: epath.PathLike,
+    *,
+    keep: int = 1,
+    keep_every_steps: int = 0,
+    read_only: bool = False,
+  ):
+    self._directory = absolute(directory)
+    policies = [ocp.checkpoint_managers.LatestN(keep)]
+    if keep_every_steps:
+      policies.append(ocp.checkpoint_managers.EveryNSteps(keep_every_steps))
+    self._options = ocp.CheckpointManagerOptions(
+      preservation_policy=ocp.checkpoint_managers.AnyPreservationPolicy(
+        policies
+      ),
+      cleanup_tmp_directories=not read_only,
+      create=not read_only,
+    )
+    self._manager = ocp.CheckpointManager(
+      self._directory, options=self._options
+    )
+    self._executor = concurrent.futures.ThreadPoolExecutor(1)
+    self._sealing: concurrent.futures.Future | None = None
+
+  def steps(self) -> list[int]:
+    """Steps with a checkpoint, good or bad, oldest first."""
+    return sorted(self._manager.all_steps())
+
+  def save(self, step: int, state: Tree, facts: dict[str, Any]) -> None:
+    """Starts writing a checkpoint; the state may be donated on return."""
+    self._wait()
+    self._manager.save(
+      step,
+      args=ocp.args.Composite(
+        state=ocp.args.StandardSave(flax.serialization.to_state_dict(state)),
+        facts=ocp.args.JsonSave({'format': FORMAT, 'step': step, **facts}),
+      ),
+    )
+    self._sealing = self._executor.submit(self._seal, step)
+
+  def restore(
+    self, like: Tree, step: int | None = None
+  ) -> tuple[Tree, int] | None:
+    """Restores the newest good checkpoint, or that of `step`.
+
+    Args:
+      like: a state of the same structure, arrays or their shapes with
+        shardings.
+      step: finished iterations; None for the newest. A damaged checkpoint is
+        named in a warning and the one before it used.
+
+    Returns:
+      The state and its step, or None if there is no checkpoint.
+
+    Raises:
+      UserError: none of the checkpoints is good, or `step` has no good one.
+    """
+    steps = self.steps()
+    if step is not None:
+      if step not in steps:
+        have = ', '.join(map(str, steps)) or 'none'
+        raise errors.UserError(
+          f'no checkpoint of step {step} in {self._directory}, but: {have}'
+        )
+      steps = [step]
+    for candidate in reversed(steps):
+      sealed, problem = self._inspect(candidate)
+      if not problem:
+        try:
+          return self._restore(like, candidate), candidate
+        except Exception as e:  # Orbax has many kinds
+          problem = str(e).partition('\n')[0]
+          if sealed:
+            raise errors.UserError(
+              f'checkpoint {self._directory / str(candidate)} does not fit the '
+              f'config: {problem}'
+            ) from e
+      logging.warning(
+        'checkpoint %s is damaged and not used: %s',
+        self._directory / str(candidate),
+        problem,
+      )
+    if steps:
+      raise errors.UserError(
+        f'no undamaged checkpoint in {self._directory}: restore it from a '
+        'copy, or remove the work directory to start again'
+      )
+    return None
+
+  def drop_after(self, step: int) -> None:
+    """Moves later, damaged checkpoints to `<directory>.damaged/`."""
+    bad = [s for s in self.steps() if s > step]  # the same on all processes
+    if bad and jax.process_index() == 0:
+      attic = self._directory.parent / f'{self._directory.name}.damaged'
+      attic.mkdir(exist_ok=True)
+      for s in bad:
+        if (attic / str(s)).exists():
+          (attic / str(s)).rmtree()
+        (self._directory / str(s)).rename(attic / str(s))
+    if bad:
+      _wait_for_all('damaged checkpoints moved')
+      self._manager.reload()
+
+  def close(self) -> None:
+    """Waits until everything is on disk; raises what went wrong there."""
+    self._wait()
+    self._manager.close()
+    self._executor.shutdown()
+
+  def _wait(self) -> None:
+    if self._sealing is not None:
+      sealing, self._sealing = self._sealing, None
+      sealing.result()
+
+  def _seal(self, step: int) -> None:
+    """Writes the sums once the checkpoint is committed."""
+    self._manager.wait_until_finished()
+    if jax.process_index() == 0:
+      directory = self._directory / str(step)
+      files = _files(directory)
+      lines = [f'{_sha256(path)}  {name}\n' for name, path in files.items()]
+      partial = directory / f'{_SUMS}.partial'
+      partial.write_text(''.join(lines))
+      partial.replace(directory / _SUMS)
+
+  def _inspect(self, step: int) -> tuple[bool, str]:
+    """(has sums, what is wrong with it or ''), the same on all processes."""
+    sealed, problem = False, ''
+    if jax.process_index() == 0:
+      sealed, problem = _verify(self._directory / str(step))
+    if jax.process_count() > 1:
+      message = np.zeros(512, np.uint8)
+      encoded = f'{int(sealed)}{problem}'.encode()[: len(message)]
+      message[: len(encoded)] = np.frombuffer(encoded, np.uint8)
+      message = multihost_utils.broadcast_one_to_all(message)
+      text = bytes(np.asarray(message)).rstrip(b'\0').decode(errors='replace')
+      sealed, problem = text[0] == '1', text[1:]
+    return sealed, problem
+
+  def _restore(self, like: Tree, step: int) -> Tree:
+    template = flax.serialization.to_state_dict(like)
+    template = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
+    _check_shapes(self._directory / str(step) / 'state', template)
+    restored = self._manager.restore(
+      step,
+      args=ocp.args.Composite(
+        state=ocp.args.StandardRestore(template), facts=ocp.args.JsonRestore()
+      ),
+    )
+    if restored['facts']['format'] > FORMAT:
+      raise ValueError(
+        f'format {restored["facts"]["format"]}, and this program knows {FORMAT}'
+      )
+    return flax.serialization.from_state_dict(like, restored['state'])
+
+
+def _check_shapes(directory: epath.Path, template: Tree) -> None:
+  """Raises ValueError for the first array that is not as the template's.
+
+  Orbax would notice too, but in the middle of reading, and less clearly.
+  """
+  with ocp.StandardCheckpointer() as checkpointer:
+    stored = checkpointer.metadata(directory).item_metadata.tree
+  stored, wanted = _shapes(stored), _shapes(template)
+  for name in sorted(stored.keys() | wanted.keys()):
+    there, here = stored.get(name), wanted.get(name)
+    if there != here:
+      raise ValueError(f'{name} has shape {there} there and {here} here')
+
+
+def _shapes(tree: Tree) -> dict[str, tuple[int, ...]]:
+  flat = flax.traverse_util.flatten_dict(tree, sep='/')
+  return {k: tuple(v.shape) for k, v in flat.items() if hasattr(v, 'shape')}
+
+
+def absolute(path: epath.PathLike) -> epath.Path:
+  """The path as Orbax wants it; one like gs://bucket/run stays as it is."""
+  path = epath.Path(path)
+  return path if '://' in str(path) else path.resolve()
+
+
+def _wait_for_all(what: str) -> None:
+  if jax.process_count() > 1:
+    multihost_utils.sync_global_devices(what)
+
+
+def _files(directory: epath.Path, prefix: str = '') -> dict[str, epath.Path]:
+  """All files below a checkpoint but its sums, {relative name: path}."""
+  found = {}
+  for path in sorted(directory.iterdir()):
+    name = prefix + path.name
+    if path.is_dir():
+      found |= _files(path, f'{name}/')
+    elif not name.startswith(_SUMS):
+      found[name] = path
+  return found
+
+
+def _sha256(path: epath.Path) -> str:
+  digest = hashlib.sha256()
+  with path.open('rb') as f:
+    while block := f.read(1 << 20):
+      digest.update(block)
+  return digest.hexdigest()
+
+
+def _verify(directory: epath.Path) -> tuple[bool, str]:
+  """Compares a checkpoint with its sums: (has sums, what is wrong or '')."""
+  sums = directory / _SUMS
+  if not sums.exists():
+    # The process died between the commit and the sums; the commit is atomic.
+    logging.warning('%s has no %s: not verified', directory, _SUMS)
+    return False, ''
+  files, listed = _files(directory), {}
+  for line in sums.read_bytes().decode(errors='replace').splitlines():
+    digest, _, name = line.partition('  ')
+    listed[name] = digest
+  if listed.keys() != files.keys():
+    odd = min(listed.keys() ^ files.keys())
+    return True, f'{odd} is missing, or not in {_SUMS}'
+  for name, digest in listed.items():
+    if _sha256(files[name]) != digest:
+      return True, f'{name} is not what was written'
+  return True, ''

@@ -1,0 +1,61 @@
+"""What the command-line programs share: flags, and errors in one line."""
+
+import itertools
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import app, flags, logging
+
+from jaxgan import errors
+
+# Before anything imports TensorFlow, which is chatty.
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
+
+
+def run(main: Callable[[], int | None], argv: Sequence[str]) -> None:
+  """Parses the flags, runs `main`, and exits with its status.
+
+  A mistake of the user's ends in one line on stderr and status 1 (or 2), never
+  in a traceback.
+  """
+
+  def run_main(_):
+    if not flags.FLAGS['verbosity'].present:
+      logging.set_verbosity(logging.WARNING)  # --verbosity=0 tells all
+    return main()
+
+  try:
+    app.run(run_main, argv=argv, flags_parser=_parse_flags)
+  except errors.UserError as e:
+    print(f'error: {e}', file=sys.stderr)
+    sys.exit(e.exit_status)
+  except KeyboardInterrupt:
+    print('error: interrupted', file=sys.stderr)
+    sys.exit(130)
+
+
+def _parse_flags(argv: Sequence[str]) -> list[str]:
+  for flag, value in itertools.pairwise([*argv, '']):
+    flag, _, path = flag.partition('=')
+    path = (path or value).partition(':')[0]  # file.py:argument
+    # ml_collections prints a traceback of its own.
+    if flag in ('--config', '-config') and not os.path.isfile(path):
+      raise errors.UserError(f'there is no config file {path}')
+  try:
+    rest = flags.FLAGS(argv)
+  except (
+    flags.Error,
+    AttributeError,  # an unknown config key
+    KeyError,
+    TypeError,
+    ValueError,
+  ) as e:
+    message = ' '.join(str(e.args[0] if e.args else e).split())
+    if isinstance(e, AttributeError | KeyError):
+      message = f'unknown config key {message}'
+    raise errors.UserError(message) from e
+  if rest[1:]:
+    raise errors.UserError(f'unknown argument {rest[1]}: flags begin with --')
+  return rest

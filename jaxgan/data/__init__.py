@@ -1,0 +1,1 @@
+"""Where images come from, and the batches made of them."""

@@ -1,0 +1,411 @@
+"""Batches of source and reference images, each a pure function of its step.
+
+A batch of B slots is a dict of
+
+  x_src, x_ref, x_ref2: float32 [B, S, S, 3] in [-1, 1]
+  y_src, y_ref: int32 [B]
+
+where x_src is of domain y_src, and x_ref and x_ref2 are two images of domain
+y_ref. What slot i of step n holds depends on (seed, n, i) only: a run resumed
+at step n, on any number of processes, sees what it would have seen.
+"""
+
+import atexit
+import itertools
+import threading
+import time
+from collections.abc import Iterator
+from concurrent import futures
+from typing import Any, Protocol
+
+import ml_collections
+import numpy as np
+from absl import logging
+
+from jaxgan.data import preprocess, shapes, sources
+from jaxgan.data.preprocess import UnreadableImage
+from jaxgan.errors import UserError
+
+Batch = dict[str, np.ndarray]
+
+MAX_ATTEMPTS = 100
+PREFETCHED_BATCHES = 2
+NUM_VAL_SHAPES = 1000  # of each domain
+_SOURCE, _REFERENCE, _VALIDATION = range(3)  # the roles: one stream each
+
+
+class Images(Protocol):
+  """Images of each domain, as pixels: what files and drawn shapes share."""
+
+  domains: tuple[str, ...]
+  counts: tuple[int, ...]
+
+  def draw(
+    self, rng: np.random.Generator, domain: int, count: int
+  ) -> np.ndarray:
+    """Draws one image or two different ones: uint8 [count, S, S, 3]."""
+
+  def get(self, domain: int, index: int) -> np.ndarray:
+    """Image `index` of a domain, not augmented: uint8 [S, S, 3]."""
+
+
+def create_datasets(
+  config: ml_collections.ConfigDict, process_index: int, process_count: int
+) -> tuple['TrainData', 'ValData']:
+  """Opens the training and the validation images; mistakes end here."""
+  _check_batch_size(config.batch_size, process_count)
+  data = config.data
+  train = _open_images(config, data.train_split, data.augment)
+  val = _open_images(config, data.val_split, augment=False)
+  _check_domains(config, train.domains, val.domains)
+  if data.check_images and data.name != 'shapes':
+    for images in (train, val):
+      _check_images(images, data.skip_bad_images, process_index, process_count)
+  return (
+    TrainData(config, train, process_index, process_count),
+    ValData(val, data.skip_bad_images),
+  )
+
+
+class TrainData:
+  """The endless training batches, this process's slots of each."""
+
+  def __init__(
+    self,
+    config: ml_collections.ConfigDict,
+    images: Images,
+    process_index: int = 0,
+    process_count: int = 1,
+  ):
+    """Process p of P holds slots p * B / P up to (p + 1) * B / P."""
+    self.domains = images.domains
+    self._images = images
+    self._skips = _Skips(config.data.skip_bad_images)
+    self._seed = config.seed
+    self._img_size = config.data.img_size
+    self._num_slots = config.batch_size // process_count
+    self._first_slot = process_index * self._num_slots
+
+  @property
+  def facts(self) -> dict[str, Any]:
+    """What the data decided, by the config's names for it."""
+    return {
+      'data.domains': self.domains,
+      'model.num_domains': len(self.domains),
+    }
+
+  @property
+  def skipped(self) -> int:
+    """How many times an unreadable image was drawn and another one taken."""
+    return self._skips.count
+
+  def batches(self, start_step: int = 0) -> Iterator[Batch]:
+    """Yields the batch of `start_step` and those that follow."""
+    errors = {}  # By step; TensorFlow would bury them in tracebacks.
+    # TensorFlow's threads must be out of Python before Python ends, or the
+    # program hangs: the iterator goes at exit even if nobody closed this one.
+    held = [self._dataset(start_step, errors).as_numpy_iterator()]
+    atexit.register(held.clear)
+    try:
+      for step in itertools.count(start_step):
+        batch = next(held[0])
+        if step in errors:
+          raise errors[step]
+        yield batch
+    finally:
+      held.clear()
+      atexit.unregister(held.clear)
+
+  def _dataset(self, start_step: int, errors: dict[int, Exception]) -> Any:
+    """A tf.data.Dataset of batches; a step that fails is noted in `errors`."""
+    import tensorflow as tf
+
+    tf.config.set_visible_devices([], 'GPU')  # They are JAX's.
+    shape = (self._img_size, self._img_size, 3)
+    pixels = np.zeros(shape, np.uint8)
+    blank = _to_batch(pixels, 0, pixels, pixels, 0)
+
+    def load(number):
+      step, slot = divmod(int(number), self._num_slots)
+      try:
+        values = self._slot(step, self._first_slot + slot)
+      except Exception as error:
+        errors.setdefault(step, error)
+        values = blank
+      return tuple(values[key] for key in _KEYS)
+
+    def load_in_graph(number):
+      types = [tf.as_dtype(blank[key].dtype) for key in _KEYS]
+      values = tf.numpy_function(load, [number], types, stateful=False)
+      for value in values:
+        value.set_shape(shape if value.dtype == tf.float32 else ())
+      return dict(zip(_KEYS, values, strict=True))
+
+    # Element i is slot i % B of step i // B: nothing to count up or restore.
+    dataset = tf.data.Dataset.range(start_step * self._num_slots, tf.int64.max)
+    dataset = dataset.map(load_in_graph, num_parallel_calls=tf.data.AUTOTUNE)
+    dataset = dataset.batch(self._num_slots, drop_remainder=True)
+    return dataset.prefetch(PREFETCHED_BATCHES)
+
+  def _slot(self, step: int, slot: int) -> Batch:
+    """One slot of a batch: each array without its leading axis."""
+    y_src, (x_src,) = self._draw(_SOURCE, step, slot, 1)
+    y_ref, (x_ref, x_ref2) = self._draw(_REFERENCE, step, slot, 2)
+    return _to_batch(x_src, y_src, x_ref, x_ref2, y_ref)
+
+  def _draw(
+    self, role: int, step: int, slot: int, count: int
+  ) -> tuple[int, np.ndarray]:
+    """A domain, and images of it: uint8 [count, S, S, 3]."""
+    rng = _stream(self._seed, role, 0, slot, step)
+    domain = int(rng.random() * len(self.domains))
+    for attempt in range(1, 2 * MAX_ATTEMPTS + 1):
+      rng = _stream(self._seed, role, attempt, slot, step)
+      # Where two readable images are hard to find, one is taken twice.
+      wanted = count if attempt <= MAX_ATTEMPTS else 1
+      try:
+        drawn = self._images.draw(rng, domain, wanted)
+        return domain, drawn.repeat(count // wanted, axis=0)
+      except UnreadableImage as error:
+        self._skips.add(error)
+    raise UserError(
+      f'no readable image of {self.domains[domain]!r} in {2 * MAX_ATTEMPTS}'
+      ' draws: remove or repair the unreadable ones'
+    )
+
+
+class ValData:
+  """The validation images: few of them as a batch, or all of a domain."""
+
+  def __init__(self, images: Images, skip_bad_images: bool):
+    """Takes the images as they are."""
+    self.domains = images.domains
+    self.counts = images.counts
+    self._images = images
+    self._skips = _Skips(skip_bad_images)
+
+  def batch(self, num_slots: int) -> Batch:
+    """The same images at every call, the domains in turn."""
+    num_domains = len(self.domains)
+    num_rows = -(-num_slots // num_domains)
+    slots = []
+    for row, y_src in (divmod(i, num_domains) for i in range(num_slots)):
+      y_ref = (y_src + 1) % num_domains
+      x_src = self._readable(y_src, row)
+      # References are other images than the sources, where there are enough.
+      x_ref = self._readable(y_ref, row + num_rows)
+      x_ref2 = self._readable(y_ref, row + 2 * num_rows)
+      slots.append(_to_batch(x_src, y_src, x_ref, x_ref2, y_ref))
+    return {key: np.stack([slot[key] for slot in slots]) for key in _KEYS}
+
+  def images(self, domain: int) -> Iterator[np.ndarray]:
+    """Every image of a domain in order, uint8 [S, S, 3]."""
+    for index in range(self.counts[domain]):
+      try:
+        yield self._images.get(domain, index)
+      except UnreadableImage as error:
+        self._skips.add(error)
+
+  def _readable(self, domain: int, index: int) -> np.ndarray:
+    """Image `index`, counted round the domain, or the next readable one."""
+    count = self.counts[domain]
+    for attempt in range(count):
+      try:
+        return self._images.get(domain, (index + attempt) % count)
+      except UnreadableImage as error:
+        self._skips.add(error)
+    raise UserError(f'no readable validation image of {self.domains[domain]!r}')
+
+
+class _Skips:
+  """Decides what an unreadable image means: the end, or one more skipped."""
+
+  def __init__(self, allowed: bool):
+    self.count = 0
+    self._allowed = allowed
+    self._named = set()
+    self._lock = threading.Lock()
+
+  def add(self, error: UnreadableImage) -> None:
+    if not self._allowed:
+      raise UserError(f'{error}: {_CURE}') from None
+    with self._lock:
+      self.count += 1
+      is_new = str(error) not in self._named
+      self._named.add(str(error))
+    if is_new:
+      logging.warning('Skipping %s', error)
+
+
+_CURE = 'remove it or set config.data.skip_bad_images=True'
+
+
+class FileImages:
+  """The images of a source of files."""
+
+  def __init__(self, source: sources.Source, img_size: int, augment: bool):
+    """Draws are augmented if `augment`."""
+    self.domains, self.counts = source.domains, source.counts
+    self._source = source
+    self._img_size = img_size
+    self._augment = augment
+
+  def draw(
+    self, rng: np.random.Generator, domain: int, count: int
+  ) -> np.ndarray:
+    """Draws one image or two different ones: uint8 [count, S, S, 3]."""
+    total = self.counts[domain]
+    first = int(rng.random() * total)
+    # Any image but the first; the first again where there is no other.
+    second = (first + 1 + int(rng.random() * (total - 1))) % total
+    return np.stack(
+      [self._load(rng, domain, index) for index in (first, second)[:count]]
+    )
+
+  def get(self, domain: int, index: int) -> np.ndarray:
+    """Image `index` of a domain, not augmented: uint8 [S, S, 3]."""
+    return preprocess.resize(self.decode(domain, index), self._img_size)
+
+  def decode(self, domain: int, index: int) -> Any:
+    """The Pillow image; UnreadableImage names the file."""
+    try:
+      return preprocess.decode(self._source.read(domain, index))
+    except (UnreadableImage, OSError) as error:
+      name = self._source.describe(domain, index)
+      raise UnreadableImage(f'{name} cannot be read ({error})') from None
+
+  def _load(
+    self, rng: np.random.Generator, domain: int, index: int
+  ) -> np.ndarray:
+    if not self._augment:
+      return self.get(domain, index)
+    image = self.decode(domain, index)
+    return preprocess.augment(image, rng, self._img_size)
+
+
+class ShapesImages:
+  """Shapes drawn when asked for; no files."""
+
+  def __init__(self, config: ml_collections.ConfigDict):
+    """Draws the shapes that data.domains names, or all of them."""
+    self.domains = sources.select_domains(
+      shapes.DOMAINS, config.data.domains, 'shapes'
+    )
+    self.counts = (NUM_VAL_SHAPES,) * len(self.domains)
+    self._seed = config.seed
+    self._img_size = config.data.img_size
+
+  def draw(
+    self, rng: np.random.Generator, domain: int, count: int
+  ) -> np.ndarray:
+    """Draws images of a domain: uint8 [count, S, S, 3]."""
+    shape = shapes.DOMAINS.index(self.domains[domain])
+    return shapes.draw_images(rng, shape, count, self._img_size)
+
+  def get(self, domain: int, index: int) -> np.ndarray:
+    """Validation image `index` of a domain: uint8 [S, S, 3]."""
+    rng = _stream(self._seed, _VALIDATION, 0, index, domain)
+    return self.draw(rng, domain, 1)[0]
+
+
+_KEYS = ('x_src', 'y_src', 'x_ref', 'x_ref2', 'y_ref')
+
+
+def _to_batch(x_src, y_src, x_ref, x_ref2, y_ref) -> Batch:
+  return {
+    'x_src': preprocess.to_float(x_src),
+    'y_src': np.int32(y_src),
+    'x_ref': preprocess.to_float(x_ref),
+    'x_ref2': preprocess.to_float(x_ref2),
+    'y_ref': np.int32(y_ref),
+  }
+
+
+def _stream(
+  seed: int, role: int, attempt: int, slot: int, step: int
+) -> np.random.Generator:
+  # Philox is a function of key and counter. Its draws advance the first word
+  # of the counter, so that streams that differ in another never meet.
+  counter = [0, attempt, slot, step]
+  bits = np.random.Philox(key=[seed, role], counter=counter)
+  return np.random.Generator(bits)
+
+
+def _open_images(
+  config: ml_collections.ConfigDict, split: str, augment: bool
+) -> Images:
+  data = config.data
+  if data.name == 'shapes':
+    return ShapesImages(config)
+  source = sources.create_source(data.name, data.root, split, data.domains)
+  for name, count in zip(source.domains, source.counts, strict=True):
+    if count == 1 and split == data.train_split:
+      logging.warning('Domain %r has one image: x_ref2 repeats x_ref', name)
+  return FileImages(source, data.img_size, augment)
+
+
+def _check_batch_size(batch_size: int, process_count: int) -> None:
+  if batch_size < 1 or batch_size % process_count:
+    raise UserError(
+      'batch_size must be a positive multiple of the number of processes'
+      f' ({process_count}), got {batch_size}'
+    )
+
+
+def _check_domains(
+  config: ml_collections.ConfigDict,
+  train: tuple[str, ...],
+  val: tuple[str, ...],
+) -> None:
+  for name in (*train, *val):
+    if (name in train) != (name in val):
+      there, missing = config.data.train_split, config.data.val_split
+      if name in val:
+        there, missing = missing, there
+      raise UserError(
+        f'domain {name!r} is in {there!r} but not in {missing!r}: add it there,'
+        ' or name the domains to use in data.domains'
+      )
+  wanted = config.model.num_domains
+  if wanted and wanted != len(train):
+    raise UserError(
+      f'model.num_domains is {wanted} but the data has {len(train)} domains'
+      f' ({", ".join(train)}): set it to 0 to take it from the data'
+    )
+
+
+def _check_images(
+  images: FileImages, skip_bad: bool, process_index: int, process_count: int
+) -> None:
+  """Decodes this process's share of all images once, many at a time."""
+  share = [
+    (domain, index)
+    for domain, count in enumerate(images.counts)
+    for index in range(process_index, count, process_count)
+  ]
+
+  def check(key: tuple[int, int]) -> UnreadableImage | None:
+    try:
+      images.decode(*key)
+    except UnreadableImage as error:
+      return error
+
+  bad, good = [], [0] * len(images.domains)
+  last_report = time.monotonic()
+  with futures.ThreadPoolExecutor() as pool:
+    for done, error in enumerate(pool.map(check, share), 1):
+      bad += [error] if error else []
+      good[share[done - 1][0]] += not error
+      if time.monotonic() > last_report + 5:
+        last_report = time.monotonic()
+        print(f'checked {done} of {len(share)} images', flush=True)
+  for name, count, left in zip(
+    images.domains, images.counts, good, strict=True
+  ):
+    if not left and count >= process_count:
+      raise UserError(f'domain {name!r} has no readable image: {bad[0]}')
+  if bad:
+    message = f'{len(bad)} of {len(share)} images are bad, the first: {bad[0]}'
+    if not skip_bad:
+      raise UserError(f'{message}: {_CURE}')
+    logging.warning('%s', message)

@@ -1,0 +1,280 @@
+"""Where the encoded images of each domain lie: folders or a TFDS data set."""
+
+import difflib
+import json
+import uuid
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from absl import logging
+from etils import epath
+
+from jaxgan.errors import UserError
+
+EXTENSIONS = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
+
+
+class Source(Protocol):
+  """Encoded images by domain and index, safe to read from many threads."""
+
+  domains: tuple[str, ...]
+  counts: tuple[int, ...]  # images of each domain
+
+  def read(self, domain: int, index: int) -> bytes:
+    """The encoded image; raises OSError where it cannot be read."""
+
+  def describe(self, domain: int, index: int) -> str:
+    """What to call that image in a message."""
+
+
+def create_source(
+  name: str, root: str, split: str, domains: Sequence[str] = ()
+) -> Source:
+  """Opens `name`: 'folder', or 'tfds:<data set>' prepared under `root`."""
+  kind, _, dataset = name.partition(':')
+  if name == 'folder':
+    return FolderSource(root, split, domains)
+  if kind == 'tfds' and dataset:
+    return TfdsSource(dataset, split, root, domains)
+  near = _did_you_mean(kind, ('shapes', 'folder', 'tfds'))
+  raise UserError(
+    f'data.name {name!r} is unknown{near} (known: shapes, folder,'
+    ' tfds:<data set>)'
+  )
+
+
+def select_domains(
+  found: Sequence[str], wanted: Sequence[str], where: str
+) -> tuple[str, ...]:
+  """The wanted domains in the order found; all of them if none is named."""
+  for name in wanted:
+    if name not in found:
+      raise UserError(
+        f'data.domains names {name!r}, which is not in {where}'
+        f'{_did_you_mean(name, found)} (there: {", ".join(found)})'
+      )
+  return tuple(name for name in found if not wanted or name in wanted)
+
+
+class FolderSource:
+  """Images at <root>/<split>/<domain>/*, domains in the order of their names.
+
+  Any path that epath reads will do, gs:// among them.
+  """
+
+  def __init__(self, root: str, split: str, domains: Sequence[str] = ()):
+    """Lists the files; `domains` picks some of the folders."""
+    if not root:
+      raise UserError('data.root is empty: set it to the folder of the images')
+    folder = epath.Path(root) / split
+    folders = _domain_folders(folder)
+    self.domains = select_domains(sorted(folders), domains, str(folder))
+    self._files = [_list_images(folders[name]) for name in self.domains]
+    self.counts = tuple(map(len, self._files))
+
+  def read(self, domain: int, index: int) -> bytes:
+    """The bytes of a file."""
+    return self._files[domain][index].read_bytes()
+
+  def describe(self, domain: int, index: int) -> str:
+    """The path of a file."""
+    return str(self._files[domain][index])
+
+
+def _domain_folders(folder: epath.Path) -> dict[str, epath.Path]:
+  """The folders of the domains by name; says what it passes over."""
+  if not folder.parent.is_dir():
+    raise UserError(f'data.root {str(folder.parent)!r} is not a folder')
+  if not folder.is_dir():
+    raise UserError(
+      f'{folder} is missing: put the images in {folder}/<domain>/'
+    )
+  entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
+  folders = {e.name: e for e in entries if e.is_dir() and _is_visible(e)}
+  _warn_of_ignored([e for e in entries if e.name not in folders], folder)
+  if not folders:
+    raise UserError(
+      f'{folder} holds no folders: put the images in {folder}/<domain>/'
+    )
+  return folders
+
+
+def _list_images(folder: epath.Path) -> list[epath.Path]:
+  entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
+  images = [e for e in entries if _is_visible(e) and _is_image(e)]
+  _warn_of_ignored(set(entries) - set(images), folder)
+  if not images:
+    raise UserError(
+      f'{folder} holds no images ({" ".join(EXTENSIONS)}): add some or remove'
+      ' the folder'
+    )
+  return images
+
+
+def _is_visible(entry: epath.Path) -> bool:
+  # Folders that Jupyter, macOS and archivers leave behind are no domains.
+  return not entry.name.startswith(('.', '__MACOSX'))
+
+
+def _is_image(entry: epath.Path) -> bool:
+  return entry.suffix.lower() in EXTENSIONS
+
+
+def _warn_of_ignored(entries: Iterable[epath.Path], folder: epath.Path) -> None:
+  if entries:
+    names = sorted(entry.name for entry in entries)
+    logging.warning(
+      '%s: ignored %d entries, the first is %s', folder, len(names), names[0]
+    )
+
+
+class TfdsSource:
+  """A prepared TFDS data set with an `image` and a `label`: labels = domains.
+
+  Nothing is downloaded. Files of a kind without random access are copied once.
+  """
+
+  def __init__(
+    self, name: str, split: str, data_dir: str, domains: Sequence[str] = ()
+  ):
+    """Reads the labels of the split; `domains` picks some of them."""
+    builder = _with_random_access(_open_tfds(name, data_dir), name)
+    self._name = f'tfds:{name} {split}'
+    names = _label_names(builder, name)
+    self.domains = select_domains(names, domains, self._name)
+    self._records = _open_split(builder, split)
+    labels = np.array([_label(record) for record in self._records])
+    self._keys = [
+      np.flatnonzero(labels == names.index(domain)) for domain in self.domains
+    ]
+    self.counts = tuple(map(len, self._keys))
+    if 0 in self.counts:
+      raise UserError(
+        f'{self._name} holds no images of'
+        f' {self.domains[self.counts.index(0)]!r}: leave it out of data.domains'
+      )
+
+  def read(self, domain: int, index: int) -> bytes:
+    """The bytes of an encoded image."""
+    record = self._records[int(self._keys[domain][index])]
+    return record.features.feature['image'].bytes_list.value[0]
+
+  def describe(self, domain: int, index: int) -> str:
+    """Split and record number."""
+    return f'{self._name} record {self._keys[domain][index]}'
+
+
+def _open_tfds(name: str, data_dir: str) -> Any:
+  import tensorflow_datasets as tfds
+
+  try:
+    builder = tfds.builder(name, data_dir=data_dir or None)
+  except (ValueError, AssertionError) as error:  # AssertionError: the version.
+    known = tfds.list_builders(with_community_datasets=False)
+    near = _did_you_mean(name.partition('/')[0], known)
+    reason = str(error).partition('\n')[0].rstrip('.')
+    raise UserError(f'data.name tfds:{name}: {reason}{near}') from None
+  if not builder.is_prepared():
+    raise UserError(
+      f'tfds:{name} is not prepared in {builder.data_dir}: run'
+      f' `python -c "import tensorflow_datasets as tfds; tfds.builder({name!r},'
+      f" data_dir={data_dir or 'DIR'!r}, file_format='array_record')"
+      '.download_and_prepare()"`'
+    )
+  return builder
+
+
+def _label_names(builder: Any, name: str) -> list[str]:
+  features = dict(builder.info.features.items())
+  for key, kind in (('image', 'Image'), ('label', 'ClassLabel')):
+    if type(features.get(key)).__name__ != kind:
+      raise UserError(
+        f'tfds:{name} has no feature {key!r} of kind {kind}, only:'
+        f' {", ".join(sorted(features))}'
+      )
+  return list(features['label'].names)
+
+
+def _label(record: Any) -> int:
+  return record.features.feature['label'].int64_list.value[0]
+
+
+def _open_split(builder: Any, split: str) -> Sequence[Any]:
+  """The split as a sequence of tf.train.Example, the images still encoded."""
+  import tensorflow_datasets as tfds
+
+  try:
+    return builder.as_data_source(
+      split,
+      deserialize_method=tfds.decode.DeserializeMethod.DESERIALIZE_NO_DECODE,
+      file_format='array_record',
+    )
+  except (ValueError, KeyError) as error:
+    reason = ' '.join(str(error).split())
+    raise UserError(
+      f'split {split!r} (data.train_split, data.val_split): {reason}'
+    ) from None
+
+
+def _with_random_access(builder: Any, name: str) -> Any:
+  """The builder itself, or that of its array_record copy, made if missing."""
+  import tensorflow_datasets as tfds
+
+  formats = builder.info.available_file_formats()
+  if tfds.core.FileFormat.ARRAY_RECORD in formats:
+    return builder
+  data_dir = epath.Path(builder.data_dir)
+  copy = data_dir.with_name(f'{data_dir.name}.array_record')
+  cure = "prepare it anew with file_format='array_record'"
+  if tfds.core.FileFormat.TFRECORD not in formats:
+    raise UserError(f'{data_dir} is no array_record or tfrecord: {cure}')
+  if not copy.is_dir():
+    try:
+      _copy_as_array_record(data_dir, copy, builder.info.dataset_size)
+    except OSError as error:
+      raise UserError(f'cannot copy {data_dir} ({error}): {cure}') from None
+  return tfds.builder_from_directory(copy)
+
+
+def _copy_as_array_record(
+  data_dir: epath.Path, copy: epath.Path, num_bytes: int
+) -> None:
+  size = num_bytes / 1e9
+  print(f'copying {data_dir} to {copy} once: {size:.2f} GB', flush=True)
+  # Processes that start together each write a copy; the first to rename wins.
+  unfinished = copy.with_name(f'{copy.name}.{uuid.uuid4().hex}')
+  unfinished.mkdir()
+  try:
+    for path in data_dir.iterdir():
+      if '.tfrecord-' in path.name:
+        shard = path.name.replace('.tfrecord-', '.array_record-')
+        _copy_shard(path, unfinished / shard)
+      else:
+        path.copy(unfinished / path.name)
+    info = unfinished / 'dataset_info.json'
+    facts = json.loads(info.read_text()) | {'fileFormat': 'array_record'}
+    info.write_text(json.dumps(facts, indent=2))
+    unfinished.rename(copy)
+  except OSError:
+    if not copy.is_dir():
+      raise
+  finally:
+    if unfinished.is_dir():
+      unfinished.rmtree()
+
+
+def _copy_shard(path: epath.Path, target: epath.Path) -> None:
+  import tensorflow as tf
+  from array_record.python import array_record_module
+
+  # One record a group, so that reading one does not decode its neighbours.
+  writer = array_record_module.ArrayRecordWriter(str(target), 'group_size:1')
+  for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+    writer.write(record)
+  writer.close()
+
+
+def _did_you_mean(name: str, known: Sequence[str]) -> str:
+  near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+  return f': did you mean {near[0]!r}?' if near else ''

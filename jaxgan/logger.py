@@ -1,0 +1,129 @@
+"""What a run tells: progress lines, metrics.jsonl, TensorBoard."""
+
+import contextlib
+import resource
+import time
+from collections.abc import Iterator, Mapping
+
+import jax
+import numpy as np
+from clu import parameter_overview
+from etils import epath
+
+from jaxgan import images, workdir
+
+
+class Logger:
+  """Writes on process 0 and is silent on the others.
+
+  Args:
+    directory: work directory.
+    resumed_step: records after it are dropped.
+    num_train_steps: where the run ends.
+    batch_size: images per step, of all processes.
+  """
+
+  def __init__(
+    self,
+    directory: epath.Path,
+    resumed_step: int,
+    num_train_steps: int,
+    batch_size: int,
+  ):
+    self._directory = directory
+    self._num_train_steps = num_train_steps
+    self._batch_size = batch_size
+    self._writer = None
+    if jax.process_index() == 0:
+      import tensorflow as tf
+      from clu import metric_writers
+
+      tf.config.set_visible_devices([], 'GPU')  # they are JAX's
+      self._writer = metric_writers.create_default_writer(directory)
+      self._metrics_file = workdir.MetricsFile(directory, resumed_step)
+    self.start_clock(resumed_step)
+
+  def say(self, message: str) -> None:
+    """Prints a line at once."""
+    if self._writer:
+      print(message, flush=True)
+
+  def write_parameters(self, params: Mapping) -> None:
+    """Prints the size of each network; parameters.txt has every array."""
+    if not self._writer:
+      return
+    overview = parameter_overview.get_parameter_overview(params)
+    (self._directory / 'parameters.txt').write_text(overview + '\n')
+    for name, tree in params.items():
+      count = sum(x.size for x in jax.tree.leaves(tree))
+      self.say(f'{name}: {count:,} parameters')
+
+  def start_clock(self, step: int) -> None:
+    """Throughput is counted from here on."""
+    self._clock_step, self._clock_time = step, time.monotonic()
+
+  @contextlib.contextmanager
+  def clock_stopped(self) -> Iterator[None]:
+    """Time spent inside does not count against throughput."""
+    start = time.monotonic()
+    yield
+    self._clock_time += time.monotonic() - start
+
+  def write_metrics(self, step: int, metrics: Mapping[str, jax.Array]) -> None:
+    """Records the metrics of a finished step, and the speed up to it."""
+    metrics = {key: float(x) for key, x in jax.device_get(metrics).items()}
+    if not self._writer:
+      return
+    self._metrics_file.append(step, metrics)
+    seconds = time.monotonic() - self._clock_time
+    steps = step - self._clock_step
+    self.start_clock(step)
+
+    totals = '  '.join(
+      f'{key.removesuffix("_total")} {value:.3f}'
+      for key, value in metrics.items()
+      if key.endswith('_total')
+    )
+    line = f'step {step}/{self._num_train_steps}'
+    if steps and seconds:
+      speed = steps / seconds
+      metrics['images_per_s'] = speed * self._batch_size
+      left = (self._num_train_steps - step) / speed
+      line += f'  {metrics["images_per_s"]:.1f} images/s  {_clock(left)} left'
+    metrics['peak_memory_gb'] = _peak_memory_gb()
+    self._writer.write_scalars(step, metrics)
+    self.say(f'{line}  {totals}')
+
+  def write_images(self, step: int, grids: Mapping[str, np.ndarray]) -> None:
+    """Writes `samples/<step>/<name>.png`, also to TensorBoard."""
+    if not self._writer:
+      return
+    directory = self._directory / 'samples' / str(step)
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, grid in grids.items():
+      images.write_png(directory / f'{name}.png', grid)
+    self._writer.write_images(
+      step, {f'samples/{name}': grid[None] for name, grid in grids.items()}
+    )
+    self.say(f'step {step}: samples in {directory}')
+
+  def close(self) -> None:
+    """Waits until everything is written."""
+    if self._writer:
+      self._writer.close()
+
+
+def _clock(seconds: float) -> str:
+  minutes, seconds = divmod(round(seconds), 60)
+  hours, minutes = divmod(minutes, 60)
+  return (
+    f'{hours}:{minutes:02}:{seconds:02}' if hours else f'{minutes}:{seconds:02}'
+  )
+
+
+def _peak_memory_gb() -> float:
+  """Of the first device; of the process where devices do not tell (CPU)."""
+  stats = jax.local_devices()[0].memory_stats()
+  if stats and 'peak_bytes_in_use' in stats:
+    return stats['peak_bytes_in_use'] / 1e9
+  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9

@@ -1,0 +1,375 @@
+"""The training loop: iterate, log, sample, checkpoint; it knows no system."""
+
+import contextlib
+import functools
+import itertools
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+from etils import epath
+from jax.experimental import multihost_utils
+
+from jaxgan import (
+  checkpoint,
+  errors,
+  finetune,
+  sharding,
+  systems,
+  workdir,
+)
+from jaxgan.logger import Logger
+
+Tree = Any
+
+
+class NonFiniteError(errors.UserError):
+  """A loss became NaN or infinite."""
+
+
+def train_and_evaluate(
+  config: ml_collections.ConfigDict,
+  directory: str,
+  *,
+  init_from: str = '',
+  allow_config_change: bool = False,
+  profile: tuple[int, int] | None = None,
+) -> None:
+  """Trains until `config.num_train_steps`, resuming what `directory` holds.
+
+  Args:
+    config: of `configs/`.
+    directory: work directory, made if it is missing.
+    init_from: work directory of another run to take the weights from.
+    allow_config_change: resume although settings differ.
+    profile: first and last step to profile into `directory/profile`.
+
+  Raises:
+    UserError: anything that the user can mend.
+  """
+  stop = _StopSignal()
+  with stop.handled():
+    system = systems.get_system(config)
+    _check_settings(config)
+    system.check_config(config)
+    path = epath.Path(directory)
+    if jax.process_index() == 0:
+      workdir.prepare(path)
+    mesh = sharding.create_mesh(config.batch_size)
+    train, val = system.create_datasets(
+      config, jax.process_index(), jax.process_count()
+    )
+    config.update_from_flattened_dict(train.facts)
+    workdir.check_config(path, config, allow_config_change)
+
+    init_rng, train_rng, sample_rng = jax.random.split(
+      jax.random.key(config.seed), 3
+    )
+    init_fn, frozen, static = system.create_training(config)
+    shapes = jax.eval_shape(init_fn, init_rng)
+    shardings = sharding.state_shardings(shapes, mesh)
+    frozen, train_rng = sharding.replicate((frozen, train_rng), mesh)
+    checkpointer = checkpoint.Checkpointer(
+      path / 'checkpoints',
+      keep=config.keep,
+      keep_every_steps=config.keep_every_steps,
+    )
+    restored = checkpointer.restore(sharding.abstract(shapes, shardings))
+    if restored:
+      state, start_step = restored
+      checkpointer.drop_after(start_step)
+    else:
+      state, start_step = jax.jit(init_fn, out_shardings=shardings)(init_rng), 0
+      if init_from:
+        state = _take_weights(state, config, init_from, mesh)
+    if jax.process_index() == 0:
+      workdir.save_config(path, config)
+    logger = Logger(path, start_step, config.num_train_steps, config.batch_size)
+    logger.write_parameters(state.params)
+    if restored:
+      logger.say(f'resuming after step {start_step}')
+
+    steps_left = max(0, config.num_train_steps - start_step)
+
+    def save(step: int, state: Tree, health: Tree) -> None:
+      _raise_if_not_finite(health, state)
+      facts = {'system': config.system, 'domains': list(train.domains)}
+      checkpointer.save(step, state, facts)
+
+    def sample(step: int, state: Tree) -> None:
+      if jax.process_index() == 0:
+        local = sharding.local_copy((system.inference_params(state), frozen))
+        logger.write_images(
+          step, system.sample(*local, val, sample_rng, **static)
+        )
+
+    try:
+      _iterate(
+        functools.partial(system.train_step, **static),
+        state,
+        frozen,
+        train_rng,
+        batches=sharding.prefetch_to_devices(
+          itertools.islice(train.batches(start_step), steps_left), mesh
+        ),
+        start_step=start_step,
+        config=config,
+        logger=logger,
+        save=save,
+        sample=sample,
+        stop=stop,
+        profiler=_Profiler(profile, path / 'profile'),
+      )
+      if train.skipped:
+        logger.say(f'{train.skipped} draws of unreadable images were skipped')
+    finally:
+      logger.close()
+      checkpointer.close()
+
+
+def _iterate(
+  train_step: Callable,
+  state: Tree,
+  frozen: Tree,
+  rng: jax.Array,
+  *,
+  batches: Iterator[Mapping[str, jax.Array]],
+  start_step: int,
+  config: ml_collections.ConfigDict,
+  logger: Logger,
+  save: Callable,
+  sample: Callable,
+  stop: '_StopSignal',
+  profiler: '_Profiler',
+) -> None:
+  """Steps from `start_step` to the end, or to a signal to stop."""
+  step, end = start_step, config.num_train_steps
+  if step >= end:
+    logger.say(f'nothing to do: step {step} of {end} is reached')
+    return
+  first = next(batches)
+  logger.say('compiling the step ...')
+  start = time.monotonic()
+  health = _create_health(train_step, state, frozen, first, rng)
+  step_fn = _watched(train_step)
+  step_fn = step_fn.lower(state, health, frozen, first, rng).compile()
+  logger.say(f'compiled in {time.monotonic() - start:.0f} s')
+
+  unlogged = None  # metrics of a step that the devices may still be computing
+  logger.start_clock(step)
+  broken_data = None
+  batches = itertools.chain([first], batches)
+  while True:
+    try:
+      batch = next(batches)
+    except errors.UserError as e:
+      # Whatever is wrong with the data, the work so far is not lost.
+      broken_data = e
+      break
+    profiler.before(step + 1)
+    with jax.transfer_guard('disallow'):
+      state, health, metrics = step_fn(state, health, frozen, batch, rng)
+    step += 1
+    profiler.after(step, state)
+    if unlogged:
+      _log(logger, *unlogged)
+      unlogged = None
+
+    stopping = stop.requested(step)
+    last = stopping or step == end
+    saving = last or step % config.checkpoint_every_steps == 0
+    # Only multiples are logged, also at a stop: the records of a resumed run
+    # are those of one that never stopped.
+    if step % config.log_every_steps == 0:
+      unlogged = step, metrics, health
+    if unlogged and saving:
+      _log(logger, *unlogged)
+      unlogged = None
+    if saving:
+      jax.block_until_ready(state)
+      with logger.clock_stopped():
+        save(step, state, health)
+    if step == end or (step % config.sample_every_steps == 0 and not stopping):
+      jax.block_until_ready(state)
+      with logger.clock_stopped():
+        sample(step, state)
+    if last:
+      break
+  profiler.after(profiler.last, state)
+  if broken_data:
+    if unlogged:
+      _log(logger, *unlogged)
+    if step > start_step and not saving:
+      save(step, state, health)
+    raise broken_data
+  reason = f'stopped by {stop.name}' if stopping and step < end else 'done'
+  logger.say(f'{reason}: step {step} of {end}')
+
+
+def _log(
+  logger: Logger, step: int, metrics: Mapping[str, jax.Array], health: Tree
+) -> None:
+  _raise_if_not_finite(health)
+  logger.write_metrics(step, metrics)
+
+
+def _watched(train_step: Callable) -> Callable:
+  """The jitted step, which also notes the first one that was not finite."""
+
+  def step_fn(state, health, frozen, batch, rng):
+    state, metrics = train_step(state, frozen, batch, rng)
+    finite = {key: jnp.isfinite(value) for key, value in metrics.items()}
+    broken = ~jnp.all(jnp.stack(list(finite.values())))
+    now = {'step': jnp.where(broken, state.step, 0), 'finite': finite}
+    healthy = health['step'] == 0
+    health = jax.tree.map(
+      lambda new, old: jnp.where(healthy, new, old), now, health
+    )
+    return state, health, metrics
+
+  return jax.jit(step_fn, donate_argnames=('state',))
+
+
+def _create_health(
+  train_step: Callable, state: Tree, frozen: Tree, batch: Tree, rng: jax.Array
+) -> Tree:
+  """{'step': first step not finite, or 0; 'finite': {metric: bool}}."""
+  _, metrics = jax.eval_shape(train_step, state, frozen, batch, rng)
+  health = {
+    'step': jnp.zeros((), jnp.int32),
+    'finite': {key: jnp.ones((), bool) for key in metrics},
+  }
+  return jax.device_put(health, rng.sharding)
+
+
+def _raise_if_not_finite(health: Tree, state: Tree | None = None) -> None:
+  """Waits for the devices; raises NonFiniteError if anything was lost."""
+  health = jax.device_get(health)
+  if health['step']:
+    names = [key for key, finite in health['finite'].items() if not finite]
+    raise NonFiniteError(
+      f'{", ".join(names)} became NaN or infinite in step {health["step"]}: '
+      f'{_NAN_CURE}'
+    )
+  if state is not None and not _all_finite(state):
+    raise NonFiniteError(
+      f'parameters became NaN or infinite in step {int(state.step)}: '
+      f'{_NAN_CURE}'
+    )
+
+
+@jax.jit
+def _all_finite(tree: Tree) -> jax.Array:
+  leaves = [jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(tree)]
+  return jnp.all(jnp.stack(leaves))
+
+
+def _take_weights(
+  state: Tree, config: ml_collections.ConfigDict, init_from: str, mesh
+) -> Tree:
+  """Replaces the fresh weights by those of another run, domain by domain."""
+  old_config, old, _ = systems.restore_run(init_from, sharding.replicated(mesh))
+  if old_config.system != config.system:
+    raise errors.UserError(
+      f'--init_from={init_from} is a run of {old_config.system}'
+    )
+  taken = {
+    name: {
+      network: finetune.transfer(
+        getattr(old, name)[network],
+        tree,
+        old_config.data.domains,
+        config.data.domains,
+      )
+      for network, tree in getattr(state, name).items()
+    }
+    for name in ('params', 'ema_params')
+    if hasattr(state, name)
+  }
+  state = state.replace(**taken)
+  return jax.device_put(state, sharding.state_shardings(state, mesh))
+
+
+_NAN_CURE = (
+  'look for black or broken images in the data, or run again from the last '
+  'checkpoint with a lower config.optim.lr and --allow_config_change'
+)
+
+
+def _check_settings(config: ml_collections.ConfigDict) -> None:
+  for key in (
+    'batch_size',
+    'log_every_steps',
+    'sample_every_steps',
+    'checkpoint_every_steps',
+    'keep',
+  ):
+    if config[key] < 1:
+      raise errors.UserError(f'config.{key} must be 1 or more: {config[key]}')
+  if not 0 <= config.seed < 2**32:
+    raise errors.UserError(
+      f'config.seed must be from 0 to 2**32 - 1: {config.seed}'
+    )
+
+
+class _Profiler:
+  """Traces the steps `span` = (first, last), or none."""
+
+  def __init__(self, span: tuple[int, int] | None, directory: epath.Path):
+    self._first, self.last = span or (0, 0)
+    self._directory = directory
+    self._tracing = False
+
+  def before(self, step: int) -> None:
+    """Starts, also where a resumed run begins inside the span."""
+    if not self._tracing and self._first <= step <= self.last:
+      jax.profiler.start_trace(self._directory)
+      self._tracing = True
+
+  def after(self, step: int, state: Tree) -> None:
+    """Ends after the last step."""
+    if self._tracing and step >= self.last:
+      jax.block_until_ready(state)
+      jax.profiler.stop_trace()
+      self._tracing = False
+
+
+class _StopSignal:
+  """SIGINT or SIGTERM asks for a checkpoint and an end; twice kills."""
+
+  def __init__(self):
+    self.name = ''
+
+  @contextlib.contextmanager
+  def handled(self) -> Iterator[None]:
+    """Inside, the first signal is noted instead of acted upon."""
+    previous = {}
+
+    def note(number, frame):
+      del frame
+      self.name = signal.Signals(number).name
+      print(f'{self.name}: saving after this step; again to kill', flush=True)
+      for number, handler in previous.items():
+        signal.signal(number, handler)
+
+    if jax.process_count() == 1:  # else JAX's own service listens
+      for number in (signal.SIGINT, signal.SIGTERM):
+        previous[number] = signal.signal(number, note)
+    try:
+      yield
+    finally:
+      for number, handler in previous.items():
+        signal.signal(number, handler)
+
+  def requested(self, step: int) -> bool:
+    """Whether to stop after `step`: the same answer on all processes."""
+    if (
+      jax.process_count() > 1
+      and multihost_utils.reached_preemption_sync_point(step)
+    ):
+      self.name = 'SIGTERM'
+    return bool(self.name)

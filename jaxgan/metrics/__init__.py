@@ -1,0 +1,1 @@
+"""Distances and scores of generated images; they know no system."""

@@ -1,0 +1,85 @@
+"""How arrays lie on the devices of all processes."""
+
+import collections
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from jaxgan import errors
+
+Tree = Any
+
+
+def create_mesh(batch_size: int) -> Mesh:
+  """A mesh of all devices with one axis, 'data', that divides the batch."""
+  count = jax.device_count()
+  if batch_size % count:
+    raise errors.UserError(
+      f'batch_size {batch_size} is not divisible by the {count} devices: '
+      f'set --config.batch_size to a multiple of {count}'
+    )
+  return jax.make_mesh((count,), ('data',), axis_types=(AxisType.Auto,))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+  """Every device holds the whole array."""
+  return NamedSharding(mesh, PartitionSpec())
+
+
+def abstract(shapes: Tree, shardings: Tree) -> Tree:
+  """What a state is and where it lies, without a single number of it."""
+  return jax.tree.map(
+    lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
+    shapes,
+    shardings,
+  )
+
+
+def replicate(tree: Tree, mesh: Mesh) -> Tree:
+  """Copies arrays of this process, the same on all, to every device."""
+  # Not device_put: it refuses random keys where there are several processes.
+  return jax.jit(lambda x: x, out_shardings=replicated(mesh))(tree)
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+  """The leading axis is divided among the devices."""
+  return NamedSharding(mesh, PartitionSpec('data'))
+
+
+def state_shardings(state: Tree, mesh: Mesh) -> Tree:
+  """A sharding per leaf of the state: all replicated."""
+  return jax.tree.map(lambda _: replicated(mesh), state)
+
+
+def prefetch_to_devices(
+  batches: Iterable[Mapping[str, np.ndarray]], mesh: Mesh, size: int = 2
+) -> Iterator[dict[str, jax.Array]]:
+  """Yields global batches, copied to the devices `size` batches ahead.
+
+  Args:
+    batches: this process's slots of each global batch.
+    mesh: of `create_mesh`.
+    size: batches on the devices beside the one in use.
+  """
+  sharding = batch_sharding(mesh)
+
+  def put(batch):
+    return {
+      key: jax.make_array_from_process_local_data(sharding, value)
+      for key, value in batch.items()
+    }
+
+  batches = iter(batches)
+  queue = collections.deque(map(put, itertools.islice(batches, size)))
+  while queue:
+    queue.extend(map(put, itertools.islice(batches, 1)))
+    yield queue.popleft()
+
+
+def local_copy(tree: Tree) -> Tree:
+  """Replicated arrays as arrays of this process alone."""
+  return jax.tree.map(lambda x: x.addressable_data(0), tree)

@@ -1,0 +1,144 @@
+"""The losses of StarGAN v2 (Choi et al. 2020, section 2.2).
+
+In both losses the first argument holds the networks that are trained; `params`
+holds all of them and is a constant wherever `trained` has no entry.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+
+from jaxgan import adversarial, layers
+from jaxgan.stargan_v2 import networks
+
+Array = jax.Array
+Params = Mapping[str, Mapping]
+MasksFn = Callable[[Array], networks.Masks | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class HParams:
+  """Weights of the terms, and the constants of the schedule."""
+
+  lambda_reg: float = 1.0  # R1
+  lambda_sty: float = 1.0  # style reconstruction
+  lambda_ds: float | Array = 1.0  # diversity; at step 0, falling to 0
+  lambda_cyc: float = 1.0  # cycle consistency
+  ds_iter: int = 100_000  # steps after which lambda_ds is 0
+  ema_decay: float = 0.999
+  latent_dim: int = 16
+
+
+def style(
+  nets: networks.Networks,
+  params: Params,
+  y: Array,
+  *,
+  z: Array | None = None,
+  x_ref: Array | None = None,
+) -> Array:
+  """Style codes [B, style_dim] of domain y: F(z, y), or E(x_ref, y)."""
+  if x_ref is None:
+    return nets.mapping_network.apply(
+      {'params': params['mapping_network']}, z, y
+    )
+  return nets.style_encoder.apply({'params': params['style_encoder']}, x_ref, y)
+
+
+def translate(
+  nets: networks.Networks,
+  params: Params,
+  x: Array,
+  s: Array,
+  masks: networks.Masks | None = None,
+) -> Array:
+  """G(x, s) [B, S, S, 3], float32 or better."""
+  fake = nets.generator.apply({'params': params['generator']}, x, s, masks)
+  return fake.astype(layers.at_least_float32(fake.dtype))
+
+
+def discriminate(
+  nets: networks.Networks, params: Params, x: Array, y: Array
+) -> Array:
+  """D(x, y): logits [B], high where x looks like a real image of domain y."""
+  return nets.discriminator.apply({'params': params['discriminator']}, x, y)
+
+
+def _l1(a: Array, b: Array) -> Array:
+  dtype = layers.at_least_float32(a.dtype)
+  return jnp.mean(jnp.abs(a.astype(dtype) - b.astype(dtype)))
+
+
+def d_loss(
+  trained: Params,
+  params: Params,
+  *,
+  nets: networks.Networks,
+  hp: HParams,
+  batch: Mapping[str, Array],
+  source: tuple[Mapping, Mapping],
+  masks_fn: MasksFn,
+) -> tuple[Array, dict[str, Array]]:
+  """Discriminator loss: adversarial terms (eq. 1) plus R1 on real images.
+
+  Args:
+    trained: parameters of the discriminator.
+    params: parameters of all networks.
+    nets: the modules.
+    hp: weights of the terms.
+    batch: the batch contract of `data.input_pipeline`.
+    source: what the target style comes from, {'z': ...} or {'x_ref': ...};
+      the second one is for the diversity term.
+    masks_fn: maps images to the masks of the high-pass path, or to None.
+  """
+  x_real, y_org, y_trg = batch['x_src'], batch['y_src'], batch['y_ref']
+  s_trg = style(nets, params, y_trg, **source[0])
+  x_fake = translate(nets, params, x_real, s_trg, masks_fn(x_real))
+
+  real = adversarial.logistic_real(discriminate(nets, trained, x_real, y_org))
+  fake = adversarial.logistic_fake(discriminate(nets, trained, x_fake, y_trg))
+  reg = adversarial.r1_penalty(
+    lambda x: discriminate(nets, trained, x, y_org), x_real
+  )
+  total = real + fake + hp.lambda_reg * reg
+  return total, {'total': total, 'real': real, 'fake': fake, 'reg': reg}
+
+
+def g_loss(
+  trained: Params,
+  params: Params,
+  *,
+  nets: networks.Networks,
+  hp: HParams,
+  batch: Mapping[str, Array],
+  source: tuple[Mapping, Mapping],
+  masks_fn: MasksFn,
+) -> tuple[Array, dict[str, Array]]:
+  """Generator loss (eq. 5); arguments as in `d_loss`."""
+  x_real, y_org, y_trg = batch['x_src'], batch['y_src'], batch['y_ref']
+  params = {**params, **trained}
+  masks = masks_fn(x_real)
+
+  s_trg = style(nets, params, y_trg, **source[0])
+  x_fake = translate(nets, params, x_real, s_trg, masks)
+  adv = adversarial.logistic_real(discriminate(nets, params, x_fake, y_trg))
+
+  # Style reconstruction (eq. 2); the target s_trg is trained by it as well.
+  sty = _l1(style(nets, params, y_trg, x_ref=x_fake), s_trg)
+
+  # Diversity (eq. 3). Differs from the paper: like the original code, no
+  # gradient through the second image.
+  s_trg2 = style(nets, params, y_trg, **source[1])
+  x_fake2 = translate(nets, params, x_real, s_trg2, masks)
+  ds = _l1(x_fake, jax.lax.stop_gradient(x_fake2))
+
+  # Cycle consistency (eq. 4); the masks of the way back are the fake's.
+  s_org = style(nets, params, y_org, x_ref=x_real)
+  x_rec = translate(nets, params, x_fake, s_org, masks_fn(x_fake))
+  cyc = _l1(x_rec, x_real)
+
+  total = adv + hp.lambda_sty * sty - hp.lambda_ds * ds + hp.lambda_cyc * cyc
+  terms = {'total': total, 'adv': adv, 'sty': sty, 'ds': ds, 'cyc': cyc}
+  return total, terms

@@ -1,0 +1,183 @@
+"""Pictures of what the networks do: references, latents, cycles."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgan import images
+from jaxgan.stargan_v2 import losses, networks
+
+Array = jax.Array
+Tree = Any
+
+PSIS = (0.5, 0.7, 1.0)  # truncation: 1 is none
+NUM_MEAN_LATENTS = 10_000
+NUM_SOURCES = 8
+LATENTS_PER_DOMAIN = 3
+
+
+class Translator:
+  """The networks as functions of NumPy arrays, compiled for one chunk size.
+
+  Args:
+    params: generator, mapping_network and style_encoder.
+    frozen: first argument of masks_fn.
+    nets: the modules.
+    masks_fn: (frozen, images) -> masks, where w_hpf > 0.
+    chunk: images at a time; memory does not grow with the number of images.
+  """
+
+  def __init__(
+    self,
+    params: Mapping[str, Tree],
+    frozen: Tree,
+    *,
+    nets: networks.Networks,
+    masks_fn: Any = None,
+    chunk: int = 8,
+  ):
+    self._params, self._frozen = params, frozen
+    self._nets, self._masks_fn, self._chunk = nets, masks_fn, chunk
+
+  def translate(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
+    """G(x, s) of x [N, S, S, 3] and s [N, style_dim], float32."""
+    run = _translate(self._nets, self._masks_fn)
+    return self._chunked(
+      lambda x, s: run(self._params, self._frozen, x, s), x, s
+    )
+
+  def encode(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """E(x, y): style codes [N, style_dim] of x [N, S, S, 3] and y [N]."""
+    run = _encode(self._nets)
+    return self._chunked(lambda x, y: run(self._params, x, y), x, y)
+
+  def map(self, z: np.ndarray) -> np.ndarray:
+    """F(z, .): style codes of all domains [N, K, style_dim]."""
+    return np.asarray(_map(self._nets)(self._params, z), np.float32)
+
+  def mean_styles(self, rng: Array, latent_dim: int) -> np.ndarray:
+    """The centre of each domain's style codes, [K, style_dim]."""
+    z = jax.random.normal(rng, (NUM_MEAN_LATENTS, latent_dim), jnp.float32)
+    return self.map(z).mean(0)
+
+  def _chunked(self, run, *arrays: np.ndarray) -> np.ndarray:
+    """Runs on chunks of equal size, the last one padded."""
+    outputs = []
+    for start in range(0, len(arrays[0]), self._chunk):
+      parts = [a[start : start + self._chunk] for a in arrays]
+      missing = self._chunk - len(parts[0])
+      padded = [np.concatenate([p, p[:1].repeat(missing, 0)]) for p in parts]
+      out = np.asarray(run(*padded), np.float32)
+      outputs.append(out[: len(parts[0])])
+    return np.concatenate(outputs)
+
+
+@functools.cache
+def _translate(nets, masks_fn):
+  def translate(params, frozen, x, s):
+    masks = None if masks_fn is None else masks_fn(frozen, x)
+    return losses.translate(nets, params, x, s, masks)
+
+  return jax.jit(translate)
+
+
+@functools.cache
+def _encode(nets):
+  return jax.jit(lambda params, x, y: losses.style(nets, params, y, x_ref=x))
+
+
+@functools.cache
+def _map(nets):
+  return jax.jit(lambda params, z: losses.style(nets, params, None, z=z))
+
+
+def truncate(s: np.ndarray, mean: np.ndarray, psi: float) -> np.ndarray:
+  """Moves style codes towards the mean of their domain; psi 1 is none."""
+  return mean + psi * (s - mean)
+
+
+def sample(
+  params: Mapping[str, Tree],
+  frozen: Tree,
+  val: Any,
+  rng: Array,
+  *,
+  nets: networks.Networks,
+  hp: losses.HParams,
+  masks_fn: Any = None,
+  tx: Any = None,
+) -> dict[str, np.ndarray]:
+  """Draws the grids of a training run, always of the same inputs.
+
+  Args:
+    params: of `inference_params`.
+    frozen: parameters of frozen networks.
+    val: validation data; `val.batch(n)` gives sources and references.
+    rng: key of the latents.
+    nets: the modules.
+    hp: for the size of a latent.
+    masks_fn: (frozen, images) -> masks, where w_hpf > 0.
+    tx: not used.
+
+  Returns:
+    uint8 [H, W, 3]: `reference` (sources above, references to the left),
+    `latent_psi...` (sources above, rows of domains in turn, a latent each) and
+    `cycle` (rows: source, reference, translation, and back again).
+  """
+  del tx
+  translator = Translator(params, frozen, nets=nets, masks_fn=masks_fn)
+  batch = val.batch(NUM_SOURCES)
+  x_src, x_ref = batch['x_src'], batch['x_ref']
+  s_ref = translator.encode(x_ref, batch['y_ref'])
+  grids = {
+    'reference': _matrix(translator, x_src, s_ref, list(x_ref)),
+    'cycle': _cycle(translator, batch, s_ref),
+  }
+  for psi, s in latent_styles(translator, rng, hp.latent_dim).items():
+    grids[f'latent_psi{psi}'] = _matrix(translator, x_src, s, None)
+  return grids
+
+
+def latent_styles(
+  translator: Translator, rng: Array, latent_dim: int
+) -> dict[float, np.ndarray]:
+  """{psi: styles [K * LATENTS_PER_DOMAIN, style_dim]}, domain by domain."""
+  mean_rng, z_rng = jax.random.split(rng)
+  mean = translator.mean_styles(mean_rng, latent_dim)
+  z = jax.random.normal(z_rng, (LATENTS_PER_DOMAIN, latent_dim), jnp.float32)
+  s = translator.map(z).swapaxes(0, 1)  # [K, LATENTS_PER_DOMAIN, style_dim]
+  return {
+    psi: truncate(s, mean[:, None], psi).reshape(-1, s.shape[-1])
+    for psi in PSIS
+  }
+
+
+def _matrix(
+  translator: Translator,
+  x_src: np.ndarray,
+  styles: np.ndarray,
+  left: list[np.ndarray] | None,
+) -> np.ndarray:
+  """Every source (columns) in every style (rows)."""
+  x_fake = translator.translate(
+    np.tile(x_src, (len(styles), 1, 1, 1)), styles.repeat(len(x_src), 0)
+  )
+  rows = [list(x_src)]
+  rows += [list(row) for row in x_fake.reshape(len(styles), *x_src.shape)]
+  if left is not None:
+    rows = [[x, *row] for x, row in zip([None, *left], rows, strict=True)]
+  return images.grid(rows)
+
+
+def _cycle(
+  translator: Translator, batch: Mapping[str, np.ndarray], s_ref: np.ndarray
+) -> np.ndarray:
+  x_src = batch['x_src']
+  x_fake = translator.translate(x_src, s_ref)
+  s_src = translator.encode(x_src, batch['y_src'])
+  x_rec = translator.translate(x_fake, s_src)
+  return images.grid([x_src, batch['x_ref'], x_fake, x_rec])

@@ -1,0 +1,268 @@
+"""Training state of StarGAN v2 and its update: four phases, then the EMA."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+
+from jaxgan import errors
+from jaxgan.stargan_v2 import losses, networks
+
+Array = jax.Array
+Tree = Any
+# (frozen parameters, images [B, S, S, 3]) -> masks of the high-pass path
+MasksFn = Callable[[Tree, Array], networks.Masks]
+
+EMA_NETWORKS = ('generator', 'mapping_network', 'style_encoder')
+
+
+@flax.struct.dataclass
+class TrainState:
+  """All that changes in training; {network: tree} in each of the three."""
+
+  step: Array  # finished iterations, int32
+  params: dict[str, Tree]
+  opt_state: dict[str, Tree]
+  ema_params: dict[str, Tree]
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+  """One update: the gradient of a loss steps the networks in `trained`."""
+
+  name: str  # prefix of its metrics
+  loss_fn: Callable
+  source: str  # where the target style comes from
+  trained: tuple[str, ...]
+
+
+# In the original's order. The style encoder is not stepped in the last phase:
+# stepped there too it makes the diversity loss diverge.
+PHASES = (
+  Phase('D/latent', losses.d_loss, 'latent', ('discriminator',)),
+  Phase('D/ref', losses.d_loss, 'ref', ('discriminator',)),
+  Phase('G/latent', losses.g_loss, 'latent', EMA_NETWORKS),
+  Phase('G/ref', losses.g_loss, 'ref', ('generator',)),
+)
+
+
+def adam(
+  lr: float, *, beta1: float, beta2: float, weight_decay: float
+) -> optax.GradientTransformation:
+  """PyTorch's Adam: weight decay is L2 inside the gradient, not AdamW's."""
+  return optax.chain(
+    optax.add_decayed_weights(weight_decay),
+    optax.adam(lr, b1=beta1, b2=beta2, eps=1e-8),
+  )
+
+
+def create_training(
+  config: ml_collections.ConfigDict, masks_fn: MasksFn | None = None
+) -> tuple[Callable[[Array], TrainState], Tree, dict[str, Any]]:
+  """Builds networks and optimisers; draws and allocates nothing.
+
+  Args:
+    config: with groups `model`, `hparams` and `optim`, `model.num_domains` set.
+    masks_fn: needed if `model.w_hpf` > 0.
+
+  Returns:
+    A function from a key to a fresh state, to be jitted; the parameters of
+    frozen networks (a tree, here empty); and the keyword arguments that
+    complete `train_step`.
+  """
+  check_config(config, masks_fn)
+  model, img_size = config.model, config.data.img_size
+  nets = networks.create_networks(
+    img_size=img_size,
+    num_domains=model.num_domains,
+    channel_base=model.channel_base,
+    max_conv_dim=model.max_conv_dim,
+    hidden_dim=model.hidden_dim,
+    style_dim=model.style_dim,
+    w_hpf=model.w_hpf,
+    dtype=jnp.dtype(model.dtype),
+  )
+  hp = losses.HParams(latent_dim=model.latent_dim, **config.hparams)
+  optim = config.optim
+  create_adam = functools.partial(
+    adam,
+    beta1=optim.beta1,
+    beta2=optim.beta2,
+    weight_decay=optim.weight_decay,
+  )
+  lrs = {'mapping_network': optim.f_lr}
+  names = [field.name for field in dataclasses.fields(nets)]
+  tx = {name: create_adam(lrs.get(name, optim.lr)) for name in names}
+
+  def init_fn(rng: Array) -> TrainState:
+    params = networks.init_params(
+      nets,
+      rng,
+      img_size=img_size,
+      latent_dim=model.latent_dim,
+      style_dim=model.style_dim,
+    )
+    opt_state = {name: tx[name].init(params[name]) for name in names}
+    # Differs from the original, whose EMA starts from other random weights.
+    # Copies: a donated state must not hold one buffer twice.
+    ema_params = {
+      name: jax.tree.map(jnp.copy, params[name]) for name in EMA_NETWORKS
+    }
+    return TrainState(jnp.zeros((), jnp.int32), params, opt_state, ema_params)
+
+  static = {'nets': nets, 'tx': tx, 'hp': hp, 'masks_fn': masks_fn}
+  return init_fn, {}, static
+
+
+def check_config(
+  config: ml_collections.ConfigDict, masks_fn: MasksFn | None = None
+) -> None:
+  """Raises UserError for settings that no networks can be built from."""
+  model, img_size = config.model, config.data.img_size
+  if img_size < 32 or img_size & (img_size - 1):
+    raise errors.UserError(
+      f'config.data.img_size must be a power of two, 32 or more: {img_size}'
+    )
+  for key in ('max_conv_dim', 'hidden_dim', 'style_dim', 'latent_dim'):
+    if model[key] < 1:
+      raise errors.UserError(
+        f'config.model.{key} must be 1 or more: {model[key]}'
+      )
+  if model.channel_base < img_size:
+    raise errors.UserError(
+      f'config.model.channel_base {model.channel_base} leaves no channels at '
+      f'img_size {img_size}: it is the first width times img_size'
+    )
+  if model.dtype not in ('float32', 'bfloat16', 'float64'):
+    raise errors.UserError(
+      'config.model.dtype must be float32, bfloat16 or float64: '
+      f'{model.dtype!r}'
+    )
+  if config.hparams.ds_iter < 1:
+    raise errors.UserError(
+      f'config.hparams.ds_iter must be 1 or more: {config.hparams.ds_iter}'
+    )
+  if model.w_hpf > 0 and masks_fn is None:
+    raise errors.UserError(
+      'config.model.w_hpf > 0 needs the face network, which is not built yet: '
+      'set --config.model.w_hpf=0'
+    )
+
+
+def lambda_ds(step: Array, hp: losses.HParams) -> Array:
+  """Weight of the diversity term at a step: linear from hp.lambda_ds to 0."""
+  progress = step.astype(jnp.result_type(float)) / hp.ds_iter
+  return hp.lambda_ds * jnp.maximum(0.0, 1.0 - progress)
+
+
+def inference_params(state: TrainState) -> dict[str, Tree]:
+  """What to sample and evaluate with: the EMA."""
+  return state.ema_params
+
+
+def update(
+  state: TrainState,
+  frozen: Tree,
+  batch: Mapping[str, Array],
+  z_trg: Array,
+  z_trg2: Array,
+  *,
+  nets: networks.Networks,
+  tx: Mapping[str, optax.GradientTransformation],
+  hp: losses.HParams,
+  masks_fn: MasksFn | None,
+) -> tuple[TrainState, dict[str, Array], dict[str, dict[str, Tree]]]:
+  """One iteration with given latents; also returns {phase: gradients}."""
+
+  def constant_masks(x):
+    if masks_fn is None:
+      return None
+    return jax.lax.stop_gradient(masks_fn(frozen, x))
+
+  weight = lambda_ds(state.step, hp)
+  loss_args = {
+    'nets': nets,
+    'hp': dataclasses.replace(hp, lambda_ds=weight),
+    'batch': batch,
+    'masks_fn': constant_masks,
+  }
+  sources = {
+    'latent': ({'z': z_trg}, {'z': z_trg2}),
+    'ref': ({'x_ref': batch['x_ref']}, {'x_ref': batch['x_ref2']}),
+  }
+
+  params, opt_state = dict(state.params), dict(state.opt_state)
+  metrics, grads = {'G/lambda_ds': weight}, {}
+  for phase in PHASES:
+    loss_fn = functools.partial(
+      phase.loss_fn, source=sources[phase.source], **loss_args
+    )
+    trained = {name: params[name] for name in phase.trained}
+    grads[phase.name], terms = jax.grad(loss_fn, has_aux=True)(trained, params)
+    for name, grad in grads[phase.name].items():
+      updates, opt_state[name] = tx[name].update(
+        grad, opt_state[name], params[name]
+      )
+      params[name] = optax.apply_updates(params[name], updates)
+    metrics |= {f'{phase.name}_{key}': value for key, value in terms.items()}
+
+  ema_params = optax.incremental_update(
+    {name: params[name] for name in EMA_NETWORKS},
+    state.ema_params,
+    1 - hp.ema_decay,
+  )
+  state = state.replace(
+    step=state.step + 1,
+    params=params,
+    opt_state=opt_state,
+    ema_params=ema_params,
+  )
+  return state, metrics, grads
+
+
+def train_step(
+  state: TrainState,
+  frozen: Tree,
+  batch: Mapping[str, Array],
+  rng: Array,
+  *,
+  nets: networks.Networks,
+  tx: Mapping[str, optax.GradientTransformation],
+  hp: losses.HParams,
+  masks_fn: MasksFn | None,
+) -> tuple[TrainState, dict[str, Array]]:
+  """One iteration of StarGAN v2: (state, batch) -> (state, metrics).
+
+  Args:
+    state: of the function that `create_training` returns.
+    frozen: parameters that are never trained, the first argument of masks_fn.
+    batch: x_src, x_ref, x_ref2 [B, S, S, 3] in [-1, 1], y_src, y_ref [B]; the
+      references are two images of domain y_ref, the target.
+    rng: the run's key; the step folds its number in, so that a resumed run
+      draws the same latents.
+    nets: the modules.
+    tx: an optimiser per network.
+    hp: weights and schedule.
+    masks_fn: (frozen, images) -> masks, where w_hpf > 0.
+  """
+  rng = jax.random.fold_in(rng, state.step)
+  shape = (2, len(batch['y_ref']), hp.latent_dim)
+  z_trg, z_trg2 = jax.random.normal(rng, shape, jnp.float32)
+  state, metrics, _ = update(
+    state,
+    frozen,
+    batch,
+    z_trg,
+    z_trg2,
+    nets=nets,
+    tx=tx,
+    hp=hp,
+    masks_fn=masks_fn,
+  )
+  return state, metrics

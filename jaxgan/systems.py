@@ -1,0 +1,84 @@
+"""The systems, and what the programs ask of one.
+
+A system is a module with
+
+  check_config(config) raises UserError for settings that cannot be
+  create_datasets(config, process_index, process_count) -> (train, val)
+    train.facts: {config key: value} of what the config left to the data;
+    train.domains: names; train.skipped: unreadable images drawn so far;
+    train.batches(start_step): this process's slots of the batch of every step
+    from start_step on. val goes to `sample`.
+  create_training(config) -> (init_fn, frozen, static)
+    init_fn(rng) -> state: a pytree with `.step`, `.params` and perhaps
+    `.ema_params`, each {network: tree}; frozen: parameters that are never
+    trained; static: keyword arguments of train_step, sample and evaluate.
+  train_step(state, frozen, batch, rng, **static) -> (state, metrics)
+  inference_params(state) -> the parameters to sample and evaluate with
+  sample(params, frozen, val, rng, **static) -> {name: uint8 [H, W, 3]}
+  evaluate(params, frozen, config, **static) -> {name: float or None}
+
+and a line in SYSTEMS.
+"""
+
+from types import ModuleType
+from typing import Any
+
+import jax
+import ml_collections
+from etils import epath
+
+from jaxgan import checkpoint, errors, sharding, stargan_v2, workdir
+
+Tree = Any
+SYSTEMS = {'stargan_v2': stargan_v2}
+
+
+def get_system(config: ml_collections.ConfigDict) -> ModuleType:
+  """The module of `config.system`, with the precision it asks for enabled."""
+  name = config.get('system')
+  if name not in SYSTEMS:
+    raise errors.UserError(
+      f'config.system is {name!r}; there is: {", ".join(SYSTEMS)}'
+    )
+  if config.model.dtype == 'float64':
+    jax.config.update('jax_enable_x64', True)
+  return SYSTEMS[name]
+
+
+def restore_run(
+  directory: epath.PathLike,
+  placement: jax.sharding.Sharding,
+  step: int | None = None,
+) -> tuple[ml_collections.ConfigDict, Tree, int]:
+  """Reads the config and a checkpoint of a run, changing nothing there.
+
+  Args:
+    directory: the run's work directory.
+    placement: of every array of the state.
+    step: of the checkpoint; None for the newest good one.
+
+  Returns:
+    The run's config, its state, and the state's step.
+
+  Raises:
+    UserError: there is no such run, or no good checkpoint.
+  """
+  directory = epath.Path(directory)
+  config = workdir.load_config(directory)
+  if config is None:
+    raise errors.UserError(
+      f'{directory} is not the work directory of a run: no config.json in it'
+    )
+  init_fn, _, _ = get_system(config).create_training(config)
+  shapes = jax.eval_shape(init_fn, jax.random.key(0))
+  like = sharding.abstract(shapes, jax.tree.map(lambda _: placement, shapes))
+  restored = None
+  if (directory / 'checkpoints').exists():
+    checkpointer = checkpoint.Checkpointer(
+      directory / 'checkpoints', read_only=True
+    )
+    restored = checkpointer.restore(like, step)
+    checkpointer.close()
+  if restored is None:
+    raise errors.UserError(f'{directory} has no checkpoint yet')
+  return config, *restored

@@ -1,0 +1,125 @@
+"""The records of a run in its work directory: config.json, metrics.jsonl."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import flax
+import ml_collections
+from etils import epath
+
+from jaxgan import errors
+
+# Settings that a resumed run may change: they do not touch what is learned.
+FREE_SETTINGS = frozenset(
+  {
+    'num_train_steps',
+    'log_every_steps',
+    'sample_every_steps',
+    'checkpoint_every_steps',
+    'keep',
+    'keep_every_steps',
+  }
+)
+
+
+def prepare(workdir: epath.Path) -> None:
+  """Makes the directory; raises UserError if nothing can be written there."""
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    probe = workdir / 'config.json.partial'
+    probe.write_text('')
+    probe.unlink()
+  except OSError as e:
+    raise errors.UserError(
+      f'cannot write to the work directory {workdir} ({e}): take another '
+      '--workdir'
+    ) from e
+
+
+def load_config(workdir: epath.Path) -> ml_collections.ConfigDict | None:
+  """The config a run was started with, or None if there is no run."""
+  path = workdir / 'config.json'
+  if not path.exists():
+    return None
+  try:
+    return ml_collections.ConfigDict(json.loads(path.read_text()))
+  except (ValueError, TypeError, AttributeError) as e:
+    raise errors.UserError(f'{path} is no JSON object ({e})') from e
+
+
+def save_config(workdir: epath.Path, config: ml_collections.ConfigDict) -> None:
+  """Writes config.json whole or not at all."""
+  partial = workdir / 'config.json.partial'
+  partial.write_text(json.dumps(config.to_dict(), indent=2) + '\n')
+  partial.replace(workdir / 'config.json')
+
+
+def check_config(
+  workdir: epath.Path,
+  config: ml_collections.ConfigDict,
+  allow_change: bool,
+) -> None:
+  """Raises ConfigMismatchError if a run here was started with other settings.
+
+  Args:
+    workdir: of the run, new or to be resumed.
+    config: complete, nothing left to the data.
+    allow_change: continue all the same.
+  """
+  if allow_change:
+    return
+  saved = load_config(workdir)
+  if saved is None:
+    checkpoints = workdir / 'checkpoints'
+    if checkpoints.exists() and any(checkpoints.iterdir()):
+      raise errors.ConfigMismatchError(
+        f'{workdir} has checkpoints but no config.json to compare with. Take '
+        'another --workdir, or continue with --allow_config_change'
+      )
+    return
+  # Through JSON, as the saved one went: a tuple there is a list.
+  old = _flatten(saved)
+  new = _flatten(ml_collections.ConfigDict(json.loads(config.to_json())))
+  differences = [
+    f'{key}: {old.get(key, "not set")} -> {new.get(key, "not set")}'
+    for key in sorted(old.keys() | new.keys())
+    if old.get(key) != new.get(key) and key not in FREE_SETTINGS
+  ]
+  if differences:
+    raise errors.ConfigMismatchError(
+      f'{workdir} holds a run with other settings: {"; ".join(differences)}. '
+      'Take another --workdir, or continue with --allow_config_change'
+    )
+
+
+def _flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
+  return flax.traverse_util.flatten_dict(config.to_dict(), sep='.')
+
+
+class MetricsFile:
+  """`metrics.jsonl`: one JSON object per logged step, nothing of the clock."""
+
+  def __init__(self, workdir: epath.Path, resumed_step: int):
+    """Cuts the file back to the lines up to `resumed_step`."""
+    self._path = workdir / 'metrics.jsonl'
+    if self._path.exists():
+      lines = self._path.read_bytes().decode(errors='replace').splitlines()
+      kept = [line for line in lines if _step_of(line) <= resumed_step]
+      partial = workdir / f'{self._path.name}.partial'
+      partial.write_text(''.join(f'{line}\n' for line in kept))
+      partial.replace(self._path)
+
+  def append(self, step: int, metrics: Mapping[str, float]) -> None:
+    """Adds a line."""
+    values = {key: float(value) for key, value in sorted(metrics.items())}
+    with self._path.open('a') as f:
+      f.write(json.dumps({'step': step, **values}) + '\n')
+
+
+def _step_of(line: str) -> float:
+  """Step of a line; infinity for one that a killed process left half done."""
+  try:
+    return float(json.loads(line)['step'])
+  except (ValueError, KeyError, TypeError):
+    return float('inf')

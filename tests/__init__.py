@@ -1,0 +1,1 @@
+"""Tests, and the comparison with reference numbers (`tests.parity`)."""

@@ -1,0 +1,32 @@
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgan import adversarial
+
+
+def test_logistic_terms_at_known_logits():
+  # sigmoid(log 3) = 3/4
+  logits = jnp.array([0.0, np.log(3.0)])
+  real = (np.log(2) - np.log(3 / 4)) / 2
+  fake = (np.log(2) - np.log(1 / 4)) / 2
+  np.testing.assert_allclose(adversarial.logistic_real(logits), real, 1e-6)
+  np.testing.assert_allclose(adversarial.logistic_fake(logits), fake, 1e-6)
+
+
+def test_logistic_terms_do_not_overflow():
+  logits = jnp.array([-1e4, 1e4])
+  np.testing.assert_allclose(adversarial.logistic_real(logits), 5e3)
+  np.testing.assert_allclose(adversarial.logistic_fake(logits), 5e3)
+
+
+def test_r1_of_a_linear_discriminator():
+  a = jnp.arange(12.0).reshape(1, 2, 2, 3)
+  x = jnp.ones((4, 2, 2, 3))
+  penalty = adversarial.r1_penalty(lambda x: jnp.sum(a * x, (1, 2, 3)), x)
+  np.testing.assert_allclose(penalty, 506 / 2)  # |a|^2 / 2
+
+
+def test_r1_is_a_mean_over_the_batch():
+  x = jnp.array([1.0, 3.0]).reshape(2, 1, 1, 1)
+  penalty = adversarial.r1_penalty(lambda x: jnp.sum(x**2, (1, 2, 3)), x)
+  np.testing.assert_allclose(penalty, 0.5 * (2**2 + 6**2) / 2)

@@ -1,0 +1,164 @@
+import json
+import logging
+import os
+import subprocess
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import orbax.checkpoint as ocp
+import pytest
+from absl import logging as absl_logging
+
+from jaxgan import checkpoint, errors
+from jaxgan.stargan_v2.step import TrainState
+
+
+def _state(value: float) -> TrainState:
+  params = {'net': {'w': jnp.full((64, 3), value), 'b': jnp.arange(3.0)}}
+  return TrainState(
+    step=jnp.int32(value),
+    params=params,
+    opt_state={'net': optax.adam(1e-3).init(params['net'])},
+    ema_params=jax.tree.map(jnp.copy, params),
+  )
+
+
+@pytest.fixture
+def saved(tmp_path):
+  """Checkpoints of steps 1, 2 and 3 in a directory."""
+  checkpointer = checkpoint.Checkpointer(tmp_path / 'checkpoints', keep=5)
+  for step in (1, 2, 3):
+    checkpointer.save(step, _state(step), {'domains': ['a', 'b']})
+  checkpointer.close()
+  return tmp_path / 'checkpoints'
+
+
+def _restore(directory, step=None, read_only=False):
+  checkpointer = checkpoint.Checkpointer(directory, read_only=read_only)
+  restored = checkpointer.restore(_state(0), step)
+  if restored and not read_only:
+    checkpointer.drop_after(restored[1])
+  checkpointer.close()
+  return restored
+
+
+def _largest_file(directory):
+  return max(
+    (p for p in directory.rglob('*') if p.is_file()),
+    key=lambda p: p.stat().st_size,
+  )
+
+
+def test_what_is_saved_comes_back(saved):
+  state, step = _restore(saved)
+  assert step == 3
+  jax.tree.map(np.testing.assert_array_equal, state, _state(3))
+  state, step = _restore(saved, step=2)
+  assert step == 2 and int(state.step) == 2
+
+
+def test_nothing_to_restore(tmp_path):
+  assert _restore(tmp_path / 'none') is None
+
+
+def test_layout_is_plain(saved):
+  facts = json.loads((saved / '3' / 'facts' / 'metadata').read_text())
+  assert facts == {'format': 1, 'step': 3, 'domains': ['a', 'b']}
+  tree = ocp.StandardCheckpointer().restore(saved / '3' / 'state')
+  assert set(tree) == {'step', 'params', 'opt_state', 'ema_params'}
+  np.testing.assert_array_equal(tree['params']['net']['w'], np.full((64, 3), 3))
+  np.testing.assert_array_equal(tree['opt_state']['net']['0']['count'], 0)
+
+
+def test_sums_are_what_sha256sum_reads(saved):
+  subprocess.run(
+    ['sha256sum', '--quiet', '-c', 'sha256sums.txt'],
+    cwd=saved / '3',
+    check=True,
+  )
+
+
+def _flip_a_bit(directory):
+  path = _largest_file(directory / 'state')
+  data = bytearray(path.read_bytes())
+  data[len(data) // 2] ^= 1
+  path.write_bytes(data)
+
+
+def _truncate(directory):
+  path = _largest_file(directory / 'state')
+  path.write_bytes(path.read_bytes()[:-1])
+
+
+def _remove(directory):
+  _largest_file(directory / 'state').unlink()
+
+
+def _empty(directory):
+  for path in directory.rglob('*'):
+    if path.is_file():
+      path.write_bytes(b'')
+
+
+@pytest.mark.parametrize('damage', [_flip_a_bit, _truncate, _remove, _empty])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_used(
+  saved, damage, caplog
+):
+  absl_logging.get_absl_logger().propagate = True
+  damage(saved / '3')
+  with caplog.at_level(logging.WARNING):
+    state, step = _restore(saved, read_only=True)
+  assert step == 2 and int(state.step) == 2
+  assert str(saved / '3') in caplog.text
+  assert (saved / '3').exists()  # a reader moves nothing
+
+  _restore(saved)
+  assert not (saved / '3').exists()
+  assert (saved.parent / 'checkpoints.damaged' / '3').exists()
+  checkpointer = checkpoint.Checkpointer(saved, keep=5)
+  checkpointer.save(3, _state(3), {})
+  checkpointer.close()
+  assert _restore(saved)[1] == 3
+
+
+def test_paths_become_absolute_but_for_buckets():
+  assert str(checkpoint.absolute('runs/x')) == os.path.abspath('runs/x')
+  assert str(checkpoint.absolute('gs://bucket/x')) == 'gs://bucket/x'
+
+
+def test_all_damaged_is_an_error(saved):
+  for step in (1, 2, 3):
+    _flip_a_bit(saved / str(step))
+  with pytest.raises(errors.UserError, match='no undamaged checkpoint'):
+    _restore(saved)
+
+
+def test_unknown_step_is_an_error(saved):
+  with pytest.raises(errors.UserError, match='step 7 .* but: 1, 2, 3'):
+    _restore(saved, step=7)
+
+
+def test_committed_without_sums_is_used(saved):
+  (saved / '3' / 'sha256sums.txt').unlink()
+  assert _restore(saved)[1] == 3
+
+
+def test_keeps_the_newest_and_the_multiples(tmp_path):
+  checkpointer = checkpoint.Checkpointer(tmp_path, keep=2, keep_every_steps=4)
+  for step in range(1, 8):
+    checkpointer.save(step, _state(step), {})
+  checkpointer.close()
+  kept = checkpoint.Checkpointer(tmp_path, read_only=True).steps()
+  assert kept == [4, 6, 7]
+
+
+def test_a_state_of_another_shape_is_an_error(saved):
+  checkpointer = checkpoint.Checkpointer(saved)
+  other = _state(0)
+  other.params['net']['w'] = jnp.zeros((5, 5))
+  message = r'does not fit the config: params/net/w has shape \(64, 3\) there'
+  with pytest.raises(errors.UserError, match=message):
+    checkpointer.restore(other)
+  checkpointer.close()

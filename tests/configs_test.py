@@ -1,0 +1,70 @@
+import importlib.util
+import pathlib
+
+import jax
+import pytest
+
+from jaxgan import errors, systems
+from tests import tiny
+
+ROOT = pathlib.Path(__file__).parent.parent
+CONFIGS = sorted(ROOT.glob('configs/*/*.py'))
+
+
+def _load(path):
+  spec = importlib.util.spec_from_file_location('config', path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.stem)
+def test_config_builds_its_system(path):
+  module = _load(path)
+  config = module.get_config().lock()
+  assert '--config=' + str(path.relative_to(ROOT)) in module.__doc__
+  config.model.num_domains = 3
+  config.model.w_hpf = 0.0
+  init_fn, _, _ = systems.get_system(config).create_training(config)
+  state = jax.eval_shape(init_fn, jax.random.key(0))
+  assert set(state.params) == {
+    'generator',
+    'mapping_network',
+    'style_encoder',
+    'discriminator',
+  }
+
+
+def test_published_settings():
+  afhq = _load(ROOT / 'configs/stargan_v2/afhq.py').get_config()
+  celeba_hq = _load(ROOT / 'configs/stargan_v2/celeba_hq.py').get_config()
+  assert (afhq.hparams.lambda_ds, celeba_hq.hparams.lambda_ds) == (2.0, 1.0)
+  assert (afhq.model.w_hpf, celeba_hq.model.w_hpf) == (0.0, 1.0)
+  for config in (afhq, celeba_hq):
+    assert config.batch_size == 8
+    assert config.num_train_steps == config.hparams.ds_iter == 100_000
+    assert (config.optim.lr, config.optim.f_lr) == (1e-4, 1e-6)
+    assert (config.optim.beta1, config.optim.beta2) == (0.0, 0.99)
+    assert config.optim.weight_decay == 1e-4
+    assert config.hparams.ema_decay == 0.999
+
+
+@pytest.mark.parametrize(
+  'override, message',
+  [
+    ({'data__img_size': 48}, 'power of two'),
+    ({'data__img_size': 16}, 'power of two'),
+    ({'model__channel_base': 16}, 'leaves no channels'),
+    ({'model__dtype': 'float16'}, 'float32, bfloat16 or float64'),
+    ({'hparams__ds_iter': 0}, 'ds_iter must be 1 or more'),
+    ({'model__w_hpf': 1.0}, 'face network'),
+  ],
+)
+def test_bad_settings_are_named(override, message):
+  with pytest.raises(errors.UserError, match=message):
+    tiny.create(**override)
+
+
+def test_unknown_system_is_named():
+  with pytest.raises(errors.UserError, match="'stylegan9'; there is: stargan"):
+    systems.get_system(tiny.config(system='stylegan9'))

@@ -1,0 +1,56 @@
+import jax
+import numpy as np
+import pytest
+
+from jaxgan.stargan_v2 import convert
+from tests import tiny
+
+
+@pytest.mark.parametrize(
+  'name', ['generator', 'mapping_network', 'style_encoder', 'discriminator']
+)
+def test_there_and_back_is_the_same(name):
+  params = tiny.create()[0].params[name]
+  state_dict = convert.to_state_dict(name, params)
+  back, unused = convert.from_state_dict(name, state_dict, params)
+  assert not unused
+  jax.tree.map(np.testing.assert_array_equal, back, params)
+  assert sum(v.size for v in state_dict.values()) == sum(
+    x.size for x in jax.tree.leaves(params)
+  )
+
+
+def test_official_keys_and_layouts():
+  params = tiny.create()[0].params
+  g = convert.to_state_dict('generator', params['generator'])
+  conv = params['generator']['encode_0']['conv2']['kernel']  # HWIO
+  assert g['encode.0.conv2.weight'].shape == (8, 4, 3, 3)
+  assert g['encode.0.conv2.weight'][5, 1, 0, 2] == conv[0, 2, 1, 5]
+  fc = params['generator']['decode_2']['norm1']['fc']['kernel']
+  np.testing.assert_array_equal(g['decode.2.norm1.fc.weight'], fc.T)
+  assert {'to_rgb.0.weight', 'to_rgb.2.bias', 'from_rgb.bias'} <= g.keys()
+
+  f = convert.to_state_dict('mapping_network', params['mapping_network'])
+  head = params['mapping_network']['heads_1']['kernel'][2]
+  np.testing.assert_array_equal(f['unshared.2.2.weight'], head.T)
+  assert {'shared.6.weight', 'unshared.0.6.bias'} <= f.keys()
+
+  d = convert.to_state_dict('discriminator', params['discriminator'])
+  assert d['main.7.weight'].shape == (3, 8, 1, 1)  # 3 blocks at 32 px
+  assert d['main.7.bias'].shape == (3,)
+  e = convert.to_state_dict('style_encoder', params['style_encoder'])
+  assert e['shared.5.weight'].shape == (8, 8, 4, 4)
+  assert e['unshared.1.weight'].shape == (5, 8)
+
+
+def test_missing_and_misshapen_tensors_are_named():
+  params = tiny.create()[0].params['generator']
+  good = convert.to_state_dict('generator', params)
+  bad = {k: v for k, v in good.items() if k != 'to_rgb.2.bias'}
+  with pytest.raises(ValueError, match='no tensor to_rgb.2.bias'):
+    convert.from_state_dict('generator', bad, params)
+  bad = good | {'to_rgb.2.bias': np.zeros(4)}
+  with pytest.raises(ValueError, match=r'to_rgb.2.bias has shape \(4,\)'):
+    convert.from_state_dict('generator', bad, params)
+  bad = good | {'hpf.filter': np.zeros((3, 3))}
+  assert convert.from_state_dict('generator', bad, params)[1] == ['hpf.filter']

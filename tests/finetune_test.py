@@ -1,0 +1,25 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxgan import errors, finetune
+
+
+def test_heads_follow_their_domain_and_new_ones_start_fresh():
+  old = {
+    'trunk': {'kernel': jnp.full((2, 2), 7.0)},
+    'heads_0': {'kernel': jnp.array([[1.0], [2.0], [3.0]])},
+  }
+  new = {
+    'trunk': {'kernel': jnp.zeros((2, 2))},
+    'heads_0': {'kernel': jnp.array([[-1.0], [-2.0]])},
+  }
+  got = finetune.transfer(old, new, ['dog', 'cat', 'wild'], ['fox', 'dog'])
+  np.testing.assert_array_equal(got['trunk']['kernel'], np.full((2, 2), 7.0))
+  np.testing.assert_array_equal(got['heads_0']['kernel'], [[-1.0], [1.0]])
+
+
+def test_other_networks_are_an_error():
+  new = {'trunk': {'kernel': jnp.zeros((2, 3))}}
+  with pytest.raises(errors.UserError, match=r'trunk/kernel of shape \(2, 3\)'):
+    finetune.transfer({'trunk': {'kernel': jnp.zeros((2, 2))}}, new, [], [])

@@ -1,0 +1,86 @@
+import ast
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+# A module imports only from lower floors.
+FLOORS = {
+  'jaxgan.errors': 0,
+  'jaxgan.layers': 0,
+  'jaxgan.adversarial': 0,
+  'jaxgan.images': 0,
+  'jaxgan.data.preprocess': 0,
+  'jaxgan.data.shapes': 0,
+  'jaxgan.stargan_v2.config': 0,
+  'jaxgan.cli': 1,
+  'jaxgan.sharding': 1,
+  'jaxgan.finetune': 1,
+  'jaxgan.checkpoint': 1,
+  'jaxgan.workdir': 1,
+  'jaxgan.data.sources': 1,
+  'jaxgan.metrics.shapes': 1,
+  'jaxgan.stargan_v2.networks': 1,
+  'jaxgan.logger': 2,
+  'jaxgan.data.input_pipeline': 2,
+  'jaxgan.stargan_v2.losses': 2,
+  'jaxgan.stargan_v2.convert': 2,
+  'jaxgan.stargan_v2.step': 3,
+  'jaxgan.stargan_v2.sample': 3,
+  'jaxgan.stargan_v2.evaluate': 4,
+  'jaxgan.stargan_v2': 5,
+  'jaxgan.systems': 6,
+  'jaxgan.loop': 7,
+  'jaxgan.scores': 7,
+  'train': 8,
+  'eval': 8,
+  'benchmarks.peer': 8,
+  'benchmarks.train_step': 9,
+}
+
+
+def _modules():
+  for path in [*ROOT.glob('jaxgan/**/*.py'), *ROOT.glob('benchmarks/*.py')]:
+    name = '.'.join(path.relative_to(ROOT).with_suffix('').parts)
+    yield name.removesuffix('.__init__'), path
+  for name in ('train', 'eval'):
+    yield name, ROOT / f'{name}.py'
+
+
+def _imports(path: pathlib.Path) -> set[str]:
+  names = set()
+  for node in ast.walk(ast.parse(path.read_text())):
+    if isinstance(node, ast.Import):
+      names |= {alias.name for alias in node.names}
+    elif isinstance(node, ast.ImportFrom):
+      names.add(node.module)
+      names |= {f'{node.module}.{alias.name}' for alias in node.names}
+  return names
+
+
+def test_modules_import_only_lower_floors():
+  seen = set()
+  for name, path in _modules():
+    imports = _imports(path)
+    assert not any(n.startswith('jax._src') for n in imports), name
+    if name in FLOORS:
+      seen.add(name)
+      ours = {n: FLOORS[n] for n in imports if n in FLOORS}
+      # `from package.x import y` also names the package itself.
+      ours.pop(name.rpartition('.')[0], None)
+      if any(n.startswith('jaxgan.stargan_v2.') for n in ours):
+        ours.pop('jaxgan.stargan_v2', None)
+      wrong = {n: f for n, f in ours.items() if f >= FLOORS[name]}
+      assert not wrong, f'{name} (floor {FLOORS[name]}) imports {wrong}'
+    else:
+      assert path.name == '__init__.py', f'{name} has no floor'
+  assert seen == FLOORS.keys()
+
+
+def test_training_needs_no_tensorflow():
+  code = (
+    'import sys; from jaxgan import loop, scores; import benchmarks.train_step;'
+    'sys.exit("tensorflow" in sys.modules)'
+  )
+  assert subprocess.run([sys.executable, '-c', code], cwd=ROOT).returncode == 0

@@ -1,0 +1,290 @@
+import itertools
+import subprocess
+import sys
+
+import ml_collections
+import numpy as np
+import pytest
+from absl import logging
+from PIL import Image
+
+from jaxgan.data import input_pipeline, preprocess, shapes, sources
+from jaxgan.errors import UserError
+
+KEYS = {'x_src', 'x_ref', 'x_ref2', 'y_src', 'y_ref'}
+
+
+def make_config(**changes):
+  config = ml_collections.ConfigDict(
+    {
+      'seed': 3,
+      'batch_size': 4,
+      'model': {'num_domains': 0},
+      'data': {
+        'name': 'shapes',
+        'root': '',
+        'img_size': 32,
+        'domains': (),
+        'augment': True,
+        'skip_bad_images': False,
+        'check_images': False,
+        'train_split': 'train',
+        'val_split': 'val',
+      },
+    }
+  )
+  config.update_from_flattened_dict(changes)
+  return config
+
+
+def open_train(config, process_index=0, process_count=1):
+  data = input_pipeline.create_datasets(config, process_index, process_count)
+  return data[0]
+
+
+def take(data, count, start_step=0):
+  return list(itertools.islice(data.batches(start_step), count))
+
+
+def assert_equal(a, b):
+  assert a.keys() == b.keys() == KEYS
+  for key in a:
+    np.testing.assert_array_equal(a[key], b[key], err_msg=key)
+
+
+@pytest.fixture
+def folder(tmp_path):
+  """Flat squares: red = domain, green = number in it, blue = split."""
+  for blue, split in enumerate(('train', 'val')):
+    for red, (name, count) in enumerate({'ant': 5, 'bee': 3}.items()):
+      path = tmp_path / split / name
+      path.mkdir(parents=True)
+      for green in range(count):
+        image = Image.new('RGB', (40, 40), (red, green, blue))
+        image.save(path / f'{green}.png')
+  return tmp_path
+
+
+@pytest.fixture
+def config(folder):
+  return make_config(**{'data.name': 'folder', 'data.root': str(folder)})
+
+
+@pytest.fixture
+def warnings(monkeypatch):
+  lines = []
+  monkeypatch.setattr(logging, 'warning', lambda t, *a: lines.append(t % a))
+  return lines
+
+
+def factors(images):
+  """The three factors of flat squares in [-1, 1]: int [..., 3]."""
+  assert images.dtype == np.float32 and images.shape[-3:] == (32, 32, 3)
+  assert np.ptp(images, axis=(-3, -2)).max() == 0
+  return np.rint((images[..., 0, 0, :] + 1) * 127.5).astype(int)
+
+
+@pytest.mark.parametrize('name', ['shapes', 'folder'])
+def test_a_batch_depends_on_seed_and_step_only(config, name):
+  config.data.name = name
+  batches = take(open_train(config), 5)
+  assert_equal(batches[3], take(open_train(config), 1, start_step=3)[0])
+  assert not np.array_equal(batches[3]['x_src'], batches[4]['x_src'])
+  config.seed += 1
+  other = take(open_train(config), 4)[3]
+  assert not np.array_equal(batches[3]['x_src'], other['x_src'])
+  (far,) = take(data := open_train(config), 1, start_step=2**40)
+  np.testing.assert_array_equal(far['x_src'][3], data._slot(2**40, 3)['x_src'])
+
+
+@pytest.mark.parametrize('augment', [True, False])
+def test_augmentation_can_be_switched_off(config, folder, augment):
+  for path in folder.glob('train/*/*'):
+    Image.linear_gradient('L').rotate(90).save(path)
+  config.data.augment = augment
+  (batch,) = take(open_train(config), 1)
+  images = np.concatenate([batch['x_src'], batch['x_ref'], batch['x_ref2']])
+  assert len(np.unique(images, axis=0)) == 1 or augment
+  assert len(np.unique(images, axis=0)) > 4 or not augment
+
+
+def test_two_processes_share_the_batch_of_one(config, monkeypatch):
+  (whole,) = take(open_train(config), 1)
+  slots = []
+  draw = input_pipeline.TrainData._draw
+
+  def record(self, role, step, slot, count):
+    slots.append(slot)
+    return draw(self, role, step, slot, count)
+
+  monkeypatch.setattr(input_pipeline.TrainData, '_draw', record)
+  halves = []
+  for process in range(2):
+    slots.clear()
+    halves += take(open_train(config, process, 2), 1)
+    assert set(slots) == {2 * process, 2 * process + 1}
+  both = {key: np.concatenate([half[key] for half in halves]) for key in KEYS}
+  assert_equal(whole, both)
+
+
+def test_only_drawn_files_are_read(config, monkeypatch):
+  read = []
+  original = sources.FolderSource.read
+
+  def record(self, domain, index):
+    read.append((domain, index))
+    return original(self, domain, index)
+
+  monkeypatch.setattr(sources.FolderSource, 'read', record)
+  y_ref, images = open_train(config)._draw(1, step=5, slot=1, count=2)
+  numbers = factors(preprocess.to_float(images))[:, 1].tolist()
+  assert read == [(y_ref, number) for number in numbers]
+
+
+def test_images_are_of_their_domain_and_references_differ(config):
+  for batch in take(open_train(config), 10):
+    src, ref, ref2 = (factors(batch[k]) for k in ('x_src', 'x_ref', 'x_ref2'))
+    np.testing.assert_array_equal(src[:, 0], batch['y_src'])
+    np.testing.assert_array_equal(ref[:, 0], batch['y_ref'])
+    np.testing.assert_array_equal(ref2[:, 0], batch['y_ref'])
+    assert (ref[:, 1] != ref2[:, 1]).all() and not src[:, 2].any()
+
+
+def test_domains_and_images_are_drawn_evenly(config):
+  config.batch_size = 100
+  batches = take(open_train(config), 6)
+  source, first, second = (
+    np.concatenate([factors(batch[key]) for batch in batches])
+    for key in ('x_src', 'x_ref', 'x_ref2')
+  )
+  for drawn in (source, first, second):  # Within 4 standard deviations.
+    assert abs(drawn[:, 0].mean() - 0.5) < 0.08
+    ants = np.bincount(drawn[drawn[:, 0] == 0, 1], minlength=5) / 300
+    np.testing.assert_allclose(ants, 0.2, atol=0.1)
+  # The roles are drawn independently.
+  assert abs((source[:, 0] == first[:, 0]).mean() - 0.5) < 0.08
+
+
+def test_an_unreadable_image_stops_or_is_skipped(config, folder, warnings):
+  sound = take(open_train(config), 5)
+  bad = folder / 'train/ant/2.png'
+  bad.write_bytes(bad.read_bytes()[:60])
+  with pytest.raises(UserError, match='ant/2.png cannot be read .*: remove it'):
+    take(open_train(config), 5)
+  config.data.skip_bad_images = True
+  data = open_train(config)
+  batches = take(data, 5)
+  assert_equal(batches[4], take(open_train(config), 1, start_step=4)[0])
+  for batch, original in zip(batches, sound, strict=True):
+    np.testing.assert_array_equal(batch['y_src'], original['y_src'])
+    was = factors(original['x_src'])
+    hit = (was[:, 0] == 0) & (was[:, 1] == 2)
+    changed = (factors(batch['x_src']) != was).any(-1)
+    np.testing.assert_array_equal(changed, hit)
+  assert data.skipped > 0
+  line = f'Skipping {bad} cannot be read (image file is truncated)'
+  assert set(warnings) == {line} and len(warnings) <= 2  # Once a run.
+  for green in range(5):
+    (folder / f'train/ant/{green}.png').write_bytes(b'')
+  with pytest.raises(UserError, match="no readable image of 'ant' in 200"):
+    take(open_train(config), 5)
+
+
+def test_checking_finds_bad_images_before_training(config, folder, warnings):
+  (folder / 'train/ant/1.png').write_bytes(b'')
+  (folder / 'train/ant/3.png').write_bytes(b'nonsense')
+  config.data.check_images = True
+  message = '2 of 8 images are bad, the first: .*ant/1.png cannot be read'
+  with pytest.raises(UserError, match=message):
+    open_train(config)
+  open_train(config, 0, 2)  # The odd ones are the other process's share.
+  config.data.skip_bad_images = True
+  open_train(config)
+  assert len(warnings) == 1 and warnings[0].startswith('2 of 8 images')
+
+
+def test_validation_images(config, warnings):
+  _, data = input_pipeline.create_datasets(config, 0, 1)
+  assert data.domains == ('ant', 'bee') and data.counts == (5, 3)
+  images = list(data.images(0))
+  assert [tuple(image[0, 0]) for image in images] == [
+    (0, green, 1) for green in range(5)
+  ]
+  batch = data.batch(4)
+  assert batch['y_src'].tolist() == [0, 1, 0, 1]
+  assert factors(batch['x_src'])[:, 1].tolist() == [0, 0, 1, 1]
+  assert batch['y_ref'].tolist() == [1, 0, 1, 0]
+  assert factors(batch['x_ref'])[:, 1].tolist() == [2, 2, 0, 3]
+  assert factors(batch['x_ref2'])[:, 1].tolist() == [1, 4, 2, 0]
+  assert_equal(batch, data.batch(4))
+
+
+def test_shapes():
+  config = make_config(**{'data.domains': ('square', 'triangle')})
+  train, val = input_pipeline.create_datasets(config, 0, 1)
+  assert train.domains == val.domains == ('square', 'triangle')
+  assert train.facts == {
+    'data.domains': ('square', 'triangle'),
+    'model.num_domains': 2,
+  }
+  first, again = (next(val.images(1)) for _ in range(2))
+  np.testing.assert_array_equal(first, again)
+  assert not np.array_equal(first, next(val.images(0)))
+  rng = input_pipeline._stream(config.seed, 2, 0, 0, 1)
+  (expected,) = shapes.draw_images(rng, 2, 1, 32)  # The triangle.
+  np.testing.assert_array_equal(first, expected)
+  assert set(take(train, 1)[0]['y_src']) <= {0, 1}
+
+
+def test_one_domain_of_one_image_trains(config, folder, warnings):
+  config.data.domains = ('bee',)
+  for green in (1, 2):
+    (folder / f'train/bee/{green}.png').unlink()
+  (batch,) = take(open_train(config), 1)
+  np.testing.assert_array_equal(batch['x_ref'], batch['x_ref2'])
+  assert warnings == ["Domain 'bee' has one image: x_ref2 repeats x_ref"]
+
+
+@pytest.mark.parametrize(
+  'change, message',
+  [
+    ({'batch_size': 0}, 'batch_size .* got 0'),
+    ({'batch_size': 5}, 'multiple of the number of processes .2., got 5'),
+    ({'model.num_domains': 3}, r'num_domains is 3 .* 2 domains \(ant, bee\)'),
+    ({'data.name': 'shape'}, "unknown: did you mean 'shapes'"),
+    ({'data.val_split': 'vla'}, 'vla is missing'),
+  ],
+)
+def test_what_is_wrong_is_said_before_training(config, change, message):
+  config.update_from_flattened_dict(change)
+  with pytest.raises(UserError, match=message):
+    input_pipeline.create_datasets(config, 0, 2)
+
+
+def test_domains_of_training_and_validation_must_agree(config, folder):
+  (folder / 'val/bee').rename(folder / 'val/cow')
+  with pytest.raises(UserError, match="'bee' is in 'train' but not in 'val'"):
+    open_train(config)
+  (folder / 'train/bee').rename(folder / 'other')
+  with pytest.raises(UserError, match="'cow' is in 'val' but not in 'train'"):
+    open_train(config)
+
+
+ABANDON = """
+import time
+from jaxgan.data import input_pipeline
+from tests.input_pipeline_test import make_config
+data, _ = input_pipeline.create_datasets(make_config(), 0, 1)
+slot = data._slot
+data._slot = lambda *args: time.sleep(0.1) or slot(*args)
+batches = data.batches()
+next(batches)
+raise SystemExit(3)
+"""
+
+
+@pytest.mark.slow
+def test_a_program_that_leaves_its_batches_unread_can_end():
+  for _ in range(3):  # Without care it hangs more often than not.
+    command = [sys.executable, '-c', ABANDON]
+    assert subprocess.run(command, timeout=60).returncode == 3

@@ -1,0 +1,243 @@
+import itertools
+import json
+import os
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxgan import errors, loop, scores, sharding, stargan_v2, systems
+from tests import tiny
+
+
+def _final_state(workdir):
+  device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  return systems.restore_run(workdir, device)
+
+
+def _lines(workdir):
+  return (workdir / 'metrics.jsonl').read_text().splitlines()
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory):
+  """A run of four steps."""
+  workdir = tmp_path_factory.mktemp('runs') / 'finished'
+  loop.train_and_evaluate(tiny.config(sample_every_steps=3), str(workdir))
+  return workdir
+
+
+def _assert_same_run(a, b):
+  _, state_a, step_a = _final_state(a)
+  _, state_b, step_b = _final_state(b)
+  assert step_a == step_b
+  jax.tree.map(np.testing.assert_array_equal, state_a, state_b)
+  assert (a / 'metrics.jsonl').read_bytes() == (
+    b / 'metrics.jsonl'
+  ).read_bytes()
+
+
+def test_run_leaves_what_it_promises(finished):
+  assert [json.loads(line)['step'] for line in _lines(finished)] == [1, 2, 3, 4]
+  assert all(np.isfinite(list(json.loads(_lines(finished)[-1]).values())))
+  config = json.loads((finished / 'config.json').read_text())
+  assert config['system'] == 'stargan_v2'
+  assert config['data']['domains'] == ['circle', 'square', 'triangle']
+  assert config['model']['num_domains'] == 3
+  assert sorted(p.name for p in (finished / 'checkpoints').iterdir()) == [
+    '2',
+    '4',
+  ]
+  for step in ('3', '4'):
+    names = {p.name for p in (finished / 'samples' / step).iterdir()}
+    assert names == {
+      'reference.png',
+      'latent_psi0.5.png',
+      'latent_psi0.7.png',
+      'latent_psi1.0.png',
+      'cycle.png',
+    }
+  with Image.open(finished / 'samples' / '4' / 'reference.png') as image:
+    assert image.size == (9 * 34 + 2, 9 * 34 + 2)
+  assert list(finished.glob('events.out.tfevents*'))
+
+
+def test_stopped_and_resumed_is_never_stopped(finished, tmp_path):
+  config = {'checkpoint_every_steps': 100}
+  for end in (1, 3, 4):
+    loop.train_and_evaluate(
+      tiny.config(num_train_steps=end, **config), str(tmp_path)
+    )
+  _assert_same_run(finished, tmp_path)
+
+
+def test_metrics_are_cut_back_to_the_resumed_step(finished, tmp_path):
+  loop.train_and_evaluate(tiny.config(num_train_steps=2), str(tmp_path))
+  with (tmp_path / 'metrics.jsonl').open('a') as f:
+    f.write('{"step": 3, "D/latent_real": 9.0}\n{"step": 4, "D/la')
+  loop.train_and_evaluate(tiny.config(), str(tmp_path))
+  _assert_same_run(finished, tmp_path)
+
+
+def test_sigterm_saves_and_returns(finished, tmp_path, monkeypatch, capsys):
+  batches = stargan_v2.create_datasets
+
+  def killing(*args):
+    train, val = batches(*args)
+    real = train.batches
+
+    def send_at_batch_three(start_step):
+      for i, batch in enumerate(real(start_step)):
+        if i == 3:
+          os.kill(os.getpid(), signal.SIGTERM)
+        yield batch
+
+    train.batches = send_at_batch_three
+    return train, val
+
+  monkeypatch.setattr(stargan_v2, 'create_datasets', killing)
+  loop.train_and_evaluate(tiny.config(num_train_steps=50), str(tmp_path))
+  assert 'stopped by SIGTERM' in capsys.readouterr().out
+  _, _, step = _final_state(tmp_path)
+  assert 1 <= step <= 3
+  monkeypatch.undo()
+  assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+  loop.train_and_evaluate(tiny.config(), str(tmp_path))
+  _assert_same_run(finished, tmp_path)
+
+
+def test_broken_data_does_not_lose_the_steps_before_it(tmp_path, monkeypatch):
+  create = stargan_v2.create_datasets
+
+  def breaking(*args):
+    train, val = create(*args)
+    real = train.batches
+
+    def end_at_step_three(start_step):
+      yield from itertools.islice(real(start_step), 3)
+      raise errors.UserError('x.png cannot be read')
+
+    train.batches = end_at_step_three
+    return train, val
+
+  monkeypatch.setattr(stargan_v2, 'create_datasets', breaking)
+  config = tiny.config(num_train_steps=9, checkpoint_every_steps=100)
+  with pytest.raises(errors.UserError, match='x.png'):
+    loop.train_and_evaluate(config, str(tmp_path))
+  assert _final_state(tmp_path)[2] >= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('span', [(1, 2), (2, 100)])
+def test_profile_is_written_whatever_the_span(tmp_path, span):
+  for end in (2, 3):  # the second begins inside the span, or after it
+    loop.train_and_evaluate(
+      tiny.config(num_train_steps=end), str(tmp_path), profile=span
+    )
+  assert list((tmp_path / 'profile').rglob('*.xplane.pb'))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  'overrides',
+  [{'model__dtype': 'bfloat16'}, {'data__domains': ('square',)}],
+  ids=['bfloat16', 'one_domain'],
+)
+def test_other_settings_train(tmp_path, overrides):
+  loop.train_and_evaluate(
+    tiny.config(num_train_steps=2, **overrides), str(tmp_path)
+  )
+  config, state, step = _final_state(tmp_path)
+  assert step == 2 and len(_lines(tmp_path)) == 2
+  leaves = jax.tree.leaves(state.params)
+  assert {x.dtype for x in leaves} == {np.dtype('float32')}
+
+
+def test_nothing_is_saved_after_a_nan(tmp_path, monkeypatch):
+  real = stargan_v2.train_step
+
+  def breaking(state, *args, **kwargs):
+    new, metrics = real(state, *args, **kwargs)
+    value = metrics['D/ref_reg']
+    metrics['D/ref_reg'] = jnp.where(new.step >= 3, jnp.nan, value)
+    return new, metrics
+
+  monkeypatch.setattr(stargan_v2, 'train_step', breaking)
+  with pytest.raises(errors.UserError, match='^D/ref_reg became NaN .* step 3'):
+    loop.train_and_evaluate(tiny.config(log_every_steps=100), str(tmp_path))
+  assert [p.name for p in (tmp_path / 'checkpoints').iterdir()] == ['2']
+
+
+def test_a_changed_setting_stops_a_resumed_run(finished):
+  with pytest.raises(
+    errors.ConfigMismatchError, match='lambda_cyc: 1.0 -> 3.0'
+  ) as error:
+    loop.train_and_evaluate(tiny.config(hparams__lambda_cyc=3.0), str(finished))
+  assert error.value.exit_status == 2
+
+
+def test_init_from_takes_weights_by_domain(finished, tmp_path):
+  domains = ('square', 'circle')
+  loop.train_and_evaluate(
+    tiny.config(
+      num_train_steps=1, data__domains=domains, optim__lr=0.0, optim__f_lr=0.0
+    ),
+    str(tmp_path),
+    init_from=str(finished),
+  )
+  _, old, _ = _final_state(finished)
+  config, new, step = _final_state(tmp_path)
+  assert step == 1 and list(config.data.domains) == ['circle', 'square']
+  # At lr 0 the networks stay, and the EMA goes half of the way to them.
+  live, ema = old.params['style_encoder'], old.ema_params['style_encoder']
+  half_way = jax.tree.map(lambda a, b: (a + b) / 2, live, ema)
+  for expected, got in ((live, new.params), (half_way, new.ema_params)):
+    got = got['style_encoder']
+    np.testing.assert_allclose(
+      got['conv4']['kernel'], expected['conv4']['kernel'], atol=1e-6
+    )
+    np.testing.assert_allclose(
+      got['heads']['kernel'], expected['heads']['kernel'][:2], atol=1e-6
+    )
+
+
+def test_batch_must_divide_among_devices():
+  with pytest.raises(errors.UserError, match='not divisible by the 2 devices'):
+    sharding.create_mesh(3)
+
+
+def test_two_devices_learn_what_one_learns():
+  state, frozen, static = tiny.create()
+  run = jax.jit(
+    lambda s, b: stargan_v2.train_step(
+      s, frozen, b, jax.random.key(0), **static
+    )
+  )
+  one, metrics_one = run(state, tiny.batch())
+  mesh = sharding.create_mesh(tiny.BATCH)
+  assert mesh.size == 2
+  batch = next(sharding.prefetch_to_devices([tiny.batch()], mesh))
+  shared = jax.device_put(state, sharding.state_shardings(state, mesh))
+  two, metrics_two = run(shared, batch)
+  assert len(batch['x_src'].addressable_shards[0].data) == 1
+  for key, value in metrics_one.items():
+    np.testing.assert_allclose(metrics_two[key], value, rtol=2e-4, err_msg=key)
+  assert two.params['generator']['from_rgb'][
+    'bias'
+  ].sharding.is_fully_replicated
+
+
+def test_eval_scores_a_run(finished):
+  values = scores.evaluate_run(str(finished))
+  assert values['shapes/real/domain_accuracy'] == 1.0
+  assert values['shapes/real/position_error_px'] < 0.1
+  assert 0 <= values['shapes/latent/domain_accuracy'] <= 1
+  assert values == json.loads((finished / 'eval' / '4.json').read_text())
+  lines = (finished / 'eval' / 'scores.csv').read_text().splitlines()
+  assert lines[0] == 'time,step,seed,protocol,metric,value'
+  assert len(lines) == 1 + len(values)
+  with pytest.raises(errors.UserError, match='step 3 .* but: 2, 4'):
+    scores.evaluate_run(str(finished), step=3)

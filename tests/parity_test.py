@@ -1,0 +1,60 @@
+import pathlib
+
+import numpy as np
+import pytest
+
+from tests import parity
+
+DATA = pathlib.Path(__file__).parent / 'data'
+
+
+@pytest.mark.parametrize(
+  'name',
+  [
+    'stargan_v2_train.npz',
+    pytest.param('stargan_v2_train_masks.npz', marks=pytest.mark.slow),
+    pytest.param('stargan_v2_forward_256.npz', marks=pytest.mark.slow),
+  ],
+)
+def test_the_reference_is_met(name, capsys):
+  assert parity.main([str(DATA / name)]) == 0, capsys.readouterr().out
+
+
+def test_a_wrong_number_and_an_unknown_array_are_failures(capsys):
+  reference = {'loss0/a': np.array(1.0), 'more': np.array(1.0)}
+  comparison = parity.Comparison(reference)
+  comparison.check('loss', 'loss0/a', np.array(1.0 + 1e-7))
+  assert not comparison.report()
+  out = capsys.readouterr().out
+  assert 'OVER' in out and 'NOT COMPARED: more' in out
+
+  comparison = parity.Comparison({'loss0/a': np.array(1.0)})
+  comparison.check('loss', 'loss0/a', np.array(np.nan))
+  assert not comparison.report()
+
+
+def test_scale_of_a_zero_array_is_one():
+  comparison = parity.Comparison({'a': np.zeros(3)})
+  comparison.check('loss', 'a', np.array([0, 0, 0.5]))
+  assert comparison.errors['loss']['a'] == 0.5
+
+
+@pytest.mark.parametrize('content', [None, b'', b'not an archive'])
+def test_another_kind_of_file_is_one_line(tmp_path, content, capsys):
+  path = tmp_path / 'x.npz'
+  if content is not None:
+    path.write_bytes(content)
+  assert parity.main([str(path)]) == 2
+  assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_another_archive_is_one_line(tmp_path, capsys):
+  np.savez(tmp_path / 'x.npz', a=np.zeros(3))
+  assert parity.main([str(tmp_path / 'x.npz')]) == 2
+  assert 'neither' in capsys.readouterr().err
+
+
+def test_metrics_file_is_not_built_yet(tmp_path, capsys):
+  np.savez(tmp_path / 'x.npz', **{'inception/features': np.zeros(3)})
+  assert parity.main([str(tmp_path / 'x.npz')]) == 0
+  assert 'not built yet: inception/features' in capsys.readouterr().out

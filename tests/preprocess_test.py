@@ -1,0 +1,195 @@
+import io
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from jaxgan.data import preprocess
+from jaxgan.data.preprocess import UnreadableImage
+
+MODES = {
+  'JPEG': ('1', 'L', 'RGB', 'CMYK'),
+  'PNG': ('1', 'L', 'LA', 'P', 'RGB', 'RGBA', 'I;16'),
+  'WEBP': ('L', 'RGB', 'RGBA'),
+  'BMP': ('1', 'L', 'P', 'RGB', 'RGBA'),
+}
+KINDS = [(form, mode) for form, modes in MODES.items() for mode in modes]
+
+
+def encode(image, form='PNG', **options):
+  buffer = io.BytesIO()
+  image.save(buffer, form, **options)
+  return buffer.getvalue()
+
+
+def decoded(image, form='PNG', **options):
+  return np.asarray(preprocess.decode(encode(image, form, **options)))
+
+
+def half_red(width=16, height=8):
+  pixels = np.zeros((height, width, 3), np.uint8)
+  pixels[:, : width // 2] = 255, 0, 0
+  return Image.fromarray(pixels)
+
+
+def noise(side):
+  rng = np.random.default_rng(0)
+  return Image.fromarray(rng.integers(0, 255, (side, side, 3), np.uint8))
+
+
+class Uniforms:
+  """Stands in for a generator: hands out the given numbers in turn."""
+
+  def __init__(self, *values):
+    self._values = iter(values)
+
+  def random(self):
+    return next(self._values)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.sampled_from(KINDS), st.integers(1, 20), st.integers(1, 20))
+def test_every_kind_of_image_becomes_rgb_of_its_size(kind, width, height):
+  form, mode = kind
+  image = preprocess.decode(encode(Image.new(mode, (width, height)), form))
+  assert (image.mode, image.size) == ('RGB', (width, height))
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+  st.binary(max_size=60), st.sampled_from([b'', b'\x89PNG\r\n\x1a\n', b'BM'])
+)
+def test_random_bytes_are_unreadable_and_nothing_worse(data, magic):
+  with pytest.raises(UnreadableImage):
+    preprocess.decode(magic + data)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.sampled_from(KINDS), st.floats(0, 1), st.integers(0, 255))
+def test_damage_is_unreadable_or_decoded(kind, where, byte):
+  data = encode(noise(9).convert('L').convert(kind[1]), kind[0])
+  cut = int(where * (len(data) - 1))
+  for damaged in (data[:cut], data[:cut] + bytes([byte]) + data[cut + 1 :]):
+    try:
+      assert preprocess.decode(damaged).mode == 'RGB'
+    except UnreadableImage as error:
+      assert str(error) and '\n' not in str(error)
+
+
+def test_a_truncated_photo_is_unreadable():
+  data = encode(noise(64), 'JPEG')
+  with pytest.raises(UnreadableImage, match='truncated'):
+    preprocess.decode(data[: len(data) // 2])
+  with pytest.raises(UnreadableImage, match='empty file'):
+    preprocess.decode(b'')
+
+
+def test_a_broken_png_is_unreadable_though_pillow_says_syntax_error():
+  data = encode(noise(9))
+  at = data.index(b'IDAT')
+  length = int.from_bytes(data[at - 4 : at], 'big') - 20
+  data = data[: at - 4] + length.to_bytes(4, 'big') + data[at:]
+  with pytest.raises(SyntaxError):
+    Image.open(io.BytesIO(data)).load()
+  with pytest.raises(UnreadableImage, match='broken PNG'):
+    preprocess.decode(data)
+
+
+def test_a_decompression_bomb_is_unreadable(monkeypatch):
+  monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 10)
+  with pytest.raises(UnreadableImage, match='more pixels'):
+    preprocess.decode(encode(half_red()))
+
+
+def test_exif_rotation_is_applied():
+  exif = Image.Exif()
+  exif[0x0112] = 6  # The camera was turned: rotate by 90 degrees clockwise.
+  upright = decoded(half_red(), exif=exif)
+  assert upright.shape == (16, 8, 3)
+  np.testing.assert_array_equal(upright[:8], np.full((8, 8, 3), (255, 0, 0)))
+  np.testing.assert_array_equal(upright[8:], 0)
+
+
+def test_a_broken_exif_block_does_not_matter():
+  broken = decoded(half_red(), exif=b'Exif\0\0nonsense')
+  np.testing.assert_array_equal(broken, half_red())
+
+
+@pytest.mark.parametrize('form', ['PNG', 'BMP'])
+def test_palette(form):
+  palette = half_red().convert('P', palette=Image.Palette.ADAPTIVE)
+  np.testing.assert_array_equal(decoded(palette, form), half_red())
+
+
+@pytest.mark.parametrize('transparency', [0, b'\0\x80'])
+def test_palette_with_transparency(transparency):
+  palette = half_red().convert('P', palette=Image.Palette.ADAPTIVE)
+  pixels = decoded(palette, transparency=transparency)
+  np.testing.assert_array_equal(pixels, half_red())
+
+
+def test_alpha_is_dropped():
+  image = half_red()
+  image.putalpha(100)
+  np.testing.assert_array_equal(decoded(image), half_red())
+
+
+def test_16_bit_grey_is_scaled():
+  grey = np.array([[0, 257, 1000, 32896, 65535]], np.uint16)
+  pixels = decoded(Image.fromarray(grey))
+  assert pixels[0, :, 0].tolist() == [0, 1, 4, 128, 255]
+
+
+def test_cmyk_photo():
+  pixels = decoded(half_red(32, 32).convert('CMYK'), 'JPEG', quality=95)
+  assert abs(pixels.astype(int) - np.asarray(half_red(32, 32))).max() < 12
+
+
+def test_resize_antialiases():
+  stripes = np.zeros((64, 64, 3), np.uint8)
+  stripes[:, ::2] = 255
+  small = preprocess.resize(Image.fromarray(stripes), 8)
+  assert small.shape == (8, 8, 3) and abs(small.astype(int) - 127).max() <= 12
+
+
+def test_augment_either_resizes_or_crops_and_mirrors():
+  image = half_red(64, 64)
+  plain = preprocess.resize(image, 32)
+  same = preprocess.augment(image, Uniforms(0.5, 0.5), 32)
+  np.testing.assert_array_equal(same, plain)
+  mirrored = preprocess.augment(image, Uniforms(0.9, 0.1), 32)
+  np.testing.assert_array_equal(mirrored, plain[:, ::-1])
+  # 0.8 of the area, square, from the left: 57 pixels of which 32 are red.
+  cropped = preprocess.augment(image, Uniforms(0, 0, 0.5, 0, 0, 0.5), 32)
+  assert (cropped[0, :, 0] > 127).sum() == round(32 * 32 / 57)
+
+
+def test_crops_keep_to_scale_and_ratio():
+  rng = np.random.default_rng(0)
+  boxes = np.array([preprocess._random_box(rng, 640, 600) for _ in range(2000)])
+  w, h = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+  area, ratio = w * h / (640 * 600), w / h
+  assert boxes.min() >= 0 and (boxes.max(0) <= [640, 600, 640, 600]).all()
+  assert 0.798 < area.min() < 0.802 and 0.97 < area.max() < 1.002
+  assert 0.898 < ratio.min() < 0.91 and 1.09 < ratio.max() < 1.102
+  # In the middle of its range the logarithm of the ratio is half of log 0.99.
+  side, root = math.sqrt(0.8) * 2000, 0.99**0.25
+  box = preprocess._random_box(Uniforms(0, 0.5, 0, 0), 2000, 2000)
+  assert box == (0, 0, round(side * root), round(side / root))
+
+
+@pytest.mark.parametrize(
+  'size, box',
+  [((100, 10), (44, 0, 55, 10)), ((10, 100), (0, 44, 10, 55))],
+)
+def test_a_picture_too_long_is_cropped_in_the_middle(size, box):
+  assert preprocess._random_box(np.random.default_rng(0), *size) == box
+
+
+def test_to_float():
+  floats = preprocess.to_float(np.array([0, 51, 255], np.uint8))
+  assert floats.dtype == np.float32
+  np.testing.assert_allclose(floats, [-1, -0.6, 1], atol=1e-7)

@@ -1,0 +1,153 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxgan import stargan_v2
+from jaxgan.stargan_v2 import losses, step
+from tests import tiny
+
+
+def _equal(a, b) -> bool:
+  return all(
+    np.array_equal(x, y)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+  )
+
+
+def test_each_phase_steps_its_networks():
+  assert [(p.name, p.source, p.trained) for p in step.PHASES] == [
+    ('D/latent', 'latent', ('discriminator',)),
+    ('D/ref', 'ref', ('discriminator',)),
+    (
+      'G/latent',
+      'latent',
+      ('generator', 'mapping_network', 'style_encoder'),
+    ),
+    ('G/ref', 'ref', ('generator',)),
+  ]
+  _, state, _, grads = tiny.one_update()
+  for phase in step.PHASES:
+    assert set(grads[phase.name]) == set(phase.trained)
+  counts = {name: int(opt[1][0].count) for name, opt in state.opt_state.items()}
+  assert counts == {
+    'generator': 2,
+    'mapping_network': 1,
+    'style_encoder': 1,
+    'discriminator': 2,
+  }
+
+
+def test_every_parameter_moves():
+  old, new, _, _ = tiny.one_update()
+  for path, before in jax.tree.leaves_with_path(old.params):
+    name = path[0].key
+    after = functools.reduce(lambda tree, k: tree[k.key], path, new.params)
+    assert not _equal(before, after) or not np.any(before), (name, path)
+
+
+def test_style_encoder_is_moved_by_the_latent_phase_alone():
+  old, new, _, grads = tiny.one_update()
+  _, _, static = tiny.create()
+  tx = static['tx']['style_encoder']
+  updates, _ = tx.update(
+    grads['G/latent']['style_encoder'],
+    old.opt_state['style_encoder'],
+    old.params['style_encoder'],
+  )
+  expected = jax.tree.map(jnp.add, old.params['style_encoder'], updates)
+  for a, b in zip(
+    jax.tree.leaves(expected),
+    jax.tree.leaves(new.params['style_encoder']),
+    strict=True,
+  ):
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+
+
+def test_ema_follows_its_formula():
+  old, new, _, _ = tiny.one_update()
+  assert set(new.ema_params) == set(step.EMA_NETWORKS)
+  for name in step.EMA_NETWORKS:
+    for before, live, ema in zip(
+      *map(
+        jax.tree.leaves,
+        (old.ema_params[name], new.params[name], new.ema_params[name]),
+      ),
+      strict=True,
+    ):
+      np.testing.assert_allclose(ema, (before + live) / 2, rtol=1e-6, atol=1e-8)
+
+
+def test_ema_starts_equal_to_the_networks_in_other_buffers():
+  state, _, _ = tiny.create()
+  for name in step.EMA_NETWORKS:
+    assert _equal(state.ema_params[name], state.params[name])
+  buffers = [x.unsafe_buffer_pointer() for x in jax.tree.leaves(state)]
+  assert len(set(buffers)) == len(buffers)
+
+
+@pytest.mark.parametrize(
+  'number, expected', [(0, 2.0), (5, 1.0), (10, 0.0), (11, 0.0), (10**6, 0.0)]
+)
+def test_lambda_ds_falls_to_zero_and_stays(number, expected):
+  hp = losses.HParams(lambda_ds=2.0, ds_iter=10)
+  assert step.lambda_ds(jnp.int32(number), hp) == expected
+
+
+def test_lambda_ds_is_not_frozen_by_jit():
+  old, new, metrics, _ = tiny.one_update()
+  z = jnp.zeros((2, tiny.BATCH, 4))
+  _, later, _ = tiny.update_fn()(new, {}, tiny.batch(), *z)
+  assert metrics['G/lambda_ds'] == 2.0
+  np.testing.assert_allclose(later['G/lambda_ds'], 2.0 * 0.9, rtol=1e-6)
+
+
+def test_weight_decay_is_l2_inside_the_gradient():
+  # Adam's first step is lr * sign(gradient): with no gradient, the decay is
+  # the gradient, and its size does not matter; AdamW would move by lr * wd * p.
+  tx = step.adam(0.1, beta1=0.0, beta2=0.99, weight_decay=1e-4)
+  params = jnp.array([5.0, -2.0])
+  updates, _ = tx.update(jnp.zeros(2), tx.init(params), params)
+  np.testing.assert_allclose(updates, [-0.1, 0.1], rtol=1e-4)
+
+
+def test_adam_by_hand():
+  tx = step.adam(0.1, beta1=0.0, beta2=0.99, weight_decay=0.0)
+  p = jnp.array([1.0])
+  opt_state = tx.init(p)
+  _, opt_state = tx.update(jnp.array([3.0]), opt_state, p)
+  updates, _ = tx.update(jnp.array([1.0]), opt_state, p)
+  v = (0.99 * 0.01 * 9 + 0.01 * 1) / (1 - 0.99**2)
+  np.testing.assert_allclose(updates, [-0.1 / np.sqrt(v)], rtol=1e-4)
+
+
+@pytest.fixture(scope='module')
+def train_step():
+  return jax.jit(functools.partial(stargan_v2.train_step, **tiny.create()[2]))
+
+
+def test_same_key_same_result_and_latents_change_by_step(train_step):
+  state, frozen, _ = tiny.create()
+  rng = jax.random.key(5)
+  a, metrics = train_step(state, frozen, tiny.batch(), rng)
+  b, again = train_step(state, frozen, tiny.batch(), rng)
+  assert _equal(a, b) and _equal(metrics, again)
+  _, other_key = train_step(state, frozen, tiny.batch(), jax.random.key(6))
+  assert other_key['D/latent_fake'] != metrics['D/latent_fake']
+  assert other_key['D/ref_fake'] != metrics['D/ref_fake']  # D has moved
+  assert other_key['D/latent_real'] == metrics['D/latent_real']
+  shifted = state.replace(step=state.step + 1)
+  _, other_step = train_step(shifted, frozen, tiny.batch(), rng)
+  assert other_step['D/latent_fake'] != metrics['D/latent_fake']
+
+
+def test_metrics_have_the_names_of_the_original(train_step):
+  state, frozen, _ = tiny.create()
+  _, metrics = train_step(state, frozen, tiny.batch(), jax.random.key(0))
+  d, g = ('real', 'fake', 'reg'), ('adv', 'sty', 'ds', 'cyc')
+  expected = {f'D/{mode}_{k}' for mode in ('latent', 'ref') for k in d}
+  expected |= {f'G/{mode}_{k}' for mode in ('latent', 'ref') for k in g}
+  totals = {f'{phase.name}_total' for phase in step.PHASES}
+  assert set(metrics) == expected | totals | {'G/lambda_ds'}

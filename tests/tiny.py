@@ -1,0 +1,77 @@
+"""A StarGAN v2 small enough to compile in seconds, for the tests."""
+
+import functools
+
+import jax
+import ml_collections
+import numpy as np
+
+from jaxgan import stargan_v2
+from jaxgan.stargan_v2 import step
+from jaxgan.stargan_v2.config import default_config
+
+BATCH, SIZE, DOMAINS = 2, 32, 3
+
+
+def config(**overrides) -> ml_collections.ConfigDict:
+  """`shapes` at 32 px with a few channels; overrides like data__root='x'."""
+  config = default_config()
+  config.seed = 0
+  config.batch_size = BATCH
+  config.num_train_steps = 4
+  config.log_every_steps = 1
+  config.sample_every_steps = 100
+  config.checkpoint_every_steps = 2
+  config.data.name = 'shapes'
+  config.data.root = ''
+  config.data.img_size = SIZE
+  config.model.update(
+    channel_base=128,
+    max_conv_dim=8,
+    hidden_dim=8,
+    style_dim=5,
+    latent_dim=4,
+  )
+  config.hparams.ds_iter = 10
+  config.hparams.ema_decay = 0.5  # so that a test sees it move
+  config.update_from_flattened_dict(
+    {key.replace('__', '.'): value for key, value in overrides.items()}
+  )
+  return config.lock()
+
+
+def batch(size: int = BATCH) -> dict[str, np.ndarray]:
+  """Noise in the batch contract, the same at every call."""
+  rng = np.random.default_rng(0)
+  x = rng.uniform(-1, 1, (3, size, SIZE, SIZE, 3)).astype(np.float32)
+  y = rng.integers(0, DOMAINS, (2, size)).astype(np.int32)
+  return {
+    'x_src': x[0],
+    'x_ref': x[1],
+    'x_ref2': x[2],
+    'y_src': y[0],
+    'y_ref': y[1],
+  }
+
+
+@functools.cache
+def create(**overrides):
+  """(state, frozen, static) of `config`."""
+  init_fn, frozen, static = stargan_v2.create_training(
+    config(model__num_domains=DOMAINS, **overrides)
+  )
+  return jax.jit(init_fn)(jax.random.key(0)), frozen, static
+
+
+@functools.cache
+def update_fn():
+  """The jitted `step.update` of the default tiny system."""
+  return jax.jit(functools.partial(step.update, **create()[2]))
+
+
+@functools.cache
+def one_update():
+  """(old state, new state, metrics, gradients by phase)."""
+  state, frozen, static = create()
+  z = jax.random.normal(jax.random.key(1), (2, BATCH, static['hp'].latent_dim))
+  return state, *update_fn()(state, frozen, batch(), *z)

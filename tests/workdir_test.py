@@ -1,0 +1,47 @@
+import ml_collections
+import pytest
+from etils import epath
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxgan import errors, workdir
+from tests import tiny
+
+_VALUES = st.integers() | st.floats(allow_nan=False) | st.text() | st.booleans()
+_CONFIGS = st.dictionaries(
+  st.from_regex('[a-z_]{1,8}', fullmatch=True),
+  _VALUES
+  | st.dictionaries(st.from_regex('[a-z_]{1,8}', fullmatch=True), _VALUES),
+  max_size=5,
+)
+
+
+@given(_CONFIGS)
+def test_any_config_agrees_with_itself_saved(tmp_path_factory, values):
+  path = epath.Path(tmp_path_factory.mktemp('run'))
+  config = ml_collections.ConfigDict(values)
+  workdir.save_config(path, config)
+  workdir.check_config(path, config, allow_change=False)
+
+
+@given(st.sampled_from(sorted(workdir.FREE_SETTINGS)))
+def test_free_settings_may_change(tmp_path_factory, key):
+  path = epath.Path(tmp_path_factory.mktemp('run'))
+  workdir.save_config(path, tiny.config())
+  workdir.check_config(path, tiny.config(**{key: 99}), allow_change=False)
+
+
+def test_other_settings_are_listed(tmp_path):
+  path = epath.Path(tmp_path)
+  workdir.save_config(path, tiny.config())
+  changed = tiny.config(seed=5, optim__lr=0.5)
+  with pytest.raises(errors.ConfigMismatchError) as error:
+    workdir.check_config(path, changed, allow_change=False)
+  assert 'optim.lr: 0.0001 -> 0.5; seed: 0 -> 5' in str(error.value)
+  workdir.check_config(path, changed, allow_change=True)
+
+
+def test_a_broken_config_is_named(tmp_path):
+  (tmp_path / 'config.json').write_text('{"seed": ')
+  with pytest.raises(errors.UserError, match=r'config\.json is no JSON'):
+    workdir.load_config(epath.Path(tmp_path))

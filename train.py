@@ -1,0 +1,55 @@
+"""Trains a system; run again with the same workdir it resumes.
+
+python train.py --config=configs/stargan_v2/afhq.py --workdir=DIR
+"""
+
+import sys
+
+import jax
+from absl import flags
+from ml_collections import config_flags
+
+from jaxgan import cli, errors, loop
+
+_CONFIG = config_flags.DEFINE_config_file('config', None, 'Path of a config.')
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Where the run is kept.')
+_INIT_FROM = flags.DEFINE_string(
+  'init_from', '', 'Work directory of a run to take the weights from.'
+)
+_ALLOW_CONFIG_CHANGE = flags.DEFINE_bool(
+  'allow_config_change', False, 'Resume although settings differ.'
+)
+_COMPILATION_CACHE = flags.DEFINE_string(
+  'compilation_cache', '', 'Directory to keep compiled programs in.'
+)
+_PROFILE = flags.DEFINE_string(
+  'profile', '', 'Steps a:b to profile into <workdir>/profile.'
+)
+flags.mark_flags_as_required(['config', 'workdir'])
+
+
+def main() -> None:
+  """Hands the flags to the loop."""
+  if _COMPILATION_CACHE.value:
+    jax.config.update('jax_compilation_cache_dir', _COMPILATION_CACHE.value)
+  loop.train_and_evaluate(
+    _CONFIG.value,
+    _WORKDIR.value,
+    init_from=_INIT_FROM.value,
+    allow_config_change=_ALLOW_CONFIG_CHANGE.value,
+    profile=_parse_range(_PROFILE.value) if _PROFILE.value else None,
+  )
+
+
+def _parse_range(text: str) -> tuple[int, int]:
+  try:
+    first, last = map(int, text.split(':'))
+  except ValueError:
+    first, last = 0, 0
+  if not 1 <= first <= last:
+    raise errors.UserError(f'--profile={text} is not of the form 100:120')
+  return first, last
+
+
+if __name__ == '__main__':
+  cli.run(main, sys.argv)
