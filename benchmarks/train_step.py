@@ -52,7 +52,8 @@ class Ours:
   ):
     """Builds the state and compiles the step for batches like this one."""
     system = systems.get_system(config)
-    init_fn, frozen, static = system.create_training(config)
+    init_fn, static = system.create_training(config)
+    frozen = system.create_frozen(config)
     self._state = jax.jit(init_fn)(jax.random.key(config.seed))
     self._constants = jax.device_put(
       (frozen, dict(batch), jax.random.key(config.seed + 1))
@@ -144,7 +145,7 @@ def set_num_domains(config: ml_collections.ConfigDict) -> None:
 
 def count_params(config: ml_collections.ConfigDict) -> dict[str, int]:
   """The number of parameters of each network, without building one."""
-  init_fn, _, _ = systems.get_system(config).create_training(config)
+  init_fn, _ = systems.get_system(config).create_training(config)
   state = jax.eval_shape(init_fn, jax.random.key(0))
   return {
     name: sum(x.size for x in jax.tree.leaves(tree))

@@ -22,6 +22,7 @@ from jaxgan import errors
 
 Tree = Any
 FORMAT = 1
+EMA_ONLY = 'ema_only'  # a fact: the rest of the state is freshly drawn
 _SUMS = 'sha256sums.txt'
 
 
@@ -124,6 +125,11 @@ class Checkpointer:
         'copy, or remove the work directory to start again'
       )
     return None
+
+  def facts(self, step: int) -> dict[str, Any]:
+    """What was saved beside the state of `step`."""
+    args = ocp.args.Composite(facts=ocp.args.JsonRestore())
+    return dict(self._manager.restore(step, args=args)['facts'])
 
   def drop_after(self, step: int) -> None:
     """Moves later, damaged checkpoints to `<directory>.damaged/`."""

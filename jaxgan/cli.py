@@ -14,20 +14,30 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
 
 
-def run(main: Callable[[], int | None], argv: Sequence[str]) -> None:
+def run(
+  main: Callable[..., int | None],
+  argv: Sequence[str],
+  positional: Sequence[str] = (),
+) -> None:
   """Parses the flags, runs `main`, and exits with its status.
+
+  `positional` names the arguments without a flag, which `main` is called with.
 
   A mistake of the user's ends in one line on stderr and status 1 (or 2), never
   in a traceback.
   """
 
-  def run_main(_):
+  def run_main(args):
     if not flags.FLAGS['verbosity'].present:
       logging.set_verbosity(logging.WARNING)  # --verbosity=0 tells all
-    return main()
+    return main(*args[1:])
 
   try:
-    app.run(run_main, argv=argv, flags_parser=_parse_flags)
+    app.run(
+      run_main,
+      argv=argv,
+      flags_parser=lambda argv: _parse_flags(argv, positional),
+    )
   except errors.UserError as e:
     print(f'error: {e}', file=sys.stderr)
     sys.exit(e.exit_status)
@@ -36,7 +46,7 @@ def run(main: Callable[[], int | None], argv: Sequence[str]) -> None:
     sys.exit(130)
 
 
-def _parse_flags(argv: Sequence[str]) -> list[str]:
+def _parse_flags(argv: Sequence[str], positional: Sequence[str]) -> list[str]:
   for flag, value in itertools.pairwise([*argv, '']):
     flag, _, path = flag.partition('=')
     path = (path or value).partition(':')[0]  # file.py:argument
@@ -56,6 +66,10 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
     if isinstance(e, AttributeError | KeyError):
       message = f'unknown config key {message}'
     raise errors.UserError(message) from e
-  if rest[1:]:
-    raise errors.UserError(f'unknown argument {rest[1]}: flags begin with --')
+  given = len(rest) - 1
+  if given > len(positional):
+    odd = rest[1 + len(positional)]
+    raise errors.UsageError(f'unknown argument {odd}: flags begin with --')
+  if given < len(positional):
+    raise errors.UsageError(f'{positional[given]} is missing: see --help')
   return rest

@@ -7,6 +7,12 @@ class UserError(Exception):
   exit_status = 1
 
 
+class UsageError(UserError):
+  """The command line is not one of the program's; the program exits with 2."""
+
+  exit_status = 2
+
+
 class ConfigMismatchError(UserError):
   """The config contradicts the work directory; the program exits with 2."""
 

@@ -57,6 +57,7 @@ def train_and_evaluate(
     _check_settings(config)
     system.check_config(config)
     path = epath.Path(directory)
+    frozen = workdir.load_frozen(path) or system.create_frozen(config)
     if jax.process_index() == 0:
       workdir.prepare(path)
     mesh = sharding.create_mesh(config.batch_size)
@@ -69,7 +70,7 @@ def train_and_evaluate(
     init_rng, train_rng, sample_rng = jax.random.split(
       jax.random.key(config.seed), 3
     )
-    init_fn, frozen, static = system.create_training(config)
+    init_fn, static = system.create_training(config)
     shapes = jax.eval_shape(init_fn, init_rng)
     shardings = sharding.state_shardings(shapes, mesh)
     frozen, train_rng = sharding.replicate((frozen, train_rng), mesh)
@@ -81,12 +82,19 @@ def train_and_evaluate(
     restored = checkpointer.restore(sharding.abstract(shapes, shardings))
     if restored:
       state, start_step = restored
+      if checkpointer.facts(start_step).get(checkpoint.EMA_ONLY):
+        raise errors.UserError(
+          f'{path} holds averaged weights only, without discriminator and '
+          'optimisers, and cannot be trained on: start a new run with '
+          f'--init_from={path}'
+        )
       checkpointer.drop_after(start_step)
     else:
       state, start_step = jax.jit(init_fn, out_shardings=shardings)(init_rng), 0
       if init_from:
         state = _take_weights(state, config, init_from, mesh)
     if jax.process_index() == 0:
+      workdir.save_frozen(path, sharding.local_copy(frozen))
       workdir.save_config(path, config)
     logger = Logger(path, start_step, config.num_train_steps, config.batch_size)
     logger.write_parameters(state.params)
@@ -272,7 +280,9 @@ def _take_weights(
   state: Tree, config: ml_collections.ConfigDict, init_from: str, mesh
 ) -> Tree:
   """Replaces the fresh weights by those of another run, domain by domain."""
-  old_config, old, _ = systems.restore_run(init_from, sharding.replicated(mesh))
+  old_config, old, *_ = systems.restore_run(
+    init_from, sharding.replicated(mesh)
+  )
   if old_config.system != config.system:
     raise errors.UserError(
       f'--init_from={init_from} is a run of {old_config.system}'

@@ -32,12 +32,13 @@ def evaluate_run(
     UserError: there is no such checkpoint, or the config is of other networks.
   """
   device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-  run_config, state, step = systems.restore_run(directory, device, step)
+  run_config, state, step, frozen, static = systems.restore_run(
+    directory, device, step
+  )
   if config is not None:
     _adopt(run_config, config)
   print(f'evaluating step {step} of {directory} ...', flush=True)
   system = systems.get_system(run_config)
-  _, frozen, static = system.create_training(run_config)
   scores = system.evaluate(
     system.inference_params(state), frozen, run_config, **static
   )

@@ -2,7 +2,7 @@
 
 import collections
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -23,6 +23,16 @@ def create_mesh(batch_size: int) -> Mesh:
       f'set --config.batch_size to a multiple of {count}'
     )
   return jax.make_mesh((count,), ('data',), axis_types=(AxisType.Auto,))
+
+
+def create_local_mesh() -> Mesh:
+  """A mesh of this process's devices with one axis, 'data'."""
+  return jax.make_mesh(
+    (jax.local_device_count(),),
+    ('data',),
+    axis_types=(AxisType.Auto,),
+    devices=jax.local_devices(),
+  )
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -78,6 +88,41 @@ def prefetch_to_devices(
   while queue:
     queue.extend(map(put, itertools.islice(batches, 1)))
     yield queue.popleft()
+
+
+def map_chunks(
+  fn: Callable[..., jax.Array],
+  *arrays: np.ndarray,
+  mesh: Mesh,
+  size: int,
+) -> np.ndarray:
+  """fn(*arrays) in chunks of one size, each divided among the devices.
+
+  Args:
+    fn: jitted; maps arrays of equal leading axes to one of the same.
+    *arrays: [N, ...], N at least 1; the last chunk is filled up.
+    mesh: of this process's devices.
+    size: of a chunk, rounded up to a multiple of the number of devices.
+
+  Returns:
+    [N, ...], float32. Devices hold no more than three chunks at a time.
+  """
+  size = -(-size // mesh.size) * mesh.size
+  sharding = batch_sharding(mesh)
+  pending, outputs = collections.deque(), []
+  for start in range(0, len(arrays[0]), size):
+    parts = [a[start : start + size] for a in arrays]
+    length = len(parts[0])
+    if length < size:
+      parts = [
+        np.concatenate([p, p[:1].repeat(size - length, 0)]) for p in parts
+      ]
+    pending.append((fn(*jax.device_put(parts, sharding)), length))
+    if len(pending) > 2:
+      out, length = pending.popleft()
+      outputs.append(np.asarray(out, np.float32)[:length])
+  outputs += [np.asarray(out, np.float32)[:length] for out, length in pending]
+  return np.concatenate(outputs)
 
 
 def local_copy(tree: Tree) -> Tree:

@@ -8,10 +8,12 @@ A system is a module with
     train.domains: names; train.skipped: unreadable images drawn so far;
     train.batches(start_step): this process's slots of the batch of every step
     from start_step on. val goes to `sample`.
-  create_training(config) -> (init_fn, frozen, static)
+  create_training(config) -> (init_fn, static)
     init_fn(rng) -> state: a pytree with `.step`, `.params` and perhaps
-    `.ema_params`, each {network: tree}; frozen: parameters that are never
-    trained; static: keyword arguments of train_step, sample and evaluate.
+    `.ema_params`, each {network: tree}; static: keyword arguments of
+    train_step, sample and evaluate.
+  create_frozen(config) -> {name: tree}: parameters that are never trained,
+    read from the files that the config names; kept in the work directory.
   train_step(state, frozen, batch, rng, **static) -> (state, metrics)
   inference_params(state) -> the parameters to sample and evaluate with
   sample(params, frozen, val, rng, **static) -> {name: uint8 [H, W, 3]}
@@ -21,7 +23,7 @@ and a line in SYSTEMS.
 """
 
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import ml_collections
@@ -45,20 +47,27 @@ def get_system(config: ml_collections.ConfigDict) -> ModuleType:
   return SYSTEMS[name]
 
 
+class Run(NamedTuple):
+  """A run at a step, to sample, evaluate or go on from."""
+
+  config: ml_collections.ConfigDict
+  state: Tree
+  step: int
+  frozen: Tree
+  static: dict[str, Any]  # keyword arguments of the system's functions
+
+
 def restore_run(
   directory: epath.PathLike,
   placement: jax.sharding.Sharding,
   step: int | None = None,
-) -> tuple[ml_collections.ConfigDict, Tree, int]:
+) -> Run:
   """Reads the config and a checkpoint of a run, changing nothing there.
 
   Args:
     directory: the run's work directory.
     placement: of every array of the state.
     step: of the checkpoint; None for the newest good one.
-
-  Returns:
-    The run's config, its state, and the state's step.
 
   Raises:
     UserError: there is no such run, or no good checkpoint.
@@ -69,7 +78,7 @@ def restore_run(
     raise errors.UserError(
       f'{directory} is not the work directory of a run: no config.json in it'
     )
-  init_fn, _, _ = get_system(config).create_training(config)
+  init_fn, static = get_system(config).create_training(config)
   shapes = jax.eval_shape(init_fn, jax.random.key(0))
   like = sharding.abstract(shapes, jax.tree.map(lambda _: placement, shapes))
   restored = None
@@ -81,4 +90,5 @@ def restore_run(
     checkpointer.close()
   if restored is None:
     raise errors.UserError(f'{directory} has no checkpoint yet')
-  return config, *restored
+  frozen = workdir.load_frozen(directory)
+  return Run(config, *restored, jax.device_put(frozen, placement), static)

@@ -1,14 +1,24 @@
-"""The records of a run in its work directory: config.json, metrics.jsonl."""
+"""The records of a run in its work directory.
 
+config.json, frozen.npz (parameters that are never trained), metrics.jsonl.
+"""
+
+import io
 import json
+import zipfile
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
 import flax
 import ml_collections
+import numpy as np
 from etils import epath
 
 from jaxgan import errors
+
+Tree = Any
+_FROZEN = 'frozen.npz'
 
 # Settings that a resumed run may change: they do not touch what is learned.
 FREE_SETTINGS = frozenset(
@@ -19,6 +29,7 @@ FREE_SETTINGS = frozenset(
     'checkpoint_every_steps',
     'keep',
     'keep_every_steps',
+    'model.wing_file',
   }
 )
 
@@ -53,6 +64,33 @@ def save_config(workdir: epath.Path, config: ml_collections.ConfigDict) -> None:
   partial = workdir / 'config.json.partial'
   partial.write_text(json.dumps(config.to_dict(), indent=2) + '\n')
   partial.replace(workdir / 'config.json')
+
+
+def load_frozen(workdir: epath.Path) -> Tree:
+  """The parameters that the run never trains; {} if there are none."""
+  path = workdir / _FROZEN
+  if not path.exists():
+    return {}
+  try:
+    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
+      flat = dict(archive)  # checks the sum of every array
+  except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as e:
+    raise errors.UserError(
+      f'{path} is damaged ({e}): restore it from a copy'
+    ) from e
+  return flax.traverse_util.unflatten_dict(flat, sep='/')
+
+
+def save_frozen(workdir: epath.Path, frozen: Tree) -> None:
+  """Writes what `load_frozen` reads, if it is not there yet."""
+  path = workdir / _FROZEN
+  if not frozen or path.exists():
+    return
+  buffer = io.BytesIO()
+  np.savez(buffer, **flax.traverse_util.flatten_dict(frozen, sep='/'))
+  partial = workdir / f'{_FROZEN}.partial'
+  partial.write_bytes(buffer.getvalue())
+  partial.replace(path)
 
 
 def check_config(

@@ -25,7 +25,7 @@ def test_config_builds_its_system(path):
   assert '--config=' + str(path.relative_to(ROOT)) in module.__doc__
   config.model.num_domains = 3
   config.model.w_hpf = 0.0
-  init_fn, _, _ = systems.get_system(config).create_training(config)
+  init_fn, _ = systems.get_system(config).create_training(config)
   state = jax.eval_shape(init_fn, jax.random.key(0))
   assert set(state.params) == {
     'generator',

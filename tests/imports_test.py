@@ -18,6 +18,7 @@ FLOORS = {
   'jaxgan.sharding': 1,
   'jaxgan.finetune': 1,
   'jaxgan.checkpoint': 1,
+  'jaxgan.torch_files': 1,
   'jaxgan.workdir': 1,
   'jaxgan.data.sources': 1,
   'jaxgan.metrics.shapes': 1,

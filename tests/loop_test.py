@@ -31,8 +31,8 @@ def finished(tmp_path_factory):
 
 
 def _assert_same_run(a, b):
-  _, state_a, step_a = _final_state(a)
-  _, state_b, step_b = _final_state(b)
+  _, state_a, step_a, *_ = _final_state(a)
+  _, state_b, step_b, *_ = _final_state(b)
   assert step_a == step_b
   jax.tree.map(np.testing.assert_array_equal, state_a, state_b)
   assert (a / 'metrics.jsonl').read_bytes() == (
@@ -101,7 +101,7 @@ def test_sigterm_saves_and_returns(finished, tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(stargan_v2, 'create_datasets', killing)
   loop.train_and_evaluate(tiny.config(num_train_steps=50), str(tmp_path))
   assert 'stopped by SIGTERM' in capsys.readouterr().out
-  _, _, step = _final_state(tmp_path)
+  _, _, step, *_ = _final_state(tmp_path)
   assert 1 <= step <= 3
   monkeypatch.undo()
   assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
@@ -150,7 +150,7 @@ def test_other_settings_train(tmp_path, overrides):
   loop.train_and_evaluate(
     tiny.config(num_train_steps=2, **overrides), str(tmp_path)
   )
-  config, state, step = _final_state(tmp_path)
+  config, state, step, *_ = _final_state(tmp_path)
   assert step == 2 and len(_lines(tmp_path)) == 2
   leaves = jax.tree.leaves(state.params)
   assert {x.dtype for x in leaves} == {np.dtype('float32')}
@@ -188,8 +188,8 @@ def test_init_from_takes_weights_by_domain(finished, tmp_path):
     str(tmp_path),
     init_from=str(finished),
   )
-  _, old, _ = _final_state(finished)
-  config, new, step = _final_state(tmp_path)
+  _, old, *_ = _final_state(finished)
+  config, new, step, *_ = _final_state(tmp_path)
   assert step == 1 and list(config.data.domains) == ['circle', 'square']
   # At lr 0 the networks stay, and the EMA goes half of the way to them.
   live, ema = old.params['style_encoder'], old.ema_params['style_encoder']

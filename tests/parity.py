@@ -149,7 +149,7 @@ def _compare_training(reference: Mapping[str, np.ndarray]) -> Comparison:
 
 def _run_training(comparison: Comparison, settings: Mapping) -> None:
   masks_fn = _stand_in_masks if settings['w_hpf'] > 0 else None
-  init_fn, frozen, static = step.create_training(_config(settings), masks_fn)
+  init_fn, static = step.create_training(_config(settings), masks_fn)
   state = jax.jit(init_fn)(jax.random.key(0))
   init = {name: _restore(comparison, name, state.params) for name in NETWORKS}
   ema = {name: jax.tree.map(jnp.copy, init[name]) for name in step.EMA_NETWORKS}
@@ -163,7 +163,7 @@ def _run_training(comparison: Comparison, settings: Mapping) -> None:
       for key, value in outputs.items():
         if f'forward/{key}' in comparison.reference:
           comparison.check('forward', f'forward/{key}', value)
-    state, metrics, grads = update(state, frozen, *inputs)
+    state, metrics, grads = update(state, {}, *inputs)
 
     comparison.check('lambda_ds', f'lambda_ds{i}', metrics['G/lambda_ds'])
     for phase, ours in PHASES.items():

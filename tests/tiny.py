@@ -57,10 +57,10 @@ def batch(size: int = BATCH) -> dict[str, np.ndarray]:
 @functools.cache
 def create(**overrides):
   """(state, frozen, static) of `config`."""
-  init_fn, frozen, static = stargan_v2.create_training(
+  init_fn, static = stargan_v2.create_training(
     config(model__num_domains=DOMAINS, **overrides)
   )
-  return jax.jit(init_fn)(jax.random.key(0)), frozen, static
+  return jax.jit(init_fn)(jax.random.key(0)), {}, static
 
 
 @functools.cache

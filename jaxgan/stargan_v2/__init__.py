@@ -1,9 +1,10 @@
-"""StarGAN v2 (Choi et al. 2020): the seven names that `systems` asks for."""
+"""StarGAN v2 (Choi et al. 2020): the names that `systems` asks for."""
 
 from jaxgan.data.input_pipeline import create_datasets as create_datasets
 from jaxgan.stargan_v2.evaluate import evaluate as evaluate
 from jaxgan.stargan_v2.sample import sample as sample
 from jaxgan.stargan_v2.step import check_config as check_config
+from jaxgan.stargan_v2.step import create_frozen as create_frozen
 from jaxgan.stargan_v2.step import create_training as create_training
 from jaxgan.stargan_v2.step import inference_params as inference_params
 from jaxgan.stargan_v2.step import train_step as train_step

@@ -35,6 +35,7 @@ def default_config() -> ml_collections.ConfigDict:
   model.latent_dim = 16
   model.num_domains = 0  # 0: as many as the data has
   model.w_hpf = 0.0  # > 0: high-pass path with face masks; divides its kernel
+  model.wing_file = ''  # wing.ckpt, weights of the face network, if w_hpf > 0
   model.dtype = 'float32'  # of computation: float32, bfloat16 or float64
 
   config.hparams = hparams = ml_collections.ConfigDict()

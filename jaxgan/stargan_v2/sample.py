@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgan import images
+from jaxgan import images, sharding
 from jaxgan.stargan_v2 import losses, networks
 
 Array = jax.Array
@@ -21,7 +21,7 @@ LATENTS_PER_DOMAIN = 3
 
 
 class Translator:
-  """The networks as functions of NumPy arrays, compiled for one chunk size.
+  """The networks as functions of NumPy arrays, on all devices of a process.
 
   Args:
     params: generator, mapping_network and style_encoder.
@@ -40,20 +40,23 @@ class Translator:
     masks_fn: Any = None,
     chunk: int = 8,
   ):
-    self._params, self._frozen = params, frozen
+    self._mesh = sharding.create_local_mesh()
+    self._params, self._frozen = jax.device_put(
+      (dict(params), frozen), sharding.replicated(self._mesh)
+    )
     self._nets, self._masks_fn, self._chunk = nets, masks_fn, chunk
 
   def translate(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
     """G(x, s) of x [N, S, S, 3] and s [N, style_dim], float32."""
     run = _translate(self._nets, self._masks_fn)
-    return self._chunked(
+    return self._map_chunks(
       lambda x, s: run(self._params, self._frozen, x, s), x, s
     )
 
   def encode(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """E(x, y): style codes [N, style_dim] of x [N, S, S, 3] and y [N]."""
     run = _encode(self._nets)
-    return self._chunked(lambda x, y: run(self._params, x, y), x, y)
+    return self._map_chunks(lambda x, y: run(self._params, x, y), x, y)
 
   def map(self, z: np.ndarray) -> np.ndarray:
     """F(z, .): style codes of all domains [N, K, style_dim]."""
@@ -64,16 +67,8 @@ class Translator:
     z = jax.random.normal(rng, (NUM_MEAN_LATENTS, latent_dim), jnp.float32)
     return self.map(z).mean(0)
 
-  def _chunked(self, run, *arrays: np.ndarray) -> np.ndarray:
-    """Runs on chunks of equal size, the last one padded."""
-    outputs = []
-    for start in range(0, len(arrays[0]), self._chunk):
-      parts = [a[start : start + self._chunk] for a in arrays]
-      missing = self._chunk - len(parts[0])
-      padded = [np.concatenate([p, p[:1].repeat(missing, 0)]) for p in parts]
-      out = np.asarray(run(*padded), np.float32)
-      outputs.append(out[: len(parts[0])])
-    return np.concatenate(outputs)
+  def _map_chunks(self, run, *arrays: np.ndarray) -> np.ndarray:
+    return sharding.map_chunks(run, *arrays, mesh=self._mesh, size=self._chunk)
 
 
 @functools.cache

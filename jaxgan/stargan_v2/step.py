@@ -64,7 +64,7 @@ def adam(
 
 def create_training(
   config: ml_collections.ConfigDict, masks_fn: MasksFn | None = None
-) -> tuple[Callable[[Array], TrainState], Tree, dict[str, Any]]:
+) -> tuple[Callable[[Array], TrainState], dict[str, Any]]:
   """Builds networks and optimisers; draws and allocates nothing.
 
   Args:
@@ -72,9 +72,8 @@ def create_training(
     masks_fn: needed if `model.w_hpf` > 0.
 
   Returns:
-    A function from a key to a fresh state, to be jitted; the parameters of
-    frozen networks (a tree, here empty); and the keyword arguments that
-    complete `train_step`.
+    A function from a key to a fresh state, to be jitted, and the keyword
+    arguments that complete `train_step`.
   """
   check_config(config, masks_fn)
   model, img_size = config.model, config.data.img_size
@@ -117,7 +116,13 @@ def create_training(
     return TrainState(jnp.zeros((), jnp.int32), params, opt_state, ema_params)
 
   static = {'nets': nets, 'tx': tx, 'hp': hp, 'masks_fn': masks_fn}
-  return init_fn, {}, static
+  return init_fn, static
+
+
+def create_frozen(config: ml_collections.ConfigDict) -> dict[str, Tree]:
+  """Parameters that are never trained: the face network's where w_hpf > 0."""
+  del config
+  return {}
 
 
 def check_config(

@@ -1,0 +1,81 @@
+"""Files that PyTorch wrote or will read, as trees of NumPy arrays.
+
+torch is an optional package and imported only here.
+"""
+
+import io
+import warnings
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from jaxgan import errors
+
+Tree = Any
+
+
+def load(path: epath.PathLike) -> Tree:
+  """Reads a file that torch.save wrote, of 2019 or of today.
+
+  Only tensors and plain containers are read, nothing that could run code.
+
+  Returns:
+    The dicts, lists and numbers of the file, tensors as NumPy arrays.
+
+  Raises:
+    UserError: torch is not installed, or the file is not one of those.
+  """
+  torch, path = _import_torch(), epath.Path(path)
+  if not path.is_file():
+    raise errors.UserError(f'there is no file {path}')
+  try:
+    with warnings.catch_warnings():
+      warnings.simplefilter('ignore')  # of old formats
+      tree = torch.load(
+        io.BytesIO(path.read_bytes()), map_location='cpu', weights_only=True
+      )
+  except Exception as e:  # torch raises almost anything on foreign bytes
+    raise errors.UserError(
+      f'{path} is no whole file of PyTorch weights '
+      f'({" ".join(str(e).split())[:120]})'
+    ) from e
+  return _map_leaves(
+    lambda x: x.detach().numpy() if torch.is_tensor(x) else x, tree
+  )
+
+
+def save(path: epath.PathLike, tree: Tree) -> None:
+  """Writes a tree of dicts, lists, numbers and arrays for torch.load."""
+  torch, path = _import_torch(), epath.Path(path)
+  buffer = io.BytesIO()
+  torch.save(
+    _map_leaves(
+      lambda x: torch.tensor(x) if isinstance(x, np.ndarray) else x, tree
+    ),
+    buffer,
+  )
+  partial = path.parent / f'{path.name}.partial'
+  partial.write_bytes(buffer.getvalue())
+  partial.replace(path)
+
+
+def _import_torch() -> ModuleType:
+  try:
+    import torch
+  except ImportError:
+    raise errors.UserError(
+      'PyTorch files need PyTorch, which is not installed: '
+      'pip install -r requirements-extra.txt'
+    ) from None
+  return torch
+
+
+def _map_leaves(fn: Any, tree: Tree) -> Tree:
+  if isinstance(tree, Mapping):
+    return {key: _map_leaves(fn, value) for key, value in tree.items()}
+  if isinstance(tree, list | tuple):
+    return type(tree)(_map_leaves(fn, value) for value in tree)
+  return fn(tree)
