@@ -1,6 +1,6 @@
-"""Scores a checkpoint of a run.
+"""Scores a checkpoint of a run, or all of them as they come.
 
-python eval.py --workdir=DIR [--step=N] [--config=CONFIG]
+python eval.py --workdir=DIR [--step=N] [--protocol=clean] [--weights_dir=DIR]
 """
 
 import sys
@@ -9,25 +9,74 @@ from absl import flags
 from ml_collections import config_flags
 
 from jaxgan import cli, errors, scores
+from jaxgan.metrics.translations import Options
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, "Path of a config; default: the run's own."
 )
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Work directory of the run.')
 _STEP = flags.DEFINE_string('step', 'latest', 'Step of the checkpoint.')
+_PROTOCOL = flags.DEFINE_string(
+  'protocol', Options.protocol, 'stargan_v2, as the original, or clean.'
+)
+_METRICS = flags.DEFINE_list(
+  'metrics', list(Options.metrics), 'Those that need a network: fid, lpips.'
+)
+_WEIGHTS_DIR = flags.DEFINE_string(
+  'weights_dir', '', 'Where the weights of metric networks are.'
+)
+_CACHE_DIR = flags.DEFINE_string(
+  'cache_dir', '', 'Where features of real images are kept.'
+)
+_SEEDS = flags.DEFINE_integer(
+  'seeds', 1, 'Evaluations, for mean and deviation.', lower_bound=1
+)
+_DOMAINS = flags.DEFINE_list('domains', [], 'A shorter look: these domains.')
+_NUM_OUTPUTS = flags.DEFINE_integer(
+  'num_outputs', Options.num_outputs, 'A shorter look: outputs of a source.'
+)
+_NUM_SOURCES = flags.DEFINE_integer(
+  'num_sources', 0, 'A shorter look: sources of a domain; 0 for all.'
+)
+_SAVE_IMAGES = flags.DEFINE_bool(
+  'save_images', False, 'Write the translations to <workdir>/eval/images.'
+)
+_KEEP_BEST = flags.DEFINE_string(
+  'keep_best', '', 'Score that decides what <workdir>/best holds.'
+)
+_FOLLOW = flags.DEFINE_bool(
+  'follow', False, 'Score each checkpoint of a running training as it comes.'
+)
+_FOLLOW_TIMEOUT = flags.DEFINE_float(
+  'follow_timeout', 3600, 'Seconds without a new checkpoint to give up after.'
+)
 flags.mark_flags_as_required(['workdir'])
 
 
 def main() -> None:
   """Hands the flags to the evaluation."""
-  step = _STEP.value
-  if step != 'latest' and not step.isdigit():
-    raise errors.UserError(f'--step={step} is neither a number nor "latest"')
-  scores.evaluate_run(
-    _WORKDIR.value,
-    step=None if step == 'latest' else int(step),
-    config=_CONFIG.value,
-  )
+  step = cli.parse_step(_STEP.value)
+  what = {
+    'config': _CONFIG.value,
+    'options': Options(
+      protocol=_PROTOCOL.value,
+      metrics=tuple(_METRICS.value),
+      domains=tuple(_DOMAINS.value),
+      num_outputs=_NUM_OUTPUTS.value,
+      num_sources=_NUM_SOURCES.value,
+      weights_dir=_WEIGHTS_DIR.value,
+      cache_dir=_CACHE_DIR.value,
+      save_images=_SAVE_IMAGES.value,
+    ),
+    'seeds': _SEEDS.value,
+    'keep_best': _KEEP_BEST.value,
+  }
+  if _FOLLOW.value:
+    if step is not None:
+      raise errors.UsageError('--follow scores every step: leave out --step')
+    scores.follow_run(_WORKDIR.value, timeout=_FOLLOW_TIMEOUT.value, **what)
+  else:
+    scores.evaluate_run(_WORKDIR.value, step=step, **what)
 
 
 if __name__ == '__main__':

@@ -14,7 +14,7 @@ import pathlib
 import re
 import sys
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import ml_collections
@@ -30,7 +30,8 @@ NETWORKS = (
 )
 
 _HOME = 'https://github.com/clovaai/stargan-v2'
-_LOADED = ('model', 'utils', 'solver')  # core/*.py, each imports only earlier
+# Each imports only earlier ones.
+_LOADED = ('core/model.py', 'core/utils.py', 'core/solver.py')
 _STAND_INS = {
   'core.checkpoint': ('CheckpointIO',),
   'core.data_loader': ('InputFetcher',),
@@ -52,9 +53,9 @@ class Peer:
     self, directory: str, config: ml_collections.ConfigDict, backend: str
   ):
     """Builds the networks of `config` on the hardware of a JAX `backend`."""
-    sources = _read_sources(directory, config)
-    self._torch = _import('torch')
-    self._munch = _import('munch').Munch
+    sources = read_sources(directory, config, _LOADED)
+    self._torch = import_library('torch')
+    self._munch = import_library('munch').Munch
     self.device = self._matching_device(backend)
     if config.model.w_hpf:
       raise errors.UserError(
@@ -67,8 +68,9 @@ class Peer:
     self._directory = directory
     fetcher = _fetcher(self._torch, self._munch)
     with self._foreign_code():
-      solver_module = _load(sources, {'InputFetcher': fetcher})
-      self._solver = solver_module.Solver(_args(self._munch, config))
+      modules = load(sources, _STAND_INS, {'InputFetcher': fetcher})
+      solver = modules['core.solver'].Solver
+      self._solver = solver(_args(self._munch, config))
 
   @property
   def version(self) -> str:
@@ -141,7 +143,8 @@ class Peer:
     return 'cuda' if gpus else 'cpu'
 
 
-def _import(name: str) -> types.ModuleType:
+def import_library(name: str) -> types.ModuleType:
+  """An optional library; UserError tells how to get it."""
   try:
     return importlib.import_module(name)
   except ImportError as e:
@@ -154,9 +157,9 @@ def _first_line(e: Exception) -> str:
   return (str(e).splitlines() or [''])[0]
 
 
-def _read_sources(
-  directory: str, config: ml_collections.ConfigDict
-) -> dict[pathlib.Path, str]:
+def read_sources(
+  directory: str, config: ml_collections.ConfigDict, names: Sequence[str]
+) -> dict[pathlib.PurePosixPath, str]:
   """The text of the files to load, with the widths of `config`."""
   root = pathlib.Path(directory)
   if not root.is_dir():
@@ -164,14 +167,15 @@ def _read_sources(
       f'--peer: no directory {directory}; clone {_HOME} there'
     )
   sources = {}
-  for name in _LOADED:
-    path = root / 'core' / f'{name}.py'
+  for name in names:
+    path = root / name
     if not path.is_file():
       raise errors.UserError(
-        f'--peer: {directory} is not a checkout of {_HOME}: no core/{name}.py'
+        f'--peer: {directory} is not a checkout of {_HOME}: no {name}'
       )
-    sources[path] = path.read_text(encoding='utf-8', errors='replace')
-  model = root / 'core' / 'model.py'
+    text = path.read_text(encoding='utf-8', errors='replace')
+    sources[pathlib.PurePosixPath(name)] = text
+  model = pathlib.PurePosixPath('core/model.py')
   try:
     sources[model] = _set_widths(sources[model], config.model)
   except ValueError as e:
@@ -206,23 +210,34 @@ def _set_widths(text: str, model: ml_collections.ConfigDict) -> str:
   return replace(r'\b2\*\*14\b', model.channel_base, text)
 
 
-def _load(
-  sources: Mapping[pathlib.Path, str], given: Mapping[str, Any]
-) -> types.ModuleType:
-  """Executes the files in order; `given` replaces names of stand-ins."""
-  with _modules_restored():
-    for name, attributes in {'core': (), **_STAND_INS}.items():
+def load(
+  sources: Mapping[pathlib.PurePosixPath, str],
+  stand_ins: Mapping[str, Sequence[str]],
+  given: Mapping[str, Any],
+) -> dict[str, types.ModuleType]:
+  """Executes the files in order; returns the modules by name.
+
+  Args:
+    sources: of `read_sources`.
+    stand_ins: modules to replace, and the names they must have.
+    given: what such a name stands for; nothing of use by default.
+  """
+  packages = {path.parent.name: () for path in sources}
+  stand_ins = {**packages, **stand_ins}
+  names = ['.'.join(path.with_suffix('').parts) for path in sources]
+  with _modules_restored([*stand_ins, *names]):
+    for name, attributes in stand_ins.items():
       module = types.ModuleType(name)
       module.__path__ = []  # lets it have submodules
       for attribute in attributes:
         setattr(module, attribute, given.get(attribute, _unused))
       _register(module)
-    for path, text in sources.items():
-      module = types.ModuleType(f'core.{path.stem}')
+    for name, (path, text) in zip(names, sources.items(), strict=True):
+      module = types.ModuleType(name)
       module.__file__ = str(path)
       _register(module)
       exec(compile(text, str(path), 'exec'), module.__dict__)
-  return module
+    return {name: sys.modules[name] for name in names}
 
 
 def _register(module: types.ModuleType) -> None:
@@ -233,9 +248,8 @@ def _register(module: types.ModuleType) -> None:
 
 
 @contextlib.contextmanager
-def _modules_restored() -> Iterator[None]:
+def _modules_restored(names: Sequence[str]) -> Iterator[None]:
   """Takes the stand-ins out again, so that later imports find the real ones."""
-  names = ['core', *_STAND_INS, *(f'core.{name}' for name in _LOADED)]
   before = {name: sys.modules.get(name) for name in names}
   try:
     yield

@@ -203,8 +203,7 @@ def _check_shapes(directory: epath.Path, template: Tree) -> None:
 
   Orbax would notice too, but in the middle of reading, and less clearly.
   """
-  with ocp.StandardCheckpointer() as checkpointer:
-    stored = checkpointer.metadata(directory).item_metadata.tree
+  stored = ocp.StandardCheckpointHandler().metadata(directory).tree
   stored, wanted = _shapes(stored), _shapes(template)
   for name in sorted(stored.keys() | wanted.keys()):
     there, here = stored.get(name), wanted.get(name)
@@ -215,6 +214,16 @@ def _check_shapes(directory: epath.Path, template: Tree) -> None:
 def _shapes(tree: Tree) -> dict[str, tuple[int, ...]]:
   flat = flax.traverse_util.flatten_dict(tree, sep='/')
   return {k: tuple(v.shape) for k, v in flat.items() if hasattr(v, 'shape')}
+
+
+def copy_step(directory: epath.Path, target: epath.Path, step: int) -> None:
+  """Copies one checkpoint, sums and all, to another directory of them."""
+  source = directory / str(step)
+  names = [*_files(source), *((_SUMS,) if (source / _SUMS).exists() else ())]
+  for name in names:
+    path = target / str(step) / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (source / name).copy(path)
 
 
 def absolute(path: epath.PathLike) -> epath.Path:

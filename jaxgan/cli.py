@@ -46,6 +46,13 @@ def run(
     sys.exit(130)
 
 
+def parse_step(text: str) -> int | None:
+  """The number of --step=N; None for --step=latest."""
+  if text != 'latest' and not text.isdigit():
+    raise errors.UsageError(f'--step={text} is neither a number nor "latest"')
+  return None if text == 'latest' else int(text)
+
+
 def _parse_flags(argv: Sequence[str], positional: Sequence[str]) -> list[str]:
   for flag, value in itertools.pairwise([*argv, '']):
     flag, _, path = flag.partition('=')
@@ -65,7 +72,7 @@ def _parse_flags(argv: Sequence[str], positional: Sequence[str]) -> list[str]:
     message = ' '.join(str(e.args[0] if e.args else e).split())
     if isinstance(e, AttributeError | KeyError):
       message = f'unknown config key {message}'
-    raise errors.UserError(message) from e
+    raise errors.UsageError(message) from e
   given = len(rest) - 1
   if given > len(positional):
     odd = rest[1 + len(positional)]

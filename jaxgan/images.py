@@ -1,14 +1,21 @@
-"""Pictures of arrays: uint8, grids, PNG files."""
+"""Pictures of arrays: uint8, grids, PNG files, videos."""
 
 import io
-from collections.abc import Sequence
+import itertools
+import subprocess
+import tempfile
+from collections.abc import Iterable, Sequence
 
+import imageio_ffmpeg
 import jax
 import numpy as np
 from etils import epath
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 Array = jax.Array | np.ndarray
+
+_FONT_SIZE = 12
+_LINE = 16  # height of a line of labels, in pixels
 
 
 def to_uint8(x: Array) -> np.ndarray:
@@ -18,7 +25,9 @@ def to_uint8(x: Array) -> np.ndarray:
 
 
 def grid(rows: Sequence[Sequence[Array | None]], pad: int = 2) -> np.ndarray:
-  """Lays out images [S, S, 3] in [-1, 1] in rows; None leaves a white cell.
+  """Lays out images [S, S, 3] in rows; None leaves a white cell.
+
+  The images are uint8, or floats in [-1, 1].
 
   Returns:
     uint8 [H, W, 3] with `pad` white pixels around every image.
@@ -32,12 +41,108 @@ def grid(rows: Sequence[Sequence[Array | None]], pad: int = 2) -> np.ndarray:
     for j, x in enumerate(row):
       if x is not None:
         top, left = pad + pitch * i, pad + pitch * j
-        canvas[top : top + size, left : left + size] = to_uint8(x)
+        pixels = x if x.dtype == np.uint8 else to_uint8(x)
+        canvas[top : top + size, left : left + size] = pixels
   return canvas
 
 
+def labelled_grid(
+  rows: Sequence[Sequence[Array | None]],
+  top: Sequence[str],
+  left: Sequence[str],
+) -> np.ndarray:
+  """The `grid` with a label above each column and to the left of each row.
+
+  A label may have several lines; one that is too long loses its middle.
+  """
+  pad = 2
+  cells = Image.fromarray(grid(rows, pad))
+  font = ImageFont.load_default(_FONT_SIZE)
+  pitch_x = (cells.width - pad) // len(top)
+  pitch_y = (cells.height - pad) // len(left)
+  margin_y = _LINE * max(label.count('\n') + 1 for label in top)
+  canvas = Image.new(
+    'RGB', (pitch_x + cells.width, margin_y + cells.height), 'white'
+  )
+  canvas.paste(cells, (pitch_x, margin_y))
+  draw = ImageDraw.Draw(canvas)
+  corners = [
+    *((pitch_x * (j + 1), 0, label) for j, label in enumerate(top)),
+    *((0, margin_y + pitch_y * i, label) for i, label in enumerate(left)),
+  ]
+  for x, y, label in corners:
+    for i, line in enumerate(label.split('\n')):
+      line = _shorten(line, font, pitch_x - 4)
+      draw.text((x + 2, y + _LINE * i), line, 'black', font)
+  return np.asarray(canvas)
+
+
+def _shorten(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+  """The text, or its beginning and end, in no more than `width` pixels."""
+  short, keep = text, len(text)
+  while font.getlength(short) > width and keep > 1:
+    keep -= 1
+    short = f'{text[: (keep + 1) // 2]}...{text[len(text) - keep // 2 :]}'
+  return short
+
+
 def write_png(path: epath.Path, image: np.ndarray) -> None:
-  """Writes uint8 [H, W, 3]; the directory must exist."""
+  """Writes uint8 [H, W, 3], whole or not at all; the directory must exist."""
   buffer = io.BytesIO()
   Image.fromarray(image).save(buffer, 'PNG')
-  path.write_bytes(buffer.getvalue())
+  partial = path.parent / f'{path.name}.partial'
+  partial.write_bytes(buffer.getvalue())
+  partial.replace(path)
+
+
+def write_video(
+  path: epath.Path, frames: Iterable[np.ndarray], fps: float
+) -> None:
+  """Writes uint8 frames [H, W, 3] as H.264 in MP4, whole or not at all.
+
+  A frame is asked for when the encoder has taken the one before it, so that
+  memory does not grow with the length. yuv420p, which every player shows, wants
+  even sides: an odd one gets its last line twice.
+
+  Raises:
+    OSError: the encoder failed; the message is its own.
+  """
+  frames = map(_with_even_sides, frames)
+  first = next(frames)
+  height, width, _ = first.shape
+  partial = path.parent / f'{path.name}.partial'
+  command = [
+    *(imageio_ffmpeg.get_ffmpeg_exe(), '-y', '-v', 'error'),
+    *('-f', 'rawvideo', '-pix_fmt', 'rgb24', '-s', f'{width}x{height}'),
+    *('-r', str(fps), '-i', '-'),
+    *('-c:v', 'libx264', '-crf', '18', '-pix_fmt', 'yuv420p', '-f', 'mp4'),
+    str(partial),
+  ]
+  # Not imageio_ffmpeg.write_frames: it does not tell that the encoder failed.
+  try:
+    with tempfile.TemporaryFile() as log:
+      try:
+        with subprocess.Popen(
+          command,
+          stdin=subprocess.PIPE,
+          stderr=log,
+          start_new_session=True,  # Ctrl-C is for this program to handle
+        ) as encoder:
+          for frame in itertools.chain([first], frames):
+            encoder.stdin.write(frame)
+        complete = encoder.returncode == 0
+      except BrokenPipeError:
+        complete = False
+      if not complete:
+        log.seek(0)
+        reason = ' '.join(log.read().decode(errors='replace').split())
+        raise OSError(f'the video encoder failed: {reason}')
+    partial.replace(path)
+  finally:
+    partial.unlink(missing_ok=True)
+
+
+def _with_even_sides(frame: np.ndarray) -> np.ndarray:
+  height, width, _ = frame.shape
+  odd = (0, height % 2), (0, width % 2), (0, 0)
+  return np.ascontiguousarray(np.pad(frame, odd, 'edge'))

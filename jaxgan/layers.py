@@ -151,6 +151,28 @@ class InstanceNorm(nn.Module):
     return x * scale[None, None, None] + bias[None, None, None]
 
 
+class FrozenBatchNorm(nn.Module):
+  """Batch norm of a trained network: statistics are parameters, never moved."""
+
+  epsilon: float = 1e-5
+  dtype: DType = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: Array) -> Array:
+    """Maps [B, H, W, C] to the same shape."""
+    shape, param_dtype = (x.shape[-1],), at_least_float32(self.dtype)
+    ones, zeros = nn.initializers.ones, nn.initializers.zeros
+    scale = self.param('scale', ones, shape, param_dtype)
+    bias = self.param('bias', zeros, shape, param_dtype)
+    mean = self.param('mean', zeros, shape, param_dtype)
+    var = self.param('var', ones, shape, param_dtype)
+    factor = scale * jax.lax.rsqrt(var + self.epsilon)
+    x, factor, offset = nn.dtypes.promote_dtype(
+      x, factor, bias - mean * factor, dtype=self.dtype
+    )
+    return x * factor[None, None, None] + offset[None, None, None]
+
+
 class AdaIN(nn.Module):
   """Instance norm whose scale and bias come from a style code."""
 

@@ -17,7 +17,17 @@ A system is a module with
   train_step(state, frozen, batch, rng, **static) -> (state, metrics)
   inference_params(state) -> the parameters to sample and evaluate with
   sample(params, frozen, val, rng, **static) -> {name: uint8 [H, W, 3]}
-  evaluate(params, frozen, config, **static) -> {name: float or None}
+  Translator(params, frozen, nets, masks_fn), the last two from static: the
+    networks on NumPy arrays, with translate_all(x, s) of all images in all
+    styles, encode(x, y), map_truncated(z, mean, psi), mean_styles(rng,
+    latent_dim), and programs() to export.
+  evaluate(params, frozen, config, scorer, seed, save_dir, **static) -> scores
+    of `metrics.translations`; scorer holds the networks to see through.
+  import_official(path, config, step) -> (config, state, frozen, ema_only): a
+    checkpoint of the original code; config with what it left to the data, step
+    None for that in the file's name; ema_only: only the averages are real.
+  export_official(state, frozen, config, ema_only) -> {file name: tree}: the
+    same the other way.
 
 and a line in SYSTEMS.
 """
@@ -78,7 +88,8 @@ def restore_run(
     raise errors.UserError(
       f'{directory} is not the work directory of a run: no config.json in it'
     )
-  init_fn, static = get_system(config).create_training(config)
+  system = get_system(config)
+  init_fn, static = system.create_training(config)
   shapes = jax.eval_shape(init_fn, jax.random.key(0))
   like = sharding.abstract(shapes, jax.tree.map(lambda _: placement, shapes))
   restored = None
@@ -90,5 +101,5 @@ def restore_run(
     checkpointer.close()
   if restored is None:
     raise errors.UserError(f'{directory} has no checkpoint yet')
-  frozen = workdir.load_frozen(directory)
+  frozen = workdir.load_frozen(directory) or system.create_frozen(config)
   return Run(config, *restored, jax.device_put(frozen, placement), static)

@@ -37,14 +37,14 @@ def load(path: epath.PathLike) -> Tree:
       tree = torch.load(
         io.BytesIO(path.read_bytes()), map_location='cpu', weights_only=True
       )
+    return _map_leaves(
+      lambda x: x.detach().numpy() if torch.is_tensor(x) else x, tree
+    )
   except Exception as e:  # torch raises almost anything on foreign bytes
     raise errors.UserError(
       f'{path} is no whole file of PyTorch weights '
       f'({" ".join(str(e).split())[:120]})'
     ) from e
-  return _map_leaves(
-    lambda x: x.detach().numpy() if torch.is_tensor(x) else x, tree
-  )
 
 
 def save(path: epath.PathLike, tree: Tree) -> None:

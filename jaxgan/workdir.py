@@ -93,6 +93,14 @@ def save_frozen(workdir: epath.Path, frozen: Tree) -> None:
   partial.replace(path)
 
 
+def copy_records(workdir: epath.Path, target: epath.Path) -> None:
+  """Copies what a checkpoint needs beside it, to a new work directory."""
+  target.mkdir(parents=True)
+  for name in ('config.json', _FROZEN):
+    if (workdir / name).exists():
+      (workdir / name).copy(target / name)
+
+
 def check_config(
   workdir: epath.Path,
   config: ml_collections.ConfigDict,

@@ -107,8 +107,9 @@ def test_widths_are_set_apart_and_stand_ins_leave(tmp_path):
   _checkout(tmp_path, MODEL)
   config = _config(channel_base=128, max_conv_dim=8, hidden_dim=6)
   before = dict(sys.modules)
-  sources = peer._read_sources(str(tmp_path), config)
-  solver = peer._load(sources, {'InputFetcher': int})
+  sources = peer.read_sources(str(tmp_path), config, peer._LOADED)
+  modules = peer.load(sources, peer._STAND_INS, {'InputFetcher': int})
+  solver = modules['core.solver']
   assert sys.modules == before
   assert (solver.Generator.first, solver.Generator.cap) == (128, 8)
   assert solver.MappingNetwork.hidden == 6
@@ -122,4 +123,4 @@ def test_other_code_is_refused(tmp_path, lost):
   _checkout(tmp_path, MODEL.replace(lost, '99'))
   config = _config(channel_base=128, max_conv_dim=8, hidden_dim=6)
   with pytest.raises(errors.UserError, match='not a checkout'):
-    peer._read_sources(str(tmp_path), config)
+    peer.read_sources(str(tmp_path), config, peer._LOADED)

@@ -48,12 +48,10 @@ def _truncate(root):
     (None, 'config.data.root=nowhere', 'nowhere'),
     (lambda r: _folder(r, ('train',)), '', 'val'),
     (lambda r: _folder(r, domains=()), '', 'train'),
-    (_folder, 'config.modle.style_dim=3', 'Did you mean "model"'),
-    (_folder, 'config.model.style_dim=x', 'style_dim'),
     (_folder, 'config.model.num_domains=5', 'num_domains is 5 but the data'),
     (_folder, 'config.data.img_size=100', 'power of two'),
     (_folder, 'config.data.name=foldr', 'folder'),
-    (_folder, 'config.model.w_hpf=1.0', 'face network'),
+    (_folder, 'config.model.w_hpf=1.0', 'config.model.wing_file'),
     (_folder, 'config.model.style_dim=0', 'style_dim must be 1 or more'),
     (_folder, 'config.seed=-1', 'config.seed must be'),
     (_folder, 'workdir=/dev/null/run', 'cannot write to the work directory'),
@@ -80,6 +78,22 @@ def test_bad_input_is_one_line(tmp_path, prepare, override, message):
   assert last.startswith('error: ') and message in last
 
 
+@pytest.mark.parametrize(
+  'override, message',
+  [
+    ('config.modle.style_dim=3', 'Did you mean "model"'),
+    ('config.model.style_dim=x', 'style_dim'),
+    ('workdri=y', 'workdri'),
+  ],
+)
+def test_misuse_is_one_line(override, message):
+  args = (f'--config={CONFIG}', '--workdir=x', f'--{override}')
+  status, stderr = _run('train.py', *args)
+  assert status == 2
+  *_, last = stderr.strip().splitlines()
+  assert last.startswith('error: ') and message in last
+
+
 def test_eval_of_no_run_is_one_line(tmp_path):
   status, stderr = _run('eval.py', f'--workdir={tmp_path}')
   assert status == 1
@@ -94,4 +108,4 @@ def test_missing_config_is_one_line(form):
 
 def test_missing_workdir_flag_is_one_line():
   status, stderr = _run('train.py', f'--config={CONFIG}')
-  assert status == 1 and '--workdir' in stderr.splitlines()[-1]
+  assert status == 2 and '--workdir' in stderr.splitlines()[-1]

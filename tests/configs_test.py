@@ -24,7 +24,6 @@ def test_config_builds_its_system(path):
   config = module.get_config().lock()
   assert '--config=' + str(path.relative_to(ROOT)) in module.__doc__
   config.model.num_domains = 3
-  config.model.w_hpf = 0.0
   init_fn, _ = systems.get_system(config).create_training(config)
   state = jax.eval_shape(init_fn, jax.random.key(0))
   assert set(state.params) == {
@@ -57,7 +56,6 @@ def test_published_settings():
     ({'model__channel_base': 16}, 'leaves no channels'),
     ({'model__dtype': 'float16'}, 'float32, bfloat16 or float64'),
     ({'hparams__ds_iter': 0}, 'ds_iter must be 1 or more'),
-    ({'model__w_hpf': 1.0}, 'face network'),
   ],
 )
 def test_bad_settings_are_named(override, message):

@@ -203,6 +203,30 @@ def test_checking_finds_bad_images_before_training(config, folder, warnings):
   assert len(warnings) == 1 and warnings[0].startswith('2 of 8 images')
 
 
+def test_images_to_be_scored(config, folder):
+  """Both splits in order, as stored, with a sum of their content."""
+  train, val = input_pipeline.create_eval_data(config)
+  assert (train.counts, val.counts) == ((5, 3), (5, 3))
+  pictures = list(train.pictures(1))
+  assert [p.getpixel((0, 0))[1] for p in pictures] == [0, 1, 2]
+  digests = [data.digest(i) for data in (train, val) for i in (0, 1)]
+  assert len(set(digests)) == 4
+  assert digests[1] == input_pipeline.create_eval_data(config)[0].digest(1)
+  path = sorted((folder / 'train' / 'bee').iterdir())[2]
+  path.write_bytes(path.read_bytes() + b'0')
+  again = input_pipeline.create_eval_data(config)[0]
+  assert again.digest(0) == digests[0] and again.digest(1) != digests[1]
+
+
+def test_drawn_images_to_be_scored_differ_between_splits():
+  train, val = input_pipeline.create_eval_data(make_config())
+  assert train.counts == (1000,) * 3
+  a, b = next(train.pictures(0)), next(val.pictures(0))
+  assert a.size == (32, 32) and np.abs(np.int16(a) - np.int16(b)).max() > 20
+  np.testing.assert_array_equal(a, next(train.images(0)))
+  assert train.digest(0) != val.digest(0)
+
+
 def test_validation_images(config, warnings):
   _, data = input_pipeline.create_datasets(config, 0, 1)
   assert data.domains == ('ant', 'bee') and data.counts == (5, 3)

@@ -235,9 +235,5 @@ def test_eval_scores_a_run(finished):
   assert values['shapes/real/domain_accuracy'] == 1.0
   assert values['shapes/real/position_error_px'] < 0.1
   assert 0 <= values['shapes/latent/domain_accuracy'] <= 1
-  assert values == json.loads((finished / 'eval' / '4.json').read_text())
-  lines = (finished / 'eval' / 'scores.csv').read_text().splitlines()
-  assert lines[0] == 'time,step,seed,protocol,metric,value'
-  assert len(lines) == 1 + len(values)
   with pytest.raises(errors.UserError, match='step 3 .* but: 2, 4'):
     scores.evaluate_run(str(finished), step=3)

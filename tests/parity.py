@@ -4,14 +4,15 @@
 
 prints a row per group of arrays with the worst error and the array it is in.
 Exit status 1 if an error is over its limit or an array was not compared, 2 if a
-file is of no known kind. Two kinds are known: files with a `config` hold whole
-training iterations, compared in float64; files with forward passes of the real
-networks at 256 px on weights made by a rule, compared in float32.
+file is of no known kind. Known are files with a `config`, whole training
+iterations, compared in float64; and on weights made by a rule, in float32,
+forward passes of the real networks at 256 px, and metrics.
 """
 
 import dataclasses
 import functools
 import json
+import pathlib
 import sys
 import zipfile
 import zlib
@@ -21,8 +22,13 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
+from flax import linen as nn
+from PIL import Image
 
-from jaxgan.stargan_v2 import convert, losses, networks, step
+from jaxgan import torch_params
+from jaxgan.data import preprocess
+from jaxgan.metrics import features, fid, inception, lpips
+from jaxgan.stargan_v2 import align, convert, losses, networks, step, wing
 
 LIMITS = {
   'forward': 1e-8,
@@ -31,8 +37,13 @@ LIMITS = {
   'lambda_ds': 1e-8,
   'after': 1e-5,
   'forward_256': 2e-4,
+  'landmarks': 0.0,
+  'matrix': 1e-6,
+  'preprocess': 0.0,
+  'features': 1e-4,
+  'lpips': 1e-5,
+  'fid': 1e-6,
 }
-NOT_BUILT_YET = ('fan/', 'masks/', 'align/')
 NETWORKS = (
   'generator',
   'mapping_network',
@@ -126,9 +137,7 @@ def compare(path: str) -> Comparison:
   if any(key.endswith('/generator_latent') for key in reference):
     return _compare_forward_256(reference)
   if 'inception/features' in reference:
-    return Comparison(
-      reference, skipped=dict.fromkeys(reference, 'not built yet')
-    )
+    return _compare_metrics(reference, pathlib.Path(path))
   raise UnknownFileError('holds neither a training run nor forward passes')
 
 
@@ -329,10 +338,138 @@ def _compare_forward_256(reference: Mapping[str, np.ndarray]) -> Comparison:
       if not key.startswith('mask'):
         value = np.asarray(value)[windows.get(key, ...)]
         comparison.check('forward_256', f'{name}/{key}', value)
-  for key in comparison.not_compared():
-    if key.startswith(NOT_BUILT_YET):
-      comparison.skipped[key] = 'not built yet'
+  compare_faces(comparison)
   return comparison
+
+
+def compare_faces(comparison: Comparison) -> None:
+  """The face network, the masks and the alignment."""
+  x = _nhwc(np.tanh(_rule_made('input.x', (2, 3, 256, 256))))
+  params = wing.from_state_dict(rule_made_face_network())
+  with jax.default_matmul_precision('highest'):
+    heatmaps = jax.jit(wing.FAN().apply)({'params': params}, (x + 1) / 2)
+  comparison.check(
+    'forward_256', 'fan/heatmaps', _nchw(heatmaps)[:, :, ::4, ::4]
+  )
+
+  # Heat in a circle around given landmarks.
+  x, y = np.moveaxis(comparison.take('masks/landmarks')[''], 2, 0)
+  row, column = np.indices((64, 64))[..., None]
+  distance = (column - x[:, None, None]) ** 2 + (row - y[:, None, None]) ** 2
+  heatmaps = np.float32(np.exp(-distance / (2 * 1.5**2)))
+  masks = wing.postprocess_heatmaps(wing.upsample_heatmaps(heatmaps))
+  for i, mask in enumerate(masks):
+    comparison.check(
+      'forward_256', f'masks/mask{i}', _nchw(mask)[:, :, ::2, ::2]
+    )
+  landmarks = wing.decode_landmarks(heatmaps)
+  comparison.check('landmarks', 'align/landmarks_from_heatmaps', landmarks)
+  matrix = align.align_matrix(*(4 * landmarks))
+  comparison.check('matrix', 'align/matrix', matrix)
+
+
+def _compare_metrics(
+  reference: Mapping[str, np.ndarray], path: pathlib.Path
+) -> Comparison:
+  """Metrics on pictures, through networks of rule-made weights.
+
+  The pictures are in the file, or `files` beneath ../images name them.
+  """
+  comparison = Comparison(reference)
+  pictures = _pictures(comparison, path.parent.parent / 'images')
+  img_size = int(comparison.take('img_size').get('', 256))
+  with jax.default_matmul_precision('highest'):
+    for prefix, protocol in (('inception', 'stargan_v2'), ('clean', 'clean')):
+      if f'{prefix}/features' in reference:
+        _check_inception(comparison, prefix, protocol, pictures, img_size)
+    _check_lpips(comparison, pictures, img_size)
+  a, b = (value for _, value in sorted(comparison.take('fid/features').items()))
+  distance = fid.frechet_distance(fid.Gaussian.of(a), fid.Gaussian.of(b))
+  for key in {'fid/value', 'clean/fid'} & reference.keys():
+    comparison.check('fid', key, distance)
+  if 'kid/value' in reference:  # of as many features as the other set has
+    value = fid.kernel_distance(a[: len(b)], b)
+    comparison.check('fid', 'kid/value', value)
+  return comparison
+
+
+def _pictures(comparison: Comparison, root: pathlib.Path) -> list[Image.Image]:
+  if 'pictures' in comparison.reference:
+    return [Image.fromarray(x) for x in comparison.take('pictures')['']]
+  try:
+    return [
+      preprocess.decode((root / str(name)).read_bytes())
+      for name in comparison.take('files')['']
+    ]
+  except OSError as e:
+    raise UnknownFileError(f'needs its pictures ({e})') from e
+
+
+def _check_inception(
+  comparison: Comparison,
+  prefix: str,
+  protocol: str,
+  pictures: list[Image.Image],
+  img_size: int,
+) -> None:
+  protocol = features.PROTOCOLS[protocol]
+  x = np.stack([protocol.prepare(picture, img_size) for picture in pictures])
+  # As the file has it: normalised, or not yet where 255 is white.
+  inputs = x if prefix == 'clean' else protocol.normalize(x)
+  key = f'{prefix}/preprocessed_sample'
+  comparison.check('preprocess', key, _nchw(inputs)[:, :, ::16, ::16], 1.0)
+  network = inception.InceptionV3(protocol.fid_2015)
+  name = 'inception_2015' if protocol.fid_2015 else 'inception_v3'
+  params = rule_made_network(name, network, (1, 299, 299, 3))
+  value = jax.jit(network.apply)({'params': params}, protocol.normalize(x))
+  comparison.check('features', f'{prefix}/features', value)
+
+
+def _check_lpips(
+  comparison: Comparison, pictures: list[Image.Image], img_size: int
+) -> None:
+  x = np.stack(
+    [preprocess.to_float(preprocess.resize(p, img_size)) for p in pictures]
+  )
+  comparison.check(
+    'preprocess',
+    'preprocess_256_sample',
+    _nchw(x)[:, :, ::16, ::16],
+    1.0,
+  )
+  linear = comparison.take('lpips/lpips_weights.')
+  params = {
+    'alexnet': rule_made_network('alexnet', lpips.AlexNet(), (1, 64, 64, 3)),
+    'linear': [value[0, :, 0, 0] for _, value in sorted(linear.items())],
+  }
+  distances = jax.jit(lpips.distances)
+  pairs = np.zeros((len(x), len(x)))
+  upper = np.triu_indices(len(x), 1)
+  pairs[upper] = distances(params, x[None])[0]
+  comparison.check('lpips', 'lpips/pair', pairs + pairs.T)
+  # Three outputs for two sources: output k is images 2 k and 2 k + 1.
+  groups = np.stack([x[0:6:2], x[1:6:2]])
+  value = np.mean(distances(params, groups))
+  comparison.check('lpips', 'lpips/group_mean', value)
+
+
+def rule_made_network(
+  name: str, network: nn.Module, shape: tuple[int, ...]
+) -> dict:
+  """Parameters of a network that takes inputs of that shape."""
+  like = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros(shape))
+  state_dict = {
+    key: _rule_made_weight(f'{name}.{key}', value.shape)
+    for key, value in torch_params.to_state_dict(_zeros(like['params'])).items()
+  }
+  return torch_params.from_state_dict(state_dict, like['params'])
+
+
+def _zeros(like: Mapping) -> Mapping:
+  """Arrays of no memory that tell official names and shapes."""
+  return jax.tree.map(
+    lambda leaf: np.broadcast_to(np.float32(0), leaf.shape), like
+  )
 
 
 def _rule_made(full: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -345,7 +482,18 @@ def _rule_made_weight(full: str, shape: tuple[int, ...]) -> np.ndarray:
   a = _rule_made(full, shape)
   if len(shape) >= 2:
     return a * np.float32(np.sqrt(2 / np.prod(shape[1:])))
-  return 1 + 0.1 * a if full.endswith('weight') else 0.1 * a
+  if full.endswith('running_var'):
+    a = np.abs(a)
+  return 1 + 0.1 * a if full.endswith(('weight', 'running_var')) else 0.1 * a
+
+
+def rule_made_face_network() -> dict[str, np.ndarray]:
+  """A state dict of the face network."""
+  zeros = _zeros(wing.param_shapes())
+  return {
+    key: _rule_made_weight(f'fan.{key}', value.shape)
+    for key, value in wing.to_state_dict(zeros).items()
+  }
 
 
 def _rule_made_params(name: str, nets: networks.Networks) -> dict:
@@ -357,10 +505,7 @@ def _rule_made_params(name: str, nets: networks.Networks) -> dict:
   )
   params = {}
   for network, tree in template.items():
-    # Zeros of no memory tell the official names and shapes.
-    zeros = jax.tree.map(
-      lambda leaf: np.broadcast_to(np.float32(0), leaf.shape), tree
-    )
+    zeros = _zeros(tree)
     state_dict = {
       key: _rule_made_weight(f'{name}.{network}.{key}', value.shape)
       for key, value in convert.to_state_dict(network, zeros).items()

@@ -12,6 +12,7 @@ DATA = pathlib.Path(__file__).parent / 'data'
   'name',
   [
     'stargan_v2_train.npz',
+    'metrics_drawn.npz',
     pytest.param('stargan_v2_train_masks.npz', marks=pytest.mark.slow),
     pytest.param('stargan_v2_forward_256.npz', marks=pytest.mark.slow),
   ],
@@ -54,7 +55,8 @@ def test_another_archive_is_one_line(tmp_path, capsys):
   assert 'neither' in capsys.readouterr().err
 
 
-def test_metrics_file_is_not_built_yet(tmp_path, capsys):
-  np.savez(tmp_path / 'x.npz', **{'inception/features': np.zeros(3)})
-  assert parity.main([str(tmp_path / 'x.npz')]) == 0
-  assert 'not built yet: inception/features' in capsys.readouterr().out
+def test_metrics_without_their_pictures_are_one_line(tmp_path, capsys):
+  arrays = {'inception/features': np.zeros(3), 'files': np.array(['a.jpg'])}
+  np.savez(tmp_path / 'x.npz', **arrays)
+  assert parity.main([str(tmp_path / 'x.npz')]) == 2
+  assert 'needs its pictures' in capsys.readouterr().err

@@ -1,12 +1,16 @@
 """A StarGAN v2 small enough to compile in seconds, for the tests."""
 
 import functools
+import pathlib
+from collections.abc import Sequence
 
 import jax
 import ml_collections
 import numpy as np
+from etils import epath
 
-from jaxgan import stargan_v2
+from jaxgan import checkpoint, stargan_v2, workdir
+from jaxgan.data import shapes
 from jaxgan.stargan_v2 import step
 from jaxgan.stargan_v2.config import default_config
 
@@ -61,6 +65,19 @@ def create(**overrides):
     config(model__num_domains=DOMAINS, **overrides)
   )
   return jax.jit(init_fn)(jax.random.key(0)), {}, static
+
+
+def write_run(directory: pathlib.Path, steps: Sequence[int] = (2,)) -> None:
+  """The work directory of a run, as training leaves it, without training."""
+  settings = config(
+    data__domains=shapes.DOMAINS[:DOMAINS], model__num_domains=DOMAINS
+  )
+  directory.mkdir(parents=True, exist_ok=True)
+  workdir.save_config(epath.Path(directory), settings)
+  checkpointer = checkpoint.Checkpointer(directory / 'checkpoints', keep=9)
+  for number in steps:
+    checkpointer.save(number, create()[0], {'domains': shapes.DOMAINS})
+  checkpointer.close()
 
 
 @functools.cache

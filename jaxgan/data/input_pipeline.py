@@ -11,6 +11,8 @@ at step n, on any number of processes, sees what it would have seen.
 """
 
 import atexit
+import functools
+import hashlib
 import itertools
 import threading
 import time
@@ -21,6 +23,7 @@ from typing import Any, Protocol
 import ml_collections
 import numpy as np
 from absl import logging
+from PIL import Image
 
 from jaxgan.data import preprocess, shapes, sources
 from jaxgan.data.preprocess import UnreadableImage
@@ -30,8 +33,9 @@ Batch = dict[str, np.ndarray]
 
 MAX_ATTEMPTS = 100
 PREFETCHED_BATCHES = 2
-NUM_VAL_SHAPES = 1000  # of each domain
-_SOURCE, _REFERENCE, _VALIDATION = range(3)  # the roles: one stream each
+NUM_EVAL_SHAPES = 1000  # of each domain and split
+# The roles: one stream each. 3 is that of stargan_v2.evaluate.
+_SOURCE, _REFERENCE, _VALIDATION, _REALS = 0, 1, 2, 4
 
 
 class Images(Protocol):
@@ -48,23 +52,40 @@ class Images(Protocol):
   def get(self, domain: int, index: int) -> np.ndarray:
     """Image `index` of a domain, not augmented: uint8 [S, S, 3]."""
 
+  def picture(self, domain: int, index: int) -> Image.Image:
+    """Image `index` of a domain at its stored size, mode RGB."""
+
+  def digest(self, domain: int) -> str:
+    """A sum of all that the images of a domain are made from."""
+
 
 def create_datasets(
   config: ml_collections.ConfigDict, process_index: int, process_count: int
-) -> tuple['TrainData', 'ValData']:
+) -> tuple['TrainData', 'EvalData']:
   """Opens the training and the validation images; mistakes end here."""
   _check_batch_size(config.batch_size, process_count)
   data = config.data
   train = _open_images(config, data.train_split, data.augment)
   val = _open_images(config, data.val_split, augment=False)
-  _check_domains(config, train.domains, val.domains)
+  check_domains(config, train.domains, val.domains)
   if data.check_images and data.name != 'shapes':
     for images in (train, val):
-      _check_images(images, data.skip_bad_images, process_index, process_count)
+      check_images(images, data.skip_bad_images, process_index, process_count)
   return (
     TrainData(config, train, process_index, process_count),
-    ValData(val, data.skip_bad_images),
+    EvalData(val, data.skip_bad_images),
   )
+
+
+def create_eval_data(
+  config: ml_collections.ConfigDict,
+) -> tuple['EvalData', 'EvalData']:
+  """Opens the same images, training and validation, to be scored in order."""
+  train = _open_images(config, config.data.train_split, augment=False)
+  val = _open_images(config, config.data.val_split, augment=False)
+  check_domains(config, train.domains, val.domains)
+  skip = config.data.skip_bad_images
+  return EvalData(train, skip), EvalData(val, skip)
 
 
 class TrainData:
@@ -174,13 +195,15 @@ class TrainData:
     )
 
 
-class ValData:
-  """The validation images: few of them as a batch, or all of a domain."""
+class EvalData:
+  """Images as they are: few of them as a batch, or all of a domain."""
 
   def __init__(self, images: Images, skip_bad_images: bool):
     """Takes the images as they are."""
     self.domains = images.domains
     self.counts = images.counts
+    # A sum of all that the images of a domain are made from; reads them all.
+    self.digest = functools.cache(images.digest)
     self._images = images
     self._skips = _Skips(skip_bad_images)
 
@@ -203,6 +226,14 @@ class ValData:
     for index in range(self.counts[domain]):
       try:
         yield self._images.get(domain, index)
+      except UnreadableImage as error:
+        self._skips.add(error)
+
+  def pictures(self, domain: int) -> Iterator[Image.Image]:
+    """Every image of a domain in order, of the size it is stored in."""
+    for index in range(self.counts[domain]):
+      try:
+        yield self._images.picture(domain, index)
       except UnreadableImage as error:
         self._skips.add(error)
 
@@ -264,10 +295,23 @@ class FileImages:
 
   def get(self, domain: int, index: int) -> np.ndarray:
     """Image `index` of a domain, not augmented: uint8 [S, S, 3]."""
-    return preprocess.resize(self.decode(domain, index), self._img_size)
+    return preprocess.resize(self.picture(domain, index), self._img_size)
 
-  def decode(self, domain: int, index: int) -> Any:
-    """The Pillow image; UnreadableImage names the file."""
+  def digest(self, domain: int) -> str:
+    """A sum of all that the images of a domain are made from."""
+
+    def digest_file(index: int) -> bytes:
+      try:
+        return hashlib.sha256(self._source.read(domain, index)).digest()
+      except OSError:
+        return b''  # named when the image is asked for
+
+    with futures.ThreadPoolExecutor() as pool:
+      parts = pool.map(digest_file, range(self.counts[domain]))
+      return hashlib.sha256(b''.join(parts)).hexdigest()
+
+  def picture(self, domain: int, index: int) -> Image.Image:
+    """Image `index` at its stored size; UnreadableImage names the file."""
     try:
       return preprocess.decode(self._source.read(domain, index))
     except (UnreadableImage, OSError) as error:
@@ -279,19 +323,20 @@ class FileImages:
   ) -> np.ndarray:
     if not self._augment:
       return self.get(domain, index)
-    image = self.decode(domain, index)
+    image = self.picture(domain, index)
     return preprocess.augment(image, rng, self._img_size)
 
 
 class ShapesImages:
   """Shapes drawn when asked for; no files."""
 
-  def __init__(self, config: ml_collections.ConfigDict):
+  def __init__(self, config: ml_collections.ConfigDict, split: str):
     """Draws the shapes that data.domains names, or all of them."""
     self.domains = sources.select_domains(
       shapes.DOMAINS, config.data.domains, 'shapes'
     )
-    self.counts = (NUM_VAL_SHAPES,) * len(self.domains)
+    self.counts = (NUM_EVAL_SHAPES,) * len(self.domains)
+    self._role = _VALIDATION if split == config.data.val_split else _REALS
     self._seed = config.seed
     self._img_size = config.data.img_size
 
@@ -303,9 +348,20 @@ class ShapesImages:
     return shapes.draw_images(rng, shape, count, self._img_size)
 
   def get(self, domain: int, index: int) -> np.ndarray:
-    """Validation image `index` of a domain: uint8 [S, S, 3]."""
-    rng = _stream(self._seed, _VALIDATION, 0, index, domain)
+    """Image `index` of a domain, as scored: uint8 [S, S, 3]."""
+    rng = _stream(self._seed, self._role, 0, index, domain)
     return self.draw(rng, domain, 1)[0]
+
+  def picture(self, domain: int, index: int) -> Image.Image:
+    """The same, mode RGB."""
+    return Image.fromarray(self.get(domain, index))
+
+  def digest(self, domain: int) -> str:
+    """What the images of a domain are drawn from."""
+    return (
+      f'shapes {self.domains[domain]} x {self.counts[domain]}, seed '
+      f'{self._seed}, role {self._role}, {self._img_size} px'
+    )
 
 
 _KEYS = ('x_src', 'y_src', 'x_ref', 'x_ref2', 'y_ref')
@@ -336,7 +392,7 @@ def _open_images(
 ) -> Images:
   data = config.data
   if data.name == 'shapes':
-    return ShapesImages(config)
+    return ShapesImages(config, split)
   source = sources.create_source(data.name, data.root, split, data.domains)
   for name, count in zip(source.domains, source.counts, strict=True):
     if count == 1 and split == data.train_split:
@@ -352,11 +408,12 @@ def _check_batch_size(batch_size: int, process_count: int) -> None:
     )
 
 
-def _check_domains(
+def check_domains(
   config: ml_collections.ConfigDict,
   train: tuple[str, ...],
   val: tuple[str, ...],
 ) -> None:
+  """Raises UserError unless both splits have the domains that are asked for."""
   for name in (*train, *val):
     if (name in train) != (name in val):
       there, missing = config.data.train_split, config.data.val_split
@@ -374,10 +431,18 @@ def _check_domains(
     )
 
 
-def _check_images(
-  images: FileImages, skip_bad: bool, process_index: int, process_count: int
+def check_images(
+  images: FileImages,
+  skip_bad: bool,
+  process_index: int = 0,
+  process_count: int = 1,
 ) -> None:
-  """Decodes this process's share of all images once, many at a time."""
+  """Decodes this process's share of all images once, many at a time.
+
+  Raises:
+    UserError: an image is bad, and bad ones are not to be skipped; or a domain
+      has no other ones.
+  """
   share = [
     (domain, index)
     for domain, count in enumerate(images.counts)
@@ -386,7 +451,7 @@ def _check_images(
 
   def check(key: tuple[int, int]) -> UnreadableImage | None:
     try:
-      images.decode(*key)
+      images.picture(*key)
     except UnreadableImage as error:
       return error
 

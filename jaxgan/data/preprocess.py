@@ -28,7 +28,7 @@ def decode(data: bytes) -> Image.Image:
   try:
     image = Image.open(io.BytesIO(data), formats=FORMATS)
     image.load()
-    return _to_rgb(_upright(image))
+    return to_rgb(image)
   except Image.UnidentifiedImageError:
     reason = 'not a JPEG, PNG, WebP or BMP picture' if data else 'empty file'
     raise UnreadableImage(reason) from None
@@ -39,6 +39,17 @@ def decode(data: bytes) -> Image.Image:
   except Exception as error:
     reason = ' '.join(str(error).split()) or type(error).__name__
     raise UnreadableImage(reason) from error
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+  """An upright picture of mode RGB, by the rules of `decode`."""
+  image = _upright(image)
+  if image.mode.startswith('I'):  # 16 bits: Pillow would clip, not scale.
+    grey = (np.asarray(image, np.float64) / 257).round().astype(np.uint8)
+    image = Image.fromarray(grey)
+  elif 'transparency' in image.info:  # Pillow warns if this step is skipped.
+    image = image.convert('RGBA')
+  return image.convert('RGB')
 
 
 def resize(image: Image.Image, img_size: int) -> np.ndarray:
@@ -69,15 +80,6 @@ def _upright(image: Image.Image) -> Image.Image:
     return ImageOps.exif_transpose(image)
   except Exception:  # A damaged EXIF block is no reason to lose the picture.
     return image
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-  if image.mode.startswith('I'):  # 16 bits: Pillow would clip, not scale.
-    grey = (np.asarray(image, np.float64) / 257).round().astype(np.uint8)
-    image = Image.fromarray(grey)
-  elif 'transparency' in image.info:  # Pillow warns if this step is skipped.
-    image = image.convert('RGBA')
-  return image.convert('RGB')
 
 
 def _random_box(

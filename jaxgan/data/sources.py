@@ -3,7 +3,7 @@
 import difflib
 import json
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,6 +20,7 @@ class Source(Protocol):
 
   domains: tuple[str, ...]
   counts: tuple[int, ...]  # images of each domain
+  ignored: tuple[str, ...]  # what lies beside them and is no image
 
   def read(self, domain: int, index: int) -> bytes:
     """The encoded image; raises OSError where it cannot be read."""
@@ -57,6 +58,33 @@ def select_domains(
   return tuple(name for name in found if not wanted or name in wanted)
 
 
+def find_images(path: epath.PathLike) -> list[epath.Path]:
+  """That file, or all images of a folder and of those in it, in order.
+
+  Raises:
+    UserError: there is no such file or folder, or no image in it.
+  """
+  path = epath.Path(path)
+  if path.is_file():
+    return [path]
+  if not path.is_dir():
+    raise UserError(f'there is no file or folder {path}')
+  found = list(_walk(path))
+  if not found:
+    raise UserError(f'{path} holds no images ({" ".join(EXTENSIONS)})')
+  return found
+
+
+def _walk(folder: epath.Path) -> Iterator[epath.Path]:
+  for entry in _list_entries(folder):
+    if not _is_visible(entry):
+      continue
+    if entry.is_dir():
+      yield from _walk(entry)
+    elif _is_image(entry):
+      yield entry
+
+
 class FolderSource:
   """Images at <root>/<split>/<domain>/*, domains in the order of their names.
 
@@ -65,13 +93,16 @@ class FolderSource:
 
   def __init__(self, root: str, split: str, domains: Sequence[str] = ()):
     """Lists the files; `domains` picks some of the folders."""
-    if not root:
-      raise UserError('data.root is empty: set it to the folder of the images')
     folder = epath.Path(root) / split
-    folders = _domain_folders(folder)
+    folders, ignored = _domain_folders(root, split)
     self.domains = select_domains(sorted(folders), domains, str(folder))
-    self._files = [_list_images(folders[name]) for name in self.domains]
+    self._files = []
+    for name in self.domains:
+      images, others = _list_images(folders[name])
+      self._files.append(images)
+      ignored += others
     self.counts = tuple(map(len, self._files))
+    self.ignored = tuple(map(str, ignored))
 
   def read(self, domain: int, index: int) -> bytes:
     """The bytes of a file."""
@@ -82,34 +113,56 @@ class FolderSource:
     return str(self._files[domain][index])
 
 
-def _domain_folders(folder: epath.Path) -> dict[str, epath.Path]:
-  """The folders of the domains by name; says what it passes over."""
+def find_domains(root: str, split: str) -> tuple[str, ...]:
+  """The names of the domains in a folder; an image in each is not sure yet."""
+  return tuple(sorted(_domain_folders(root, split)[0]))
+
+
+def _domain_folders(
+  root: str, split: str
+) -> tuple[dict[str, epath.Path], list[epath.Path]]:
+  """The folders of the domains by name, and what is passed over."""
+  if not root:
+    raise UserError('data.root is empty: set it to the folder of the images')
+  folder = epath.Path(root) / split
   if not folder.parent.is_dir():
     raise UserError(f'data.root {str(folder.parent)!r} is not a folder')
   if not folder.is_dir():
     raise UserError(
       f'{folder} is missing: put the images in {folder}/<domain>/'
     )
-  entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
+  entries = _list_entries(folder)
   folders = {e.name: e for e in entries if e.is_dir() and _is_visible(e)}
-  _warn_of_ignored([e for e in entries if e.name not in folders], folder)
+  ignored = [e for e in entries if e.name not in folders]
+  _warn_of_ignored(ignored, folder)
   if not folders:
     raise UserError(
       f'{folder} holds no folders: put the images in {folder}/<domain>/'
     )
-  return folders
+  return folders, ignored
 
 
-def _list_images(folder: epath.Path) -> list[epath.Path]:
-  entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
+def _list_images(
+  folder: epath.Path,
+) -> tuple[list[epath.Path], list[epath.Path]]:
+  """The images of a domain, and what is passed over."""
+  entries = _list_entries(folder)
   images = [e for e in entries if _is_visible(e) and _is_image(e)]
-  _warn_of_ignored(set(entries) - set(images), folder)
+  ignored = sorted(set(entries) - set(images), key=lambda entry: entry.name)
+  _warn_of_ignored(ignored, folder)
   if not images:
     raise UserError(
       f'{folder} holds no images ({" ".join(EXTENSIONS)}): add some or remove'
       ' the folder'
     )
-  return images
+  return images, ignored
+
+
+def _list_entries(folder: epath.Path) -> list[epath.Path]:
+  try:
+    return sorted(folder.iterdir(), key=lambda entry: entry.name)
+  except OSError as error:
+    raise UserError(f'cannot list {folder} ({error})') from None
 
 
 def _is_visible(entry: epath.Path) -> bool:
@@ -121,11 +174,13 @@ def _is_image(entry: epath.Path) -> bool:
   return entry.suffix.lower() in EXTENSIONS
 
 
-def _warn_of_ignored(entries: Iterable[epath.Path], folder: epath.Path) -> None:
+def _warn_of_ignored(entries: Sequence[epath.Path], folder: epath.Path) -> None:
   if entries:
-    names = sorted(entry.name for entry in entries)
     logging.warning(
-      '%s: ignored %d entries, the first is %s', folder, len(names), names[0]
+      '%s: ignored %d entries, the first is %s',
+      folder,
+      len(entries),
+      entries[0].name,
     )
 
 
@@ -134,6 +189,8 @@ class TfdsSource:
 
   Nothing is downloaded. Files of a kind without random access are copied once.
   """
+
+  ignored = ()
 
   def __init__(
     self, name: str, split: str, data_dir: str, domains: Sequence[str] = ()

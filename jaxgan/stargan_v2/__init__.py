@@ -2,6 +2,9 @@
 
 from jaxgan.data.input_pipeline import create_datasets as create_datasets
 from jaxgan.stargan_v2.evaluate import evaluate as evaluate
+from jaxgan.stargan_v2.official import export_official as export_official
+from jaxgan.stargan_v2.official import import_official as import_official
+from jaxgan.stargan_v2.sample import Translator as Translator
 from jaxgan.stargan_v2.sample import sample as sample
 from jaxgan.stargan_v2.step import check_config as check_config
 from jaxgan.stargan_v2.step import create_frozen as create_frozen

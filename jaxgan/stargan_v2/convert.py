@@ -6,7 +6,7 @@ checkpoints (`encode.0.conv1.weight`), convolutions [O, I, H, W], linear layers
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import flax
@@ -16,6 +16,14 @@ Tree = Any
 StateDict = dict[str, np.ndarray]
 
 _LEAVES = {'kernel': 'weight', 'scale': 'weight', 'bias': 'bias'}
+HIGH_PASS = 'hpf.filter'
+# Parts of keys as the original defines them, one after another.
+_ORDER = (
+  *('from_rgb', 'encode', 'decode', 'to_rgb'),
+  *('shared', 'unshared', 'main'),
+  *('conv1', 'conv2', 'norm1', 'norm2', 'conv1x1'),
+  *('fc', 'weight', 'bias'),
+)
 
 
 def to_state_dict(network: str, params: Tree) -> StateDict:
@@ -75,6 +83,50 @@ def from_state_dict(
     params[path] = value
   unused = [key for key in state_dict if key not in used]
   return flax.traverse_util.unflatten_dict(params), unused
+
+
+def parameter_keys(state_dict: Iterable[str]) -> list[str]:
+  """Keys of the parameters, as the original's optimisers number them."""
+
+  def position(key):
+    parts = key.split('.')
+    return [int(p) if p.isdigit() else _ORDER.index(p) for p in parts]
+
+  return sorted((key for key in state_dict if key != HIGH_PASS), key=position)
+
+
+def unused_tensors(
+  network: str, state_dict: Mapping[str, np.ndarray], w_hpf: float
+) -> StateDict:
+  """What the original has in a network beside the tensors it uses.
+
+  With w_hpf > 0 those are the decoder's shortcuts, zeros here, and the kernel
+  of the high-pass path; in the face network, `fan`, counters of batches.
+
+  Args:
+    network: 'fan', 'generator', ...
+    state_dict: all the tensors that are used.
+    w_hpf: of the config.
+  """
+  if network == 'fan':
+    norms = [key for key in state_dict if key.endswith('.running_mean')]
+    return {
+      key.replace('running_mean', 'num_batches_tracked'): np.zeros((), np.int64)
+      for key in norms
+    }
+  if network != 'generator' or w_hpf <= 0:
+    return {}
+  unused = {}
+  for key, value in state_dict.items():
+    if re.fullmatch(r'decode\.\d+\.conv1\.weight', key):
+      features, features_in = value.shape[:2]
+      if features != features_in:
+        unused[key.replace('conv1', 'conv1x1')] = np.zeros(
+          (features, features_in, 1, 1), np.float32
+        )
+  kernel = np.full((3, 3), -1, np.float32)
+  kernel[1, 1] = 8
+  return unused | {HIGH_PASS: kernel / np.float32(w_hpf)}
 
 
 def _official_key(network: str, path: tuple[str, ...], num_blocks: int) -> str:

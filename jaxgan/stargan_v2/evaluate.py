@@ -1,22 +1,26 @@
 """Scores of a trained StarGAN v2."""
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
+from etils import epath
 
-from jaxgan import errors, images
-from jaxgan.data import preprocess, shapes
+from jaxgan import images
+from jaxgan.data import input_pipeline, preprocess, shapes
 from jaxgan.metrics import shapes as shapes_metrics
+from jaxgan.metrics import translations
+from jaxgan.metrics.translations import Score
 from jaxgan.stargan_v2 import losses, networks
 from jaxgan.stargan_v2.sample import Translator
 
 Tree = Any
 
-MIN_PAIRS = 1000  # of a source and another domain
+MIN_PAIRS = 1000  # of a source and another domain, on data of known factors
 LATENTS_PER_PAIR = 10
 
 
@@ -24,50 +28,139 @@ def evaluate(
   params: Mapping[str, Tree],
   frozen: Tree,
   config: ml_collections.ConfigDict,
+  scorer: translations.Scorer,
   *,
+  seed: int,
+  save_dir: epath.Path,
   nets: networks.Networks,
   hp: losses.HParams,
   masks_fn: Any = None,
   tx: Any = None,
-) -> dict[str, float | None]:
+) -> list[Score]:
   """Scores translations of every source into every other domain.
 
   Args:
     params: of `inference_params`.
     frozen: parameters of frozen networks.
-    config: of the run; its seed draws sources, references and latents.
+    config: of the run.
+    scorer: what to measure, and the networks for it.
+    seed: draws references, latents, and the images of drawn data.
+    save_dir: for the translations, if the scorer's options ask for them.
     nets: the modules.
     hp: for the size of a latent.
     masks_fn: (frozen, images) -> masks, where w_hpf > 0.
     tx: not used.
 
   Returns:
-    {'shapes/<mode>/<score>': value}, None where nothing could be measured.
-
-  Raises:
-    UserError: the data set has no known factors.
+    shapes/<mode>/<score> where the factors of the data are known, and what
+    `translations` measures where there are networks for it, or nothing else.
   """
   del tx
-  if config.data.name != 'shapes':
-    raise errors.UserError(
-      f'no scores for data set {config.data.name!r} yet: eval.py measures '
-      "data with known factors, config.data.name = 'shapes'"
-    )
   translator = Translator(
-    params, frozen, nets=nets, masks_fn=masks_fn, chunk=64
+    params, frozen, nets=nets, masks_fn=masks_fn, chunk=translations.BATCH
   )
-  return _evaluate_shapes(translator, config, hp.latent_dim)
+  scores = []
+  if config.data.name == 'shapes':
+    scores += _evaluate_shapes(translator, config, hp.latent_dim, seed)
+  if scorer.has_networks or not scores:
+    train, val = input_pipeline.create_eval_data(config)
+    count = scorer.options.num_outputs
+    for mode, make_outputs in (
+      ('latent', _LatentOutputs(translator, hp.latent_dim, count)),
+      ('reference', _ReferenceOutputs(translator, val, count)),
+    ):
+      scores += scorer.score(
+        mode, make_outputs, train, val, seed=seed, save_dir=save_dir
+      )
+  return scores
+
+
+class _LatentOutputs:
+  """Translates with new latents for every output."""
+
+  def __init__(self, translator: Translator, latent_dim: int, count: int):
+    self._translator = translator
+    self._latent_dim, self._count = latent_dim, count
+
+  def __call__(
+    self, x: np.ndarray, target: int, rng: np.random.Generator
+  ) -> np.ndarray:
+    """Outputs [N, count, S, S, 3] of sources [N, S, S, 3]."""
+    z = rng.standard_normal(
+      (len(x) * self._count, self._latent_dim), np.float32
+    )
+    return _translate(self._translator, x, self._translator.map(z)[:, target])
+
+
+class _ReferenceOutputs:
+  """Translates with the validation images of the target domain.
+
+  As in the original: they are shuffled into batches, the short last one is
+  dropped, each output of a batch of sources takes the next batch, and the order
+  goes on from one source domain to the next.
+  """
+
+  def __init__(
+    self, translator: Translator, val: input_pipeline.EvalData, count: int
+  ):
+    self._translator, self._val, self._count = translator, val, count
+    self._styles: dict[int, np.ndarray] = {}
+    self._batches: dict[int, Iterator[np.ndarray]] = {}
+
+  def __call__(
+    self, x: np.ndarray, target: int, rng: np.random.Generator
+  ) -> np.ndarray:
+    """Outputs [N, count, S, S, 3] of sources [N, S, S, 3]."""
+    if target not in self._styles:
+      self._styles[target] = self._encode(target)
+      self._batches[target] = _shuffled(len(self._styles[target]), rng)
+    batches = [next(self._batches[target]) for _ in range(self._count)]
+    order = np.stack([batch[: len(x)] for batch in batches], axis=1)
+    return _translate(
+      self._translator, x, self._styles[target][order.reshape(-1)]
+    )
+
+  def _encode(self, domain: int) -> np.ndarray:
+    """Style codes of all validation images of a domain."""
+    pixels, styles = self._val.images(domain), []
+    while batch := list(itertools.islice(pixels, translations.BATCH)):
+      y = np.full(len(batch), domain)
+      x = preprocess.to_float(np.stack(batch))
+      styles.append(self._translator.encode(x, y))
+    return np.concatenate(styles)
+
+
+def _shuffled(count: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+  """Endless batches of indices; with few images, they come more than once."""
+  size = translations.BATCH
+  while True:
+    order = rng.permutation(count)
+    while len(order) < size:
+      order = np.concatenate([order, rng.permutation(count)])
+    yield from order[: len(order) // size * size].reshape(-1, size)
+
+
+def _translate(
+  translator: Translator, x: np.ndarray, s: np.ndarray
+) -> np.ndarray:
+  """Every source [N, ...] with its K of the styles [N * K, style_dim]."""
+  count = len(s) // len(x)
+  fake = translator.translate(x.repeat(count, axis=0), s)
+  return fake.reshape(len(x), count, *x.shape[1:])
 
 
 def _evaluate_shapes(
-  translator: Translator, config: ml_collections.ConfigDict, latent_dim: int
-) -> dict[str, float | None]:
+  translator: Translator,
+  config: ml_collections.ConfigDict,
+  latent_dim: int,
+  seed: int,
+) -> list[Score]:
   """`shapes/{real,reference,latent}/...`, from the images alone."""
   img_size = config.data.img_size
   names = list(config.data.domains)
   domains = [shapes.DOMAINS.index(name) for name in names]
-  # Another stream than those of `input_pipeline` (0 to 2).
-  rng = np.random.Generator(np.random.Philox(key=[config.seed, 3]))
+  # Another stream than those of `input_pipeline`.
+  rng = np.random.Generator(np.random.Philox(key=[seed, 3]))
   per_domain = -(-MIN_PAIRS // (len(names) * max(1, len(names) - 1)))
   sources = _draw(rng, np.repeat(domains, per_domain))
   x_src = shapes.render(sources, img_size)
@@ -94,11 +187,11 @@ def _evaluate_shapes(
   s_ref = translator.encode(x_ref, y_trg)
   fake = images.to_uint8(translator.translate(x, s_ref))
   measured = shapes_metrics.measure(fake)
-  scores |= _scores(
+  scores += _scores(
     'reference', measured, target, content, references.hue, img_size
   )
 
-  key = jax.random.key(config.seed)
+  key = jax.random.key(seed)
   z = jax.random.normal(
     key, (len(pairs) * LATENTS_PER_PAIR, latent_dim), jnp.float32
   )
@@ -107,12 +200,13 @@ def _evaluate_shapes(
   fake = images.to_uint8(translator.translate(x[repeated], s))
   measured = shapes_metrics.measure(fake)
   content = jax.tree.map(lambda f: f[repeated], content)
-  scores |= _scores(
+  scores += _scores(
     'latent', measured, target[repeated], content, None, img_size
   )
-  scores['shapes/latent/diversity'] = shapes_metrics.hue_diversity(
+  diversity = shapes_metrics.hue_diversity(
     measured.hue.reshape(len(pairs), LATENTS_PER_PAIR)
   )
+  scores.append(_score('shapes/latent/diversity', diversity, len(z)))
   return scores
 
 
@@ -129,8 +223,15 @@ def _scores(
   content: shapes.Factors,
   hue: np.ndarray | None,
   img_size: int,
-) -> dict[str, float | None]:
+) -> list[Score]:
   scores = shapes_metrics.compute_scores(
     measured, domain=target, content=content, hue=hue, img_size=img_size
   )
-  return {f'shapes/{mode}/{name}': value for name, value in scores.items()}
+  return [
+    _score(f'shapes/{mode}/{name}', value, len(target))
+    for name, value in scores.items()
+  ]
+
+
+def _score(name: str, value: float | None, count: int) -> Score:
+  return Score(name, value, protocol='factors', n_fake=count)

@@ -1,7 +1,7 @@
 """Pictures of what the networks do: references, latents, cycles."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -53,6 +53,14 @@ class Translator:
       lambda x, s: run(self._params, self._frozen, x, s), x, s
     )
 
+  def translate_all(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
+    """Every image of x [N, S, S, 3] in every style of s [R, style_dim].
+
+    Returns [R, N, S, S, 3].
+    """
+    fake = self.translate(np.tile(x, (len(s), 1, 1, 1)), s.repeat(len(x), 0))
+    return fake.reshape(len(s), *x.shape)
+
   def encode(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """E(x, y): style codes [N, style_dim] of x [N, S, S, 3] and y [N]."""
     run = _encode(self._nets)
@@ -66,6 +74,35 @@ class Translator:
     """The centre of each domain's style codes, [K, style_dim]."""
     z = jax.random.normal(rng, (NUM_MEAN_LATENTS, latent_dim), jnp.float32)
     return self.map(z).mean(0)
+
+  def map_truncated(
+    self, z: np.ndarray, mean: np.ndarray, psi: float
+  ) -> np.ndarray:
+    """F(z, .), moved towards the means [K, style_dim]; psi 1 is not at all."""
+    return mean + psi * (self.map(z) - mean)
+
+  def programs(self) -> dict[str, Callable[..., Array]]:
+    """{name: function} with the weights inside, to be exported.
+
+    `reference` maps x, x_ref [B, S, S, 3] and y [B], the domain of x_ref, and
+    `latent` maps x, z [B, latent_dim] and y, the target, to float32 images.
+    """
+    # NumPy arrays: those of JAX would bind the program to their devices.
+    params, frozen = jax.device_get((self._params, self._frozen))
+    nets, masks_fn = self._nets, self._masks_fn
+
+    def translate(x, s):
+      masks = None if masks_fn is None else masks_fn(frozen, x)
+      return losses.translate(nets, params, x, s, masks).astype(jnp.float32)
+
+    return {
+      'reference': lambda x, x_ref, y: translate(
+        x, losses.style(nets, params, y, x_ref=x_ref)
+      ),
+      'latent': lambda x, z, y: translate(
+        x, losses.style(nets, params, y, z=z)
+      ),
+    }
 
   def _map_chunks(self, run, *arrays: np.ndarray) -> np.ndarray:
     return sharding.map_chunks(run, *arrays, mesh=self._mesh, size=self._chunk)
@@ -88,11 +125,6 @@ def _encode(nets):
 @functools.cache
 def _map(nets):
   return jax.jit(lambda params, z: losses.style(nets, params, None, z=z))
-
-
-def truncate(s: np.ndarray, mean: np.ndarray, psi: float) -> np.ndarray:
-  """Moves style codes towards the mean of their domain; psi 1 is none."""
-  return mean + psi * (s - mean)
 
 
 def sample(
@@ -144,10 +176,9 @@ def latent_styles(
   mean_rng, z_rng = jax.random.split(rng)
   mean = translator.mean_styles(mean_rng, latent_dim)
   z = jax.random.normal(z_rng, (LATENTS_PER_DOMAIN, latent_dim), jnp.float32)
-  s = translator.map(z).swapaxes(0, 1)  # [K, LATENTS_PER_DOMAIN, style_dim]
+  styles = {psi: translator.map_truncated(z, mean, psi) for psi in PSIS}
   return {
-    psi: truncate(s, mean[:, None], psi).reshape(-1, s.shape[-1])
-    for psi in PSIS
+    psi: s.swapaxes(0, 1).reshape(-1, s.shape[-1]) for psi, s in styles.items()
   }
 
 
@@ -158,11 +189,7 @@ def _matrix(
   left: list[np.ndarray] | None,
 ) -> np.ndarray:
   """Every source (columns) in every style (rows)."""
-  x_fake = translator.translate(
-    np.tile(x_src, (len(styles), 1, 1, 1)), styles.repeat(len(x_src), 0)
-  )
-  rows = [list(x_src)]
-  rows += [list(row) for row in x_fake.reshape(len(styles), *x_src.shape)]
+  rows = [list(x_src), *map(list, translator.translate_all(x_src, styles))]
   if left is not None:
     rows = [[x, *row] for x, row in zip([None, *left], rows, strict=True)]
   return images.grid(rows)

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from jaxgan import errors
-from jaxgan.stargan_v2 import losses, networks
+from jaxgan import errors, torch_files
+from jaxgan.stargan_v2 import losses, networks, wing
 
 Array = jax.Array
 Tree = Any
@@ -69,13 +69,13 @@ def create_training(
 
   Args:
     config: with groups `model`, `hparams` and `optim`, `model.num_domains` set.
-    masks_fn: needed if `model.w_hpf` > 0.
+    masks_fn: where `model.w_hpf` > 0; None for the face network's.
 
   Returns:
     A function from a key to a fresh state, to be jitted, and the keyword
     arguments that complete `train_step`.
   """
-  check_config(config, masks_fn)
+  check_config(config)
   model, img_size = config.model, config.data.img_size
   nets = networks.create_networks(
     img_size=img_size,
@@ -115,19 +115,34 @@ def create_training(
     }
     return TrainState(jnp.zeros((), jnp.int32), params, opt_state, ema_params)
 
+  if model.w_hpf > 0 and masks_fn is None:
+    masks_fn = wing.masks
   static = {'nets': nets, 'tx': tx, 'hp': hp, 'masks_fn': masks_fn}
   return init_fn, static
 
 
 def create_frozen(config: ml_collections.ConfigDict) -> dict[str, Tree]:
-  """Parameters that are never trained: the face network's where w_hpf > 0."""
-  del config
-  return {}
+  """Parameters that are never trained: the face network's where w_hpf > 0.
+
+  Raises:
+    UserError: they cannot be read from config.model.wing_file.
+  """
+  if config.model.w_hpf <= 0:
+    return {}
+  path = config.model.wing_file
+  if not path:
+    raise errors.UserError(
+      'config.model.w_hpf > 0 needs the face network: give its weights with '
+      '--config.model.wing_file=wing.ckpt, or train without face masks with '
+      '--config.model.w_hpf=0'
+    )
+  try:
+    return {'fan': wing.from_checkpoint(torch_files.load(path))}
+  except (errors.UserError, ValueError) as e:
+    raise errors.UserError(f'config.model.wing_file={path}: {e}') from e
 
 
-def check_config(
-  config: ml_collections.ConfigDict, masks_fn: MasksFn | None = None
-) -> None:
+def check_config(config: ml_collections.ConfigDict) -> None:
   """Raises UserError for settings that no networks can be built from."""
   model, img_size = config.model, config.data.img_size
   if img_size < 32 or img_size & (img_size - 1):
@@ -152,11 +167,6 @@ def check_config(
   if config.hparams.ds_iter < 1:
     raise errors.UserError(
       f'config.hparams.ds_iter must be 1 or more: {config.hparams.ds_iter}'
-    )
-  if model.w_hpf > 0 and masks_fn is None:
-    raise errors.UserError(
-      'config.model.w_hpf > 0 needs the face network, which is not built yet: '
-      'set --config.model.w_hpf=0'
     )
 
 
@@ -188,7 +198,7 @@ def update(
   def constant_masks(x):
     if masks_fn is None:
       return None
-    return jax.lax.stop_gradient(masks_fn(frozen, x))
+    return masks_fn(frozen, jax.lax.stop_gradient(x))
 
   weight = lambda_ds(state.step, hp)
   loss_args = {

@@ -1,0 +1,92 @@
+"""Work directories made of the original's PyTorch files, and the way back."""
+
+import jax
+import ml_collections
+from etils import epath
+
+from jaxgan import (
+  checkpoint,
+  errors,
+  sharding,
+  systems,
+  torch_files,
+  workdir,
+)
+
+
+def import_run(
+  file: str,
+  config: ml_collections.ConfigDict,
+  directory: str,
+  *,
+  step: int | None = None,
+) -> None:
+  """Makes a run of a checkpoint of the original, and prints what it was.
+
+  Args:
+    file: the checkpoint.
+    config: of the run, with the settings that the checkpoint was made with.
+    directory: work directory, new or empty.
+    step: finished iterations; None if the file's name tells them.
+
+  Raises:
+    UserError: the directory is not empty, or the file is not what it should be.
+  """
+  path = epath.Path(directory)
+  if path.is_dir() and any(path.iterdir()):
+    raise errors.UserError(
+      f'{path} is not empty: take another --workdir, or remove it'
+    )
+  imported = systems.get_system(config).import_official(file, config, step)
+  config, state, ema_only = imported.config, imported.state, imported.ema_only
+  workdir.prepare(path)
+  facts = {'system': config.system, 'domains': list(config.data.domains)}
+  if ema_only:
+    facts[checkpoint.EMA_ONLY] = True
+  step = int(state.step)
+  checkpointer = checkpoint.Checkpointer(path / 'checkpoints')
+  checkpointer.save(step, jax.device_put(state), facts)
+  checkpointer.close()
+  workdir.save_frozen(path, imported.frozen)
+  workdir.save_config(path, config)  # last: without it there is no run
+
+  what = 'averaged weights' if ema_only else 'weights and optimisers'
+  print(f'{path} is a run at step {step}: {what} of {file}')
+  print(f'domains, in this order: {", ".join(config.data.domains)}')
+  for name, tree in (state.ema_params if ema_only else state.params).items():
+    size = sum(x.size for x in jax.tree.leaves(tree))
+    print(f'{name}: {size:,} parameters')
+
+
+def export_run(directory: str, out: str, *, step: int | None = None) -> None:
+  """Writes a checkpoint of a run as files of the original, and names them.
+
+  Args:
+    directory: work directory of the run.
+    out: folder for the files, made if it is missing.
+    step: of the checkpoint; None for the newest good one.
+
+  Raises:
+    UserError: there is no such checkpoint, or `out` cannot be written to.
+  """
+  path, out = epath.Path(directory), epath.Path(out)
+  placement = sharding.replicated(sharding.create_local_mesh())
+  run = systems.restore_run(path, placement, step)
+  checkpointer = checkpoint.Checkpointer(path / 'checkpoints', read_only=True)
+  ema_only = checkpointer.facts(run.step).get(checkpoint.EMA_ONLY, False)
+  checkpointer.close()
+  files = systems.get_system(run.config).export_official(
+    jax.device_get(run.state), run.frozen, run.config, ema_only
+  )
+  existing = [name for name in files if (out / name).exists()]
+  if existing:
+    raise errors.UserError(
+      f'{out / existing[0]} exists: take another --out, or remove it'
+    )
+  try:
+    out.mkdir(parents=True, exist_ok=True)
+    for name, tree in files.items():
+      torch_files.save(out / name, tree)
+      print(f'wrote {out / name}', flush=True)
+  except OSError as e:
+    raise errors.UserError(f'cannot write to {out} ({e})') from e

@@ -1,0 +1,283 @@
+"""Files in, files out: translations, their labelled grid, and a video."""
+
+import itertools
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from etils import epath
+from PIL import Image
+
+from jaxgan import errors, images, translation
+from jaxgan.data import sources
+
+GRID_SIDE = 16  # sources, and styles, that grid.png shows at most
+VIDEO_WIDTH = 4096  # pixels; H.264 decoders need not know wider pictures
+_CELL = (128, 256)  # least and greatest side of an image in grid.png
+# Read, and translated, at a time: memory does not grow with their number.
+_SOURCES, _RESULTS = 8, 64
+
+
+class Style(NamedTuple):
+  """A style code, and what it is called."""
+
+  domain: str
+  name: str  # unlike that of every other style of the domain
+  code: np.ndarray  # [style_dim]
+  reference: epath.Path | None = None
+
+
+class Video(NamedTuple):
+  """How fast a video is."""
+
+  fps: int = 30
+  frames: int = 60  # from one style to the next
+
+
+def find(paths: Sequence[str]) -> list[epath.Path]:
+  """The files, and all images of the folders and of those in them, in order.
+
+  Raises:
+    UserError: there is no such file or folder, or no image in it.
+  """
+  return [found for path in paths for found in sources.find_images(path)]
+
+
+def reference_styles(
+  model: translation.Model, paths: Sequence[epath.Path], domain: str | None
+) -> list[Style]:
+  """Encodes references of a domain; None: each of its folder's.
+
+  Raises:
+    UserError: one of them cannot be read, or its domain is not known.
+  """
+  domains = [domain or model.domain_of(path) for path in paths]
+  styles = []
+  pairs = zip(domains, paths, strict=True)
+  for name, of_domain in itertools.groupby(pairs, key=lambda pair: pair[0]):
+    for chunk in _chunks([path for _, path in of_domain], _SOURCES):
+      codes = model.reference_styles(chunk, name)
+      styles += [
+        Style(name, path.stem, code, path)
+        for path, code in zip(chunk, codes, strict=True)
+      ]
+  return styles
+
+
+def latent_styles(
+  model: translation.Model, domain: str, count: int, *, seed: int, psi: float
+) -> list[Style]:
+  """Draws styles of a domain, as `translation.Model.latent_styles`."""
+  codes = model.latent_styles(domain, count, seed=seed, psi=psi)
+  return [
+    Style(domain, f'seed{seed}_{n}', code) for n, code in enumerate(codes)
+  ]
+
+
+def translate(
+  model: translation.Model,
+  paths: Sequence[epath.Path],
+  styles: Sequence[Style],
+  out: epath.PathLike,
+  video: Video | None = None,
+) -> bool:
+  """Writes every source in every style to a folder, and says what it wrote.
+
+  A source that cannot be read is named on stderr and left out.
+
+  Args:
+    model: of the run.
+    paths: of the sources.
+    styles: to translate to.
+    out: folder for `<source>_to_<domain>_<style>.png`, `grid.png` with the
+      first GRID_SIDE sources and styles, and `video.mp4`; made if missing.
+    video: write one, in which the style moves through all of them and back to
+      the first; with two or more styles of one domain.
+
+  Returns:
+    Whether all sources could be read.
+
+  Raises:
+    UserError: a file would be overwritten, or the video cannot be.
+  """
+  out = epath.Path(out)
+  extra = ['grid.png', *(['video.mp4'] if video else [])]
+  _check_targets(out, paths, styles, extra)
+  if video:
+    _check_video(model, paths, styles)
+  try:
+    out.mkdir(parents=True, exist_ok=True)
+    done, columns = _write_images(model, paths, styles, out)
+    if not done:
+      return False
+    images.write_png(out / 'grid.png', _draw_grid(model, columns, styles))
+    if video:
+      frames = _draw_frames(model, done, styles, video.frames)
+      images.write_video(out / 'video.mp4', frames, video.fps)
+  except OSError as e:
+    raise errors.UserError(f'cannot write to {out} ({e})') from e
+
+  count = len(done) * len(styles)
+  print(f'{out}: {count} translations, {", ".join(extra)}')
+  if max(len(done), len(styles)) > GRID_SIDE:
+    print(
+      f'grid.png shows the first {min(len(done), GRID_SIDE)} of {len(done)} '
+      f'sources and {min(len(styles), GRID_SIDE)} of {len(styles)} styles'
+    )
+  return len(done) == len(paths)
+
+
+def _target(path: epath.Path, style: Style) -> str:
+  return f'{path.stem}_to_{style.domain}_{style.name}.png'
+
+
+def _check_targets(
+  out: epath.Path,
+  paths: Sequence[epath.Path],
+  styles: Sequence[Style],
+  extra: Sequence[str],
+) -> None:
+  """Raises UserError if a result would overwrite another, or a file."""
+  made_of = {}
+  for style, path in itertools.product(styles, paths):
+    name = _target(path, style)
+    if name in made_of:
+      one, other = (
+        f'{path} with {style.reference or style.name}'
+        for path, style in (made_of[name], (path, style))
+      )
+      raise errors.UserError(
+        f'{name} would be made twice, of {one} and of {other}: rename one, or '
+        'take two --out'
+      )
+    made_of[name] = path, style
+  if out.is_dir():
+    existing = {path.name for path in out.iterdir()}
+    for name in (*made_of, *extra):
+      if name in existing:
+        raise errors.UserError(
+          f'{out / name} exists: take another --out, or remove it'
+        )
+
+
+def _check_video(
+  model: translation.Model,
+  paths: Sequence[epath.Path],
+  styles: Sequence[Style],
+) -> None:
+  domains = sorted({style.domain for style in styles})
+  if len(styles) < 2 or len(domains) > 1:
+    # Between codes of two domains lies no style of either.
+    raise errors.UserError(
+      'a video moves between two or more styles of one domain, and there are '
+      f'{len(styles)}, of: {", ".join(domains)}'
+    )
+  most = VIDEO_WIDTH // (model.img_size + 2) - 1
+  if len(paths) > most:
+    raise errors.UserError(
+      f'a video has room for {most} sources of {model.img_size} pixels, and '
+      f'there are {len(paths)}'
+    )
+
+
+def _write_images(
+  model: translation.Model,
+  paths: Sequence[epath.Path],
+  styles: Sequence[Style],
+  out: epath.Path,
+) -> tuple[list[epath.Path], dict[epath.Path, list[np.ndarray]]]:
+  """Returns the sources that could be read, and the columns of the grid."""
+  codes = np.stack([style.code for style in styles])
+  done, columns = [], {}
+  for chunk in _chunks(paths, _SOURCES):
+    pictures = _read(model, chunk)
+    if not pictures:
+      continue
+    done += pictures
+    for path, picture in pictures.items():
+      if len(columns) < GRID_SIDE:
+        columns[path] = [_to_cell(picture)]
+    rows = _translate(model, list(pictures.values()), codes)
+    for style, row in zip(styles, rows, strict=True):
+      for path, image in zip(pictures, row, strict=True):
+        images.write_png(out / _target(path, style), np.asarray(image))
+        if path in columns and len(columns[path]) <= GRID_SIDE:
+          columns[path].append(_to_cell(image))
+  return done, columns
+
+
+def _read(
+  model: translation.Model, paths: Sequence[epath.Path]
+) -> dict[epath.Path, Image.Image]:
+  """Those that can be read; the others are named on stderr."""
+  pictures = {}
+  for path in paths:
+    try:
+      pictures[path] = model.read(path)
+    except errors.UserError as e:
+      print(f'error: {e}', file=sys.stderr)
+  return pictures
+
+
+def _to_cell(image: Image.Image) -> np.ndarray:
+  """An image as large as a label needs, and no larger than a grid bears."""
+  least, most = _CELL
+  if image.width < least:
+    image = image.resize((least, least), Image.Resampling.NEAREST)
+  elif image.width > most:
+    image = image.resize((most, most), Image.Resampling.BILINEAR)
+  return np.asarray(image)
+
+
+def _draw_grid(
+  model: translation.Model,
+  columns: Mapping[epath.Path, Sequence[np.ndarray]],
+  styles: Sequence[Style],
+) -> np.ndarray:
+  """Sources above, styles to the left."""
+  styles = styles[:GRID_SIDE]
+  rows = [list(row) for row in zip(*columns.values(), strict=True)]
+  top = [path.stem for path in columns]
+  left = ['', *(f'{style.domain}\n{style.name}' for style in styles)]
+  if styles[0].reference:
+    pictures = [_to_cell(model.read(style.reference)) for style in styles]
+    rows = [[x, *row] for x, row in zip([None, *pictures], rows, strict=True)]
+    top = ['', *top]
+  return images.labelled_grid(rows, top, left)
+
+
+def _draw_frames(
+  model: translation.Model,
+  paths: Sequence[epath.Path],
+  styles: Sequence[Style],
+  count: int,
+) -> Iterator[np.ndarray]:
+  """Sources above, translations below, to the left the nearer reference."""
+  pictures = [model.read(path) for path in paths]
+  above = [np.asarray(picture) for picture in pictures]
+  for a, b in zip(styles, [*styles[1:], styles[0]], strict=True):
+    codes = translation.interpolate(a.code, b.code, count)
+    references = [
+      np.asarray(model.read(style.reference)) if style.reference else None
+      for style in (a, b)
+    ]
+    for i, row in enumerate(_translate(model, pictures, codes)):
+      rows = [above, [np.asarray(image) for image in row]]
+      nearer = references[2 * i >= count]
+      if nearer is not None:
+        rows = [[None, *rows[0]], [nearer, *rows[1]]]
+      yield images.grid(rows)
+
+
+def _translate(
+  model: translation.Model, pictures: Sequence[Image.Image], codes: np.ndarray
+) -> Iterator[list[Image.Image]]:
+  """`model.translate`, a few rows at a time."""
+  for chunk in _chunks(codes, max(1, _RESULTS // len(pictures))):
+    yield from model.translate(pictures, chunk)
+
+
+def _chunks(items: Sequence, size: int) -> Iterator[Sequence]:
+  for start in range(0, len(items), size):
+    yield items[start : start + size]

@@ -1,0 +1,138 @@
+"""The files of the pretrained networks that metrics look through.
+
+They are the user's, in one directory and under their public names; nothing is
+downloaded.
+"""
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+from etils import epath
+
+from jaxgan import errors, torch_files, torch_params
+from jaxgan.metrics import inception, lpips
+
+ENVIRONMENT = 'JAXGAN_WEIGHTS'
+Params = Mapping[str, Mapping]
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightFile:
+  """A file by its public names, the newest first; sums are SHA-256 openings."""
+
+  names: tuple[str, ...]
+  sums: tuple[str, ...]
+  url: str
+
+
+_TORCHVISION = 'https://download.pytorch.org/models'
+INCEPTION = WeightFile(
+  ('inception_v3_google-0cc3c7bd.pth', 'inception_v3_google-1a9a5a14.pth'),
+  ('0cc3c7bd', '1a9a5a14'),
+  f'{_TORCHVISION}/inception_v3_google-0cc3c7bd.pth',
+)
+INCEPTION_2015 = WeightFile(
+  ('pt_inception-2015-12-05-6726825d.pth',),
+  ('6726825d',),
+  'https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/'
+  'pt_inception-2015-12-05-6726825d.pth',
+)
+ALEXNET = WeightFile(
+  ('alexnet-owt-7be5be79.pth', 'alexnet-owt-4df8aa71.pth'),
+  ('7be5be79', '4df8aa71'),
+  f'{_TORCHVISION}/alexnet-owt-7be5be79.pth',
+)
+LPIPS = WeightFile(
+  ('lpips_weights.ckpt',),
+  ('8b641b3c',),
+  'https://github.com/clovaai/stargan-v2/raw/master/metrics/lpips_weights.ckpt',
+)
+
+
+class MissingWeightsError(errors.UserError):
+  """A file of weights is not where it should be."""
+
+
+def load_inception(directory: str, *, fid_2015: bool) -> tuple[Params, str]:
+  """Parameters of InceptionV3, and the label of their file.
+
+  Args:
+    directory: of the files; '' for that of the environment variable.
+    fid_2015: the weights of 2015 instead of torchvision's.
+
+  Raises:
+    UserError: the file is missing, or is none of this network.
+  """
+  file = INCEPTION_2015 if fid_2015 else INCEPTION
+  network = inception.InceptionV3(fid_2015)
+  return _load(file, directory, network, (1, 299, 299, 3))
+
+
+def load_lpips(directory: str) -> tuple[Params, str]:
+  """Parameters of `lpips.distances`, and the labels of their two files."""
+  alexnet, label = _load(ALEXNET, directory, lpips.AlexNet(), (1, 64, 64, 3))
+  path, state_dict, linear_label = _read(LPIPS, directory)
+  linear = []
+  for i, width in enumerate(lpips.WIDTHS):
+    key = f'lpips_weights.{i}.main.1.weight'
+    if np.shape(state_dict.get(key)) != (1, width, 1, 1):
+      raise errors.UserError(f'{path} has no tensor {key} of {width} weights')
+    linear.append(jnp.asarray(state_dict[key][0, :, 0, 0]))
+  return {'alexnet': alexnet, 'linear': linear}, f'{label}+{linear_label}'
+
+
+def _load(
+  file: WeightFile, directory: str, network, shape: tuple[int, ...]
+) -> tuple[Params, str]:
+  path, state_dict, label = _read(file, directory)
+  like = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros(shape))
+  try:
+    params = torch_params.from_state_dict(state_dict, like['params'])
+  except ValueError as e:
+    raise errors.UserError(
+      f'{path} holds no {type(network).__name__}: {e}'
+    ) from e
+  return jax.tree.map(jnp.asarray, params), label
+
+
+def _read(
+  file: WeightFile, directory: str
+) -> tuple[epath.Path, Mapping[str, np.ndarray], str]:
+  path = _find(file, directory)
+  digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+  label = digest
+  if digest not in file.sums:
+    label = f'unverified:{digest}'
+    logging.warning(
+      '%s is not the public file (its SHA-256 begins with %s): numbers carry '
+      'the label %s',
+      path,
+      digest,
+      label,
+    )
+  state_dict = torch_files.load(path)
+  if not isinstance(state_dict, Mapping):
+    raise errors.UserError(f'{path} holds no state dict')
+  return path, state_dict, label
+
+
+def _find(file: WeightFile, directory: str) -> epath.Path:
+  directory = directory or os.environ.get(ENVIRONMENT, '')
+  if not directory:
+    raise MissingWeightsError(
+      f'{file.names[0]} is needed: put it in a directory and name that by '
+      f'--weights_dir or {ENVIRONMENT} (curl -LO {file.url})'
+    )
+  for name in file.names:
+    if (epath.Path(directory) / name).is_file():
+      return epath.Path(directory) / name
+  raise MissingWeightsError(
+    f'{directory}/{file.names[0]} is missing: curl -L -o '
+    f'{directory}/{file.names[0]} {file.url}'
+  )

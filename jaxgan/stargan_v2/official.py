@@ -1,0 +1,473 @@
+"""Checkpoints of the original PyTorch code, to and from a training state.
+
+After N iterations, N in six digits, the original writes {network: state dict}
+of the networks as `N_nets.ckpt` and of their averages as `N_nets_ema.ckpt`, and
+{network: state of its Adam} as `N_optims.ckpt`. The released files are averages
+only. Where w_hpf > 0 there are also the face network, in both, and tensors that
+nothing depends on. For an export to give back what was imported, these stay in
+
+  frozen['unused']: {label: {key of the original: array}}
+
+with the labels 'generator', 'generator_ema' and 'fan'.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import ml_collections
+import numpy as np
+import optax
+from absl import logging
+from etils import epath
+
+from jaxgan import errors, torch_files
+from jaxgan.data import shapes, sources
+from jaxgan.stargan_v2 import convert, wing
+from jaxgan.stargan_v2 import step as step_lib
+
+Tree = Any
+StateDicts = dict[str, convert.StateDict]
+
+_EMA_NETWORKS = step_lib.EMA_NETWORKS
+_NETWORKS = (*_EMA_NETWORKS, 'discriminator')
+_MOMENTS = {'exp_avg': 'mu', 'exp_avg_sq': 'nu'}  # PyTorch's and optax's names
+
+
+class Imported(NamedTuple):
+  """What files of the original hold, less what they leave to the config."""
+
+  config: ml_collections.ConfigDict  # complete: with the domains
+  state: step_lib.TrainState
+  frozen: dict[str, Tree]
+  ema_only: bool  # what is not in the averages is freshly drawn
+
+
+def import_official(
+  path: epath.PathLike,
+  config: ml_collections.ConfigDict,
+  step: int | None = None,
+) -> Imported:
+  """Reads `N_nets_ema.ckpt`, or `N_nets.ckpt` and the two files beside it.
+
+  Args:
+    path: of the file; one of any other name has to hold averages.
+    config: its settings have to be those of the file's networks.
+    step: finished iterations; None for N.
+
+  Raises:
+    UserError: a file is missing, damaged, foreign or of other networks.
+  """
+  path = epath.Path(path)
+  step, ema_only = _parse_name(path, step)
+  nets = _load_networks(path, _EMA_NETWORKS if ema_only else _NETWORKS)
+  config = _complete(config, path, nets)
+  ema_path, ema = path, nets
+  if not ema_only:
+    ema_path, optims_path = (_sibling(path, k) for k in ('nets_ema', 'optims'))
+    ema = _load_networks(ema_path, _EMA_NETWORKS)
+  init_fn, _ = step_lib.create_training(config)
+  rng = jax.random.key(config.seed)
+  like = jax.eval_shape(init_fn, rng)
+
+  ema_params, unused = _to_params(ema_path, ema, like.ema_params, config)
+  frozen = {}
+  if 'fan' in ema:
+    frozen['fan'] = ema_params.pop('fan')
+    frozen['unused'] = {
+      'fan': unused['fan'],
+      'generator_ema': unused['generator'],
+    }
+  if ema_only:
+    fresh = jax.jit(init_fn)(rng)
+    params, opt_state = fresh.params | ema_params, fresh.opt_state
+  else:
+    params, unused = _to_params(path, nets, like.params, config)
+    if 'fan' in nets:
+      del params['fan']
+      _check_same_fan(path, nets['fan'], ema['fan'])
+      frozen['unused']['generator'] = unused['generator']
+    opt_state = _load_optimisers(optims_path, nets, like, config)
+  state = step_lib.TrainState(
+    np.array(step, np.int32), params, opt_state, ema_params
+  )
+  return Imported(config, state, frozen, ema_only)
+
+
+def export_official(
+  state: step_lib.TrainState,
+  frozen: Mapping[str, Tree],
+  config: ml_collections.ConfigDict,
+  ema_only: bool,
+) -> dict[str, Tree]:
+  """The original's files, {name: tree for `torch_files.save`}.
+
+  Args:
+    state: of a run, begun here or imported.
+    frozen: beside it.
+    config: of the run.
+    ema_only: of the import: then the averages are all there is to write.
+  """
+
+  def convert_all(names: Sequence[str], params: Tree, suffix: str = ''):
+    nets = {
+      name: _from_params(name, name + suffix, params[name], frozen, config)
+      for name in names
+    }
+    if config.model.w_hpf > 0:
+      nets['fan'] = _from_params('fan', 'fan', frozen['fan'], frozen, config)
+    return nets
+
+  prefix = f'{int(state.step):06d}'
+  ema = convert_all(_EMA_NETWORKS, state.ema_params, '_ema')
+  if ema_only:
+    return {f'{prefix}_nets_ema.ckpt': ema}
+  nets = convert_all(_NETWORKS, state.params)
+  optims = {
+    name: _to_adam(name, state.opt_state[name], nets[name], config)
+    for name in _NETWORKS
+  }
+  return {
+    f'{prefix}_nets.ckpt': nets,
+    f'{prefix}_nets_ema.ckpt': ema,
+    f'{prefix}_optims.ckpt': optims,
+  }
+
+
+def _parse_name(path: epath.Path, step: int | None) -> tuple[int, bool]:
+  """The number of iterations, and whether the file is averages only."""
+  name = re.fullmatch(r'(?:(\d+)_)?nets(_ema)?\.ckpt', path.name)
+  if step is None:
+    if not name or not name[1]:
+      raise errors.UserError(
+        f'the name of {path} does not begin with the number of iterations, as '
+        'that of 100000_nets_ema.ckpt does: give it with --step'
+      )
+    step = int(name[1])
+  return step, not name or bool(name[2])
+
+
+def _sibling(path: epath.Path, kind: str) -> epath.Path:
+  sibling = path.parent / f'{path.name.removesuffix("nets.ckpt")}{kind}.ckpt'
+  if not sibling.is_file():
+    raise errors.UserError(
+      f'{path} cannot be imported without {sibling.name} beside it: to have '
+      'the averages only, import the file ..._nets_ema.ckpt'
+    )
+  return sibling
+
+
+def _load_networks(path: epath.Path, names: Sequence[str]) -> StateDicts:
+  """Reads state dicts of `names`, and of the face network where it is used."""
+  tree, nets = torch_files.load(path), {}
+  for name, state_dict in tree.items() if isinstance(tree, dict) else ():
+    if not isinstance(state_dict, dict) or not all(
+      isinstance(key, str) and isinstance(value, np.ndarray)
+      for key, value in state_dict.items()
+    ):
+      raise errors.UserError(f'{path}: {name} is not a state dict')
+    nets[name] = {
+      key.removeprefix('module.'): value  # of DataParallel
+      for key, value in state_dict.items()
+    }
+  if convert.HIGH_PASS in nets.get('generator', {}):
+    names = (*names, 'fan')
+  if nets.keys() != set(names):
+    raise errors.UserError(
+      f'{path} holds {", ".join(map(str, nets)) or "no networks"}, not '
+      f'{", ".join(names)}: averages are to be in a file ..._nets_ema.ckpt, '
+      'all networks in ..._nets.ckpt'
+    )
+  for name, state_dict in nets.items():
+    for key, value in state_dict.items():
+      if value.ndim and value.dtype != np.float32:
+        raise errors.UserError(
+          f'{path}: {name} {key} is {value.dtype}, not float32'
+        )
+  return nets
+
+
+def _complete(
+  config: ml_collections.ConfigDict, path: epath.Path, nets: StateDicts
+) -> ml_collections.ConfigDict:
+  """Adds what the config left open; its other settings must be the file's."""
+  try:
+    found = _find_settings(nets, config.model)
+  except (LookupError, ValueError, ArithmeticError) as e:
+    raise errors.UserError(
+      f'{path} holds other kinds of networks ({type(e).__name__}: {e})'
+    ) from e
+  count = found['num_domains']
+  config = config.copy_and_resolve_references()
+  config.model.num_domains = config.model.num_domains or count
+  differences = []
+  for key, value in found.items():
+    given = config.data[key] if key == 'img_size' else config.model[key]
+    if not np.isclose(given, value, rtol=1e-5):
+      differences.append(f'{key} is {value} there and {given} in the config')
+  if differences:
+    raise errors.UserError(f'{path} does not fit: {"; ".join(differences)}')
+
+  config.data.domains = domains = _domain_names(config.data, path, count)
+  if len(domains) != count:
+    raise errors.UserError(
+      f'{path} does not fit: it has {count} domains and the config '
+      f'{len(domains)} ({", ".join(domains)})'
+    )
+  return config
+
+
+def _find_settings(
+  nets: StateDicts, model: ml_collections.ConfigDict
+) -> dict[str, float]:
+  """What a file tells of the settings; those of `model` if they may be it."""
+  generator, mapping_network, style_encoder = (nets[n] for n in _EMA_NETWORKS)
+  blocks = [key for key in style_encoder if key.endswith('conv1.weight')]
+  heads = [k for k in mapping_network if re.match(r'unshared\.\d+\.6\.w', k)]
+  img_size = 4 << len(blocks)
+  first_width = generator['from_rgb.weight'].shape[0]
+  channel_base = first_width * img_size
+  if model.channel_base // img_size == first_width:
+    channel_base = model.channel_base
+  max_conv_dim = style_encoder[f'shared.{len(blocks) + 2}.weight'].shape[0]
+  if max_conv_dim == first_width << len(blocks):  # it limits nothing
+    max_conv_dim = max(max_conv_dim, model.max_conv_dim)
+  hidden_dim, latent_dim = mapping_network['shared.0.weight'].shape
+  w_hpf = 0.0
+  if convert.HIGH_PASS in generator:
+    centre = generator[convert.HIGH_PASS][1, 1]
+    w_hpf = float(f'{8 / float(centre):.6g}')  # as it was before float32
+  return {
+    'img_size': img_size,
+    'channel_base': channel_base,
+    'max_conv_dim': max_conv_dim,
+    'hidden_dim': hidden_dim,
+    'style_dim': mapping_network['unshared.0.6.weight'].shape[0],
+    'latent_dim': latent_dim,
+    'num_domains': len(heads),
+    'w_hpf': w_hpf,
+  }
+
+
+def _domain_names(
+  data: ml_collections.ConfigDict, path: epath.Path, count: int
+) -> tuple[str, ...]:
+  """Names of the domains: the original's files only number them."""
+  if data.domains:
+    return tuple(sorted(data.domains))  # as the original numbers its folders
+  if data.name == 'shapes':
+    return shapes.DOMAINS
+  try:
+    return sources.create_source(data.name, data.root, data.train_split).domains
+  except errors.UserError as e:
+    example = """--config.data.domains="('cat','dog','wild')\""""
+    raise errors.UserError(
+      f'the names of the {count} domains are not in {path}, nor is there data '
+      f'to take them from ({e}): give them, as in {example}'
+    ) from e
+
+
+def _to_params(
+  path: epath.Path,
+  nets: StateDicts,
+  like: Mapping[str, Tree],
+  config: ml_collections.ConfigDict,
+) -> tuple[dict[str, Tree], StateDicts]:
+  """Each network's parameters, and the tensors that are none of them."""
+  params, unused = {}, {}
+  for name, state_dict in nets.items():
+    try:
+      if name == 'fan':
+        params[name] = wing.from_state_dict(state_dict)
+      else:
+        params[name] = _from_state_dict(name, state_dict, like[name])
+    except ValueError as e:
+      raise errors.UserError(f'{path}: {e}') from e
+    used = _to_state_dict(name, params[name])
+    unused[name] = {k: v for k, v in state_dict.items() if k not in used}
+    expected = convert.unused_tensors(name, used, config.model.w_hpf)
+    _check_unused(f'{path}: {name}', unused[name], expected)
+  return params, unused
+
+
+def _from_params(
+  name: str,
+  label: str,
+  params: Tree,
+  frozen: Mapping[str, Tree],
+  config: ml_collections.ConfigDict,
+) -> convert.StateDict:
+  """A network's state dict, in the original's order."""
+  used = _to_state_dict(name, params)
+  unused = convert.unused_tensors(name, used, config.model.w_hpf)
+  kept = frozen.get('unused', {}).get(label, {})
+  state_dict = {
+    # float32 also where we compute in float64.
+    **{key: np.asarray(value, np.float32) for key, value in used.items()},
+    # A counter has passed through JAX, which makes it 32 bits wide.
+    **{k: np.asarray(kept.get(k, v), v.dtype) for k, v in unused.items()},
+  }
+  if name == 'fan':
+    return state_dict
+  keys = convert.parameter_keys(state_dict)
+  return {key: state_dict[key] for key in keys} | state_dict
+
+
+def _from_state_dict(
+  name: str, state_dict: Mapping[str, np.ndarray], like: Tree
+) -> Tree:
+  params, _ = convert.from_state_dict(name, state_dict, like)
+  return jax.tree.map(lambda x, y: np.asarray(x, y.dtype), params, like)
+
+
+def _to_state_dict(name: str, params: Tree) -> convert.StateDict:
+  if name == 'fan':
+    return wing.to_state_dict(params)
+  return convert.to_state_dict(name, params)
+
+
+def _check_unused(
+  where: str, unused: convert.StateDict, expected: convert.StateDict
+) -> None:
+  """Raises UserError unless these are the tensors known to be unused."""
+  odd = [key for key in unused if key not in expected]
+  if odd:
+    raise errors.UserError(
+      f'{where} has {len(odd)} unknown tensors, the first is {odd[0]}'
+    )
+  for key, value in expected.items():
+    if key not in unused or unused[key].shape != value.shape:
+      raise errors.UserError(
+        f'{where} has no tensor {key} of shape {value.shape}'
+      )
+  if convert.HIGH_PASS in expected and not np.allclose(
+    unused[convert.HIGH_PASS], expected[convert.HIGH_PASS]
+  ):
+    raise errors.UserError(f'{where} {convert.HIGH_PASS} is another kernel')
+
+
+def _check_same_fan(
+  path: epath.Path, fan: convert.StateDict, ema_fan: convert.StateDict
+) -> None:
+  if not all(np.array_equal(fan[key], ema_fan[key]) for key in fan):
+    raise errors.UserError(
+      f'{path} holds another face network than the averages beside it'
+    )
+
+
+def _load_optimisers(
+  path: epath.Path,
+  nets: StateDicts,
+  like: step_lib.TrainState,
+  config: ml_collections.ConfigDict,
+) -> dict[str, Tree]:
+  tree = torch_files.load(path)
+  if not isinstance(tree, dict) or tree.keys() != set(_NETWORKS):
+    raise errors.UserError(
+      f'{path} does not hold the optimisers of {", ".join(_NETWORKS)}'
+    )
+  opt_state = {}
+  for name in _NETWORKS:
+    try:
+      (group,) = tree[name]['param_groups']
+      adam = _from_adam(name, tree[name]['state'], group, nets[name], like)
+    except (AttributeError, LookupError, TypeError, ValueError) as e:
+      raise errors.UserError(
+        f'{path}: {name} has no whole state of Adam ({type(e).__name__}: {e})'
+      ) from e
+    _warn_of_settings(f'{path}: {name}', group, _adam_settings(name, config))
+    opt_state[name] = optax.tree_utils.tree_set(like.opt_state[name], **adam)
+  return opt_state
+
+
+def _from_adam(
+  name: str,
+  entries: Mapping[int, Mapping[str, Any]],
+  group: Mapping[str, Any],
+  state_dict: convert.StateDict,
+  like: step_lib.TrainState,
+) -> dict[str, Tree]:
+  """The state of PyTorch's Adam by optax's names; ValueError if not whole.
+
+  Args:
+    name: of the network.
+    entries: {number of a parameter: its moments and step}.
+    group: the settings, and the numbers in the order of the parameters.
+    state_dict: of the network.
+    like: has the shapes of its parameters.
+  """
+  keys = convert.parameter_keys(state_dict)
+  # Addresses in memory until 2020, since then 0, 1, ...
+  numbers = group['params']
+  if len(numbers) != len(keys):
+    raise ValueError(
+      f'{len(numbers)} parameters, of {len(keys)} in the network'
+    )
+  entries = {keys[numbers.index(n)]: entry for n, entry in entries.items()}
+  for key, entry in entries.items():
+    if entry.keys() != {'step', *_MOMENTS}:
+      raise ValueError(f'{key} has {", ".join(entry)}')
+  steps = sorted({int(entry['step']) for entry in entries.values()})
+  if len(steps) != 1:
+    raise ValueError(f'its parameters have made {steps} steps')
+  adam = {'count': np.array(steps[0], np.int32)}
+  for moment, ours in _MOMENTS.items():
+    tensors = {key: entry[moment] for key, entry in entries.items()}
+    adam[ours] = _from_state_dict(name, tensors, like.params[name])
+  odd = entries.keys() - _to_state_dict(name, adam['mu']).keys()
+  if odd:
+    raise ValueError(f'{min(odd)} is never trained')
+  return adam
+
+
+def _to_adam(
+  name: str,
+  opt_state: Tree,
+  state_dict: convert.StateDict,
+  config: ml_collections.ConfigDict,
+) -> dict[str, Any]:
+  """The state as PyTorch's Adam saves it."""
+  get = optax.tree_utils.tree_get
+  moments = {
+    moment: _to_state_dict(name, get(opt_state, ours))
+    for moment, ours in _MOMENTS.items()
+  }
+  step = np.array(get(opt_state, 'count'), np.float32)
+  keys = convert.parameter_keys(state_dict)
+  return {
+    'state': {
+      number: {'step': step}
+      | {m: np.asarray(moments[m][key], np.float32) for m in _MOMENTS}
+      for number, key in enumerate(keys)
+      if key in moments['exp_avg']
+    },
+    'param_groups': [
+      _adam_settings(name, config) | {'params': list(range(len(keys)))}
+    ],
+  }
+
+
+def _adam_settings(
+  name: str, config: ml_collections.ConfigDict
+) -> dict[str, Any]:
+  """By PyTorch's names for them."""
+  optim = config.optim
+  return {
+    'lr': optim.f_lr if name == 'mapping_network' else optim.lr,
+    'betas': (optim.beta1, optim.beta2),
+    'eps': 1e-8,
+    'weight_decay': optim.weight_decay,
+    'amsgrad': False,
+  }
+
+
+def _warn_of_settings(
+  where: str, group: Mapping[str, Any], settings: Mapping[str, Any]
+) -> None:
+  for key, value in settings.items():
+    if not np.array_equal(group.get(key, value), value):
+      logging.warning(
+        '%s: %s was %s and will be %s, as the config has it',
+        *(where, key, group[key], value),
+      )

@@ -1,0 +1,1 @@
+"""Programs beside train.py and eval.py: python -m jaxgan.tools.<name>."""

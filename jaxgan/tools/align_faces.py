@@ -1,0 +1,157 @@
+r"""Aligns the faces of pictures as those of CelebA-HQ are aligned.
+
+python -m jaxgan.tools.align_faces IN OUT --wing=wing.ckpt \
+    --landmarks=celeba_lm_mean.npz [--img_size=256] [--min_peak=0.1]
+
+IN is a picture, or a folder of pictures, also nested; each becomes a PNG of the
+same name under OUT. Pictures are squeezed to a square first: crop those of
+another shape. One that cannot be read, or in which no face is found, is named
+and left out, and the exit status is 1.
+"""
+
+import io
+import sys
+import zipfile
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from absl import flags
+from etils import epath
+
+from jaxgan import cli, errors, images, torch_files
+from jaxgan.data import preprocess, sources
+from jaxgan.stargan_v2 import align, wing
+
+Tree = Any
+
+_WING = flags.DEFINE_string(
+  'wing',
+  None,
+  'The face network: wing.ckpt, or a StarGAN v2 checkpoint that has it.',
+)
+_LANDMARKS = flags.DEFINE_string(
+  'landmarks', None, 'Landmarks of the mean face: celeba_lm_mean.npz.'
+)
+_IMG_SIZE = flags.DEFINE_integer(
+  'img_size', 256, 'Width and height of the result: a power of two.'
+)
+_MIN_PEAK = flags.DEFINE_float(
+  'min_peak',
+  wing.MIN_HEAT,
+  'No face is found where a landmark has less heat than this everywhere. The '
+  'network was trained to give 1; the face masks take less than the default '
+  'for none.',
+)
+
+
+def main(in_: str, out: str) -> int:
+  """Aligns every picture of `in_`; returns the exit status."""
+  for flag in (_WING, _LANDMARKS):
+    if not flag.value:
+      raise errors.UsageError(f'--{flag.name} is missing: see --help')
+  size = _IMG_SIZE.value
+  if size < 32 or size & (size - 1):
+    raise errors.UsageError(
+      f'--img_size must be a power of two, 32 or more: {size}'
+    )
+  align.import_cv2()
+  targets = _plan(epath.Path(in_), epath.Path(out))
+  params = _load_wing(_WING.value)
+  reference = _load_landmarks(_LANDMARKS.value)
+
+  written = 0
+  for path, target in targets.items():
+    try:
+      image = preprocess.resize(preprocess.decode(path.read_bytes()), size)
+      face = align.align_face(params, image, reference, _MIN_PEAK.value)
+    except (preprocess.UnreadableImage, align.NoFaceError, OSError) as e:
+      print(f'error: {path}: {e}', file=sys.stderr)
+      continue
+    _write(target, face)
+    written += 1
+  print(f'{written} of {len(targets)} pictures aligned, in {out}')
+  return int(written < len(targets))
+
+
+def _plan(in_: epath.Path, out: epath.Path) -> dict[epath.Path, epath.Path]:
+  """{picture: where its aligned face goes}."""
+  if in_.is_file():
+    root, pictures = in_.parent, [in_]
+  elif in_.is_dir():
+    root, pictures = in_, list(_list_pictures(in_))
+    if out.resolve().is_relative_to(in_.resolve()):
+      raise errors.UserError(f'OUT {out} must lie outside IN {in_}')
+  else:
+    raise errors.UserError(f'there is no file or folder {in_}')
+  if not pictures:
+    raise errors.UserError(
+      f'{in_} holds no pictures ({" ".join(sources.EXTENSIONS)})'
+    )
+  pictures_by_target = {}
+  for path in pictures:
+    target = out / path.relative_to(root).with_suffix('.png')
+    if target.resolve() == path.resolve():
+      raise errors.UserError(f'OUT {out} would overwrite {path}')
+    other = pictures_by_target.setdefault(target, path)
+    if other != path:
+      raise errors.UserError(
+        f'{other} and {path} would both become {target}: rename one'
+      )
+  return {path: target for target, path in pictures_by_target.items()}
+
+
+def _list_pictures(folder: epath.Path) -> Iterator[epath.Path]:
+  for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+    if entry.name.startswith(('.', '__MACOSX')):
+      continue  # left behind by Jupyter, macOS and archivers
+    if entry.is_dir():
+      yield from _list_pictures(entry)
+    elif entry.suffix.lower() in sources.EXTENSIONS:
+      yield entry
+
+
+def _load_wing(path: str) -> Tree:
+  try:
+    return wing.from_checkpoint(torch_files.load(path))
+  except (errors.UserError, ValueError) as e:
+    raise errors.UserError(f'--wing={path}: {e}') from e
+
+
+def _load_landmarks(path: str) -> np.ndarray:
+  try:
+    data = epath.Path(path).read_bytes()
+    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+      mean = archive['mean']
+  except OSError as e:
+    raise errors.UserError(f'--landmarks={path}: {e.strerror or e}') from e
+  except (
+    KeyError,
+    TypeError,  # a single array, no archive
+    ValueError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+  ) as e:
+    raise errors.UserError(
+      f'--landmarks={path} is no whole .npz file with an array `mean`'
+    ) from e
+  if mean.shape != (wing.NUM_LANDMARKS, 2) or mean.dtype.kind != 'f':
+    raise errors.UserError(
+      f'--landmarks={path}: `mean` is {mean.dtype} {mean.shape}, not '
+      f'({wing.NUM_LANDMARKS}, 2) coordinates'
+    )
+  return mean
+
+
+def _write(target: epath.Path, face: np.ndarray) -> None:
+  try:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    images.write_png(target, face)
+  except OSError as e:
+    raise errors.UserError(f'cannot write {target} ({e})') from e
+
+
+if __name__ == '__main__':
+  cli.run(main, sys.argv, positional=('IN', 'OUT'))

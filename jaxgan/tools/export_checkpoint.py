@@ -1,0 +1,28 @@
+"""Writes a checkpoint of a run as files that the original PyTorch code loads.
+
+python -m jaxgan.tools.export_checkpoint --workdir=DIR --out=DIR [--step=N]
+
+OUT receives 100000_nets.ckpt, 100000_nets_ema.ckpt and 100000_optims.ckpt; only
+the second where no more than that was imported. Domain names are not in them.
+"""
+
+import sys
+
+from absl import flags
+
+from jaxgan import cli, exchange
+
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Work directory of the run.')
+_OUT = flags.DEFINE_string('out', None, 'Folder for the files.')
+_STEP = flags.DEFINE_string('step', 'latest', 'Step of the checkpoint.')
+flags.mark_flags_as_required(['workdir', 'out'])
+
+
+def main() -> None:
+  """Hands the flags to the export."""
+  step = cli.parse_step(_STEP.value)
+  exchange.export_run(_WORKDIR.value, _OUT.value, step=step)
+
+
+if __name__ == '__main__':
+  cli.run(main, sys.argv)

@@ -1,0 +1,35 @@
+r"""Makes a work directory of a checkpoint of the original PyTorch code.
+
+python -m jaxgan.tools.import_checkpoint FILE --config=CONFIG --workdir=DIR \
+    [--step=N]
+
+FILE is 100000_nets_ema.ckpt, as released: averaged weights, to translate,
+evaluate and start other runs with (train.py --init_from). Or it is
+100000_nets.ckpt, with 100000_nets_ema.ckpt and 100000_optims.ckpt beside it: a
+run for train.py to resume.
+"""
+
+import sys
+
+from absl import flags
+from ml_collections import config_flags
+
+from jaxgan import cli, exchange
+
+_CONFIG = config_flags.DEFINE_config_file(
+  'config', None, 'Path of a config, with the settings of the checkpoint.'
+)
+_WORKDIR = flags.DEFINE_string('workdir', None, 'New directory for the run.')
+_STEP = flags.DEFINE_integer(
+  'step', None, "Finished iterations; default: those in FILE's name.", 0
+)
+flags.mark_flags_as_required(['config', 'workdir'])
+
+
+def main(file: str) -> None:
+  """Hands the flags to the import."""
+  exchange.import_run(file, _CONFIG.value, _WORKDIR.value, step=_STEP.value)
+
+
+if __name__ == '__main__':
+  cli.run(main, sys.argv, positional=('FILE',))

@@ -1,0 +1,101 @@
+r"""Translates pictures with a trained run.
+
+python -m jaxgan.tools.translate --workdir=DIR --src=PICTURES --out=DIR \
+    (--ref=PICTURES [--domain=NAME] | --domain=NAME --num_latents=N) [--video]
+
+PICTURES are files and folders, also nested, separated by commas: JPEG, PNG,
+WebP or BMP of any size. A picture that is no square is squeezed into one, as in
+training; --crop takes the largest square in its middle instead. Results are as
+large as the run's img_size.
+
+OUT receives <source>_to_<domain>_<reference>.png, or ..._seed<S>_<n>.png for
+latent n of a seed, and grid.png: sources above, styles to the left, the first
+16 of each. --video adds video.mp4: the style moves through all references, or
+latents, and back to the first. Nothing is overwritten. A source that cannot be
+read is named and left out, and the exit status is 1.
+"""
+
+import sys
+
+from absl import flags
+
+from jaxgan import cli, errors, gallery, translation
+
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Work directory of the run.')
+_STEP = flags.DEFINE_string('step', 'latest', 'Step of the checkpoint.')
+_SRC = flags.DEFINE_list('src', None, 'Files and folders to translate.')
+_OUT = flags.DEFINE_string('out', None, 'Folder for the results.')
+_REF = flags.DEFINE_list('ref', None, 'Files and folders to take styles from.')
+_DOMAIN = flags.DEFINE_string(
+  'domain',
+  None,
+  'The target. References are of the domain whose name their folder has, if '
+  'this is not given.',
+)
+_NUM_LATENTS = flags.DEFINE_integer(
+  'num_latents', None, 'How many styles to draw.', lower_bound=1
+)
+_SEED = flags.DEFINE_integer(
+  'seed', 0, 'Of the latents.', lower_bound=0, upper_bound=2**31 - 1
+)
+_PSI = flags.DEFINE_float(
+  'psi',
+  translation.PSI,
+  'Truncation of latents: 0 is the mean style of the domain, 1 is none.',
+  lower_bound=0,
+)
+_CROP = flags.DEFINE_bool(
+  'crop', False, 'Take the middle of a picture instead of squeezing it.'
+)
+_VIDEO = flags.DEFINE_bool('video', False, 'Write video.mp4 as well.')
+_FPS = flags.DEFINE_integer(
+  'fps', gallery.Video().fps, 'Frames of the video a second.', lower_bound=1
+)
+_FRAMES = flags.DEFINE_integer(
+  'frames',
+  gallery.Video().frames,
+  'Frames from one style to the next.',
+  lower_bound=1,
+)
+
+
+def main() -> int:
+  """Hands the flags to the gallery; returns the exit status."""
+  _check_flags()
+  paths = gallery.find(_SRC.value)
+  references = gallery.find(_REF.value or ())
+  step = cli.parse_step(_STEP.value)
+  model = translation.load(_WORKDIR.value, step, crop=_CROP.value)
+  if references:
+    styles = gallery.reference_styles(model, references, _DOMAIN.value)
+  else:
+    styles = gallery.latent_styles(
+      model,
+      _DOMAIN.value,
+      _NUM_LATENTS.value,
+      seed=_SEED.value,
+      psi=_PSI.value,
+    )
+  video = gallery.Video(_FPS.value, _FRAMES.value) if _VIDEO.value else None
+  return int(not gallery.translate(model, paths, styles, _OUT.value, video))
+
+
+def _check_flags() -> None:
+  for flag in (_WORKDIR, _SRC, _OUT):
+    if not flag.value:
+      raise errors.UsageError(f'--{flag.name} is missing: see --help')
+  if bool(_REF.value) == bool(_NUM_LATENTS.value):
+    raise errors.UsageError('give either --ref or --num_latents: see --help')
+  if _NUM_LATENTS.value and not _DOMAIN.value:
+    raise errors.UsageError('--num_latents needs --domain')
+  for group, user in (
+    ((_SEED, _PSI), _NUM_LATENTS),
+    ((_FPS, _FRAMES), _VIDEO),
+  ):
+    for flag in group:
+      if flag.present and not user.value:
+        raise errors.UsageError(f'--{flag.name} is of --{user.name}')
+
+
+if __name__ == '__main__':
+  cli.run(main, sys.argv)

@@ -1,0 +1,213 @@
+"""A trained run as a function of pictures.
+
+model = translation.load('runs/demo')
+styles = model.latent_styles('square', 3, seed=0, psi=0.7)
+rows = model.translate(['circle.png'], styles)
+rows[0][0].save('square.png')
+"""
+
+import functools
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from etils import epath
+from jax import export
+from PIL import Image
+
+from jaxgan import errors, images, sharding, systems
+from jaxgan.data import preprocess
+
+Picture = str | os.PathLike | Image.Image | np.ndarray
+
+PLATFORMS = ('cpu', 'cuda', 'tpu')  # that an exported program runs on
+PSI = 0.7  # truncation of latent styles: 0 is the mean style, 1 is none
+
+
+def load(
+  workdir: epath.PathLike, step: int | None = None, *, crop: bool = False
+) -> 'Model':
+  """Opens a run, to translate with; nothing there is changed.
+
+  Args:
+    workdir: the run's work directory.
+    step: of the checkpoint; None for the newest good one.
+    crop: of a picture that is no square take the largest square in its middle;
+      otherwise all of it is squeezed into a square, as in training.
+
+  Raises:
+    UserError: there is no such run, or no good checkpoint.
+  """
+  placement = sharding.replicated(sharding.create_local_mesh())
+  run = systems.restore_run(workdir, placement, step)
+  system = systems.get_system(run.config)
+  translator = system.Translator(
+    system.inference_params(run.state),
+    run.frozen,
+    nets=run.static['nets'],
+    masks_fn=run.static['masks_fn'],
+  )
+  return Model(translator, run.config, run.step, crop)
+
+
+class Model:
+  """A run at a step, made by `load`.
+
+  A picture is a path of a JPEG, PNG, WebP or BMP file, a PIL image, or a uint8
+  array [H, W, 3] or [H, W], of any size. A style code is a row of a float32
+  array [N, style_dim].
+
+  Attributes:
+    domains: names, in the order of the run.
+    img_size: width and height of the results.
+    latent_dim: numbers in a latent code.
+    step: finished iterations.
+  """
+
+  def __init__(
+    self,
+    translator: Any,
+    config: ml_collections.ConfigDict,
+    step: int,
+    crop: bool,
+  ):
+    self._translator, self._crop = translator, crop
+    self.domains = tuple(config.data.domains)
+    self.img_size = config.data.img_size
+    self.latent_dim = config.model.latent_dim
+    self.step = step
+
+  def read(self, picture: Picture) -> Image.Image:
+    """The square of img_size that the networks see of a picture, mode RGB.
+
+    Raises:
+      UserError: it cannot be read.
+    """
+    if isinstance(picture, np.ndarray):
+      picture = Image.fromarray(picture)
+    if isinstance(picture, Image.Image):
+      image = preprocess.to_rgb(picture)
+    else:
+      image = _decode(epath.Path(picture))
+    if self._crop:
+      image = _central_square(image)
+    return Image.fromarray(preprocess.resize(image, self.img_size))
+
+  def domain_of(self, path: epath.PathLike) -> str:
+    """The domain in whose folder a file lies, as in the training data.
+
+    Raises:
+      UserError: the folder has the name of no domain.
+    """
+    name = epath.Path(path).resolve().parent.name
+    if name not in self.domains:
+      raise errors.UserError(
+        f'{path} lies in no folder of a domain ({", ".join(self.domains)}): '
+        'give its domain (--domain)'
+      )
+    return name
+
+  def reference_styles(
+    self, pictures: Sequence[Picture], domain: str
+  ) -> np.ndarray:
+    """Style codes of pictures of one domain, [N, style_dim]."""
+    y = np.full(len(pictures), self._index(domain), np.int32)
+    return self._translator.encode(self._to_float(pictures), y)
+
+  def latent_styles(
+    self, domain: str, count: int, *, seed: int = 0, psi: float = PSI
+  ) -> np.ndarray:
+    """Drawn style codes of a domain, [count, style_dim].
+
+    Args:
+      domain: the target.
+      count: how many; the first are the same whatever the count.
+      seed: of the latents.
+      psi: truncation: 0 is the mean style of the domain, 1 is none.
+    """
+    y = self._index(domain)
+    z = _draw_latents(seed, count, self.latent_dim)
+    return self._translator.map_truncated(z, self._mean_styles, psi)[:, y]
+
+  def translate(
+    self, pictures: Sequence[Picture], styles: np.ndarray
+  ) -> list[list[Image.Image]]:
+    """Every picture in every style.
+
+    Memory grows with the number of results: give thousands in parts.
+
+    Returns:
+      A list per style, of an image of img_size per picture.
+    """
+    rows = self._translator.translate_all(self._to_float(pictures), styles)
+    return [[Image.fromarray(x) for x in row] for row in images.to_uint8(rows)]
+
+  def export(self) -> dict[str, bytes]:
+    """Programs of `jax.export`, weights and all: {name: serialized}.
+
+    `reference` maps x, x_ref [B, S, S, 3] and y [B], the domain of x_ref;
+    `latent` maps x, z [B, latent_dim] and y, the target: both to float32 images
+    like x. Images are in [-1, 1], y is int32, the batch may be of any size.
+    """
+    b, *_ = export.symbolic_shape('b')
+    shape = (b, self.img_size, self.img_size, 3)
+    x = jax.ShapeDtypeStruct(shape, 'float32')
+    z = jax.ShapeDtypeStruct((b, self.latent_dim), 'float32')
+    y = jax.ShapeDtypeStruct((b,), 'int32')
+    styles, serialized = {'reference': x, 'latent': z}, {}
+    for name, program in self._translator.programs().items():
+      exported = export.export(jax.jit(program), platforms=PLATFORMS)
+      serialized[name] = bytes(exported(x, styles[name], y).serialize())
+    return serialized
+
+  @functools.cached_property
+  def _mean_styles(self) -> np.ndarray:
+    return self._translator.mean_styles(jax.random.key(0), self.latent_dim)
+
+  def _index(self, domain: str) -> int:
+    if domain not in self.domains:
+      raise errors.UserError(
+        f'the run has no domain {domain!r}, but: {", ".join(self.domains)}'
+      )
+    return self.domains.index(domain)
+
+  def _to_float(self, pictures: Sequence[Picture]) -> np.ndarray:
+    return preprocess.to_float(np.stack([self.read(p) for p in pictures]))
+
+
+def interpolate(a: np.ndarray, b: np.ndarray, count: int) -> np.ndarray:
+  """Styles [count, style_dim] from a, with a soft start and end, up to b.
+
+  b itself is left to the next transition.
+  """
+  t = np.arange(count, dtype=np.float32)[:, None] / count
+  alpha = t * t * (3 - 2 * t)
+  return (1 - alpha) * a[None] + alpha * b[None]
+
+
+def _central_square(image: Image.Image) -> Image.Image:
+  side = min(image.size)
+  left, top = (image.width - side) // 2, (image.height - side) // 2
+  return image.crop((left, top, left + side, top + side))
+
+
+def _decode(path: epath.Path) -> Image.Image:
+  try:
+    return preprocess.decode(path.read_bytes())
+  except preprocess.UnreadableImage as e:
+    raise errors.UserError(f'{path}: {e}') from e
+  except OSError as e:
+    raise errors.UserError(f'{path}: {e.strerror or e}') from e
+
+
+def _draw_latents(seed: int, count: int, latent_dim: int) -> np.ndarray:
+  """Latent n of a seed, for n < count: [count, latent_dim]."""
+  keys = jax.vmap(jax.random.fold_in, (None, 0))(
+    jax.random.key(seed), jnp.arange(count)
+  )
+  draw = jax.vmap(lambda key: jax.random.normal(key, (latent_dim,), 'float32'))
+  return np.asarray(draw(keys))

@@ -1,0 +1,127 @@
+import csv
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from jaxgan import errors, scores, stargan_v2, systems
+from jaxgan.metrics.translations import Options, Score
+from tests import tiny
+
+
+@pytest.fixture(scope='module')
+def written(tmp_path_factory):
+  """A work directory with steps 2 and 4."""
+  directory = tmp_path_factory.mktemp('runs') / 'run'
+  tiny.write_run(directory, steps=(2, 4))
+  return directory
+
+
+@pytest.fixture
+def run(written, tmp_path, monkeypatch):
+  """A copy of it; a score is made of step and seed."""
+  shutil.copytree(written, tmp_path / 'run')
+  monkeypatch.delenv('JAXGAN_WEIGHTS', raising=False)
+  fid = {2: 10.0, 4: 30.0}
+
+  def evaluate(params, frozen, config, scorer, *, seed, save_dir, **static):
+    assert static.keys() == {'nets', 'hp', 'masks_fn', 'tx'}
+    step = int(save_dir.name.split('_')[0])
+    return [
+      Score('fid/latent/mean', fid[step] + seed, 'stargan_v2', 'abc', 7, 8),
+      Score('lpips/latent/mean', step / 10, 'stargan_v2', 'def', None, 8),
+      Score('shapes/latent/diversity', None, 'factors'),
+    ]
+
+  monkeypatch.setattr(stargan_v2, 'evaluate', evaluate)
+  return tmp_path / 'run'
+
+
+def test_every_number_carries_what_it_is_of(run, capsys):
+  values = scores.evaluate_run(str(run))
+  assert values['fid/latent/mean'] == 30.0
+  with (run / 'eval' / 'scores.csv').open() as f:
+    rows = list(csv.DictReader(f))
+  row = {k: v for k, v in rows[0].items() if k != 'time'}
+  assert row == {
+    'step': '4',
+    'seed': '0',
+    'protocol': 'stargan_v2',
+    'metric': 'fid/latent/mean',
+    'value': '30.0',
+    'weights': 'abc',
+    'n_real': '7',
+    'n_fake': '8',
+  }
+  assert rows[2]['value'] == ''
+  content = json.loads((run / 'eval' / '4_stargan_v2.json').read_text())
+  assert content['step'] == 4 and content['seeds'] == [0]
+  assert content['scores'][0] == {
+    'name': 'fid/latent/mean',
+    'value': 30.0,
+    'std': None,
+    'protocol': 'stargan_v2',
+    'weights': 'abc',
+    'n_real': 7,
+    'n_fake': 8,
+  }
+  out = capsys.readouterr().out
+  assert 'step 4, seed 0' in out and 'not measured' in out
+  assert 'left out: fid: inception_v3_google-0cc3c7bd.pth is needed' in out
+  assert list((run / 'eval').glob('events.out.tfevents*'))
+
+
+def test_seeds_give_mean_and_deviation(run, capsys):
+  values = scores.evaluate_run(str(run), seeds=3, step=2)
+  assert values['fid/latent/mean'] == 11.0
+  assert values['shapes/latent/diversity'] is None
+  assert '11 +- 1 ' in capsys.readouterr().out
+  lines = (run / 'eval' / 'scores.csv').read_text().splitlines()
+  assert len(lines) == 1 + 3 * 3
+  content = json.loads((run / 'eval' / '2_stargan_v2.json').read_text())
+  assert content['seeds'] == [0, 1, 2] and content['scores'][0]['std'] == 1.0
+
+
+def test_a_shortened_look_does_not_replace_the_protocol(run):
+  scores.evaluate_run(str(run))
+  scores.evaluate_run(str(run), options=Options(num_outputs=2))
+  names = {path.name for path in (run / 'eval').glob('*.json')}
+  assert names == {'4_stargan_v2.json', '4_stargan_v2_shortened.json'}
+
+
+def test_follow_scores_each_step_once(run, capsys):
+  scores.follow_run(str(run), timeout=5)  # step 4 of 4 is there: no waiting
+  out = capsys.readouterr().out
+  assert out.index('evaluating step 2') < out.index('evaluating step 4')
+  assert out.endswith('done: step 4 is scored\n')
+  scores.follow_run(str(run), timeout=5)
+  assert 'evaluating' not in capsys.readouterr().out
+
+
+def test_follow_gives_up(run, monkeypatch, capsys):
+  config = json.loads((run / 'config.json').read_text())
+  (run / 'config.json').write_text(json.dumps(config | {'num_train_steps': 9}))
+  scores.follow_run(str(run), timeout=0.01)
+  assert 'no new checkpoint for 0.01 s' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+  'name, best', [('fid/latent/mean', 2), ('lpips/latent/mean', 4)]
+)
+def test_best_is_a_work_directory(run, name, best):
+  scores.follow_run(str(run), timeout=5, keep_best=name)
+  assert json.loads((run / 'best' / 'best.json').read_text())['step'] == best
+  device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  kept = systems.restore_run(run / 'best', device)
+  assert kept.step == best
+  original = systems.restore_run(run, device, best)
+  jax.tree.map(np.testing.assert_array_equal, kept.state, original.state)
+  steps = list((run / 'best' / 'checkpoints').iterdir())
+  assert [path.name for path in steps] == [str(best)]
+
+
+def test_an_unknown_score_to_keep_by_is_named(run):
+  with pytest.raises(errors.UserError, match='fid/mean: .* fid/latent/mean'):
+    scores.evaluate_run(str(run), keep_best='fid/mean')

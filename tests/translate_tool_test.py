@@ -1,0 +1,277 @@
+import pathlib
+import re
+import subprocess
+import sys
+import tracemalloc
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+from etils import epath
+from PIL import Image
+
+from jaxgan import errors, gallery, images, translation
+from tests import tiny
+
+ROOT = pathlib.Path(__file__).parent.parent
+CELL = 128 + 2  # pixels of a small image in the grid, with its margin
+
+
+@pytest.fixture(scope='module')
+def workdir(tmp_path_factory):
+  directory = tmp_path_factory.mktemp('runs') / 'tiny'
+  tiny.write_run(directory)
+  return directory
+
+
+@pytest.fixture(scope='module')
+def model(workdir):
+  return translation.load(workdir)
+
+
+@pytest.fixture(scope='module')
+def pictures(tmp_path_factory):
+  """src/{a,b,c}.png and ref/{circle,square}/{r,s}.png."""
+  rng = np.random.default_rng(0)
+  root = epath.Path(tmp_path_factory.mktemp('pictures'))
+  names = [f'src/{x}' for x in 'abc']
+  names += [f'ref/{d}/{x}' for d in ('circle', 'square') for x in 'rs']
+  for name in names:
+    path = root / f'{name}.png'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = rng.integers(0, 256, (40, 50, 3), np.uint8)
+    Image.fromarray(pixels).save(path)
+  return root
+
+
+def _find(*paths):
+  return gallery.find([str(path) for path in paths])
+
+
+def _read(path):
+  with Image.open(path) as image:
+    return np.asarray(image)
+
+
+def _read_video(path):
+  """(what ffmpeg says of it, frames uint8 [N, H, W, 3])."""
+  # Not imageio_ffmpeg.read_frames: it forks, which JAX warns of.
+  command = [imageio_ffmpeg.get_ffmpeg_exe(), '-i', str(path)]
+  command += ['-f', 'rawvideo', '-pix_fmt', 'rgb24', '-']
+  result = subprocess.run(command, capture_output=True, check=True)
+  facts = re.search('Video: h264.*', result.stderr.decode()).group()
+  width, height = map(int, re.search(r', (\d+)x(\d+)', facts).groups())
+  frames = np.frombuffer(result.stdout, np.uint8)
+  return facts, frames.reshape(-1, height, width, 3)
+
+
+def _run(*args):
+  result = subprocess.run(
+    [sys.executable, '-m', 'jaxgan.tools.translate', *map(str, args)],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    env={'JAX_PLATFORMS': 'cpu', 'PATH': '/usr/bin:/bin'},
+  )
+  assert 'Traceback' not in result.stderr
+  return result
+
+
+def test_every_source_in_every_style(model, pictures, tmp_path, capsys):
+  paths, references = _find(pictures / 'src'), _find(pictures / 'ref')
+  styles = gallery.reference_styles(model, references, None)
+  assert gallery.translate(model, paths, styles, tmp_path / 'out')
+  files = sorted(path.name for path in (tmp_path / 'out').iterdir())
+  assert files == sorted(
+    ['grid.png']
+    + [
+      f'{x}_to_{domain}_{r}.png'
+      for x in 'abc'
+      for domain in ('circle', 'square')
+      for r in 'rs'
+    ]
+  )
+  code = model.reference_styles([references[2]], 'square')
+  [[expected]] = model.translate([paths[1]], code)
+  got = _read(tmp_path / 'out' / 'b_to_square_r.png')
+  assert abs(got.astype(int) - np.asarray(expected)).max() <= 1
+
+  # Sources b and c in the second row of the grid, below their labels.
+  grid = _read(tmp_path / 'out' / 'grid.png')
+  margin = grid.shape[0] - (5 * CELL + 2)
+  assert grid.shape == (margin + 5 * CELL + 2, 5 * CELL + 2, 3)
+  top, left = margin + 3 * CELL + 2, 3 * CELL + 2
+  cell = grid[top : top + 128, left : left + 128]
+  np.testing.assert_array_equal(cell[::4, ::4], got)
+  assert grid[:margin, left:].min() < 100  # the label
+  assert grid[:margin, : 2 * CELL].min() == 255
+  assert capsys.readouterr().out == (
+    f'{tmp_path / "out"}: 12 translations, grid.png\n'
+  )
+
+
+def test_a_long_list_is_cut_in_the_grid_alone(
+  model, pictures, tmp_path, capsys
+):
+  styles = gallery.latent_styles(model, 'square', 18, seed=0, psi=1.0)
+  assert gallery.translate(model, _find(pictures / 'src'), styles, tmp_path)
+  assert len(list(tmp_path.glob('?_to_square_seed0_*.png'))) == 3 * 18
+  assert _read(tmp_path / 'grid.png').shape[1] == 4 * CELL + 2
+  assert _read(tmp_path / 'grid.png').shape[0] // CELL == 17
+  assert 'first 3 of 3 sources and 16 of 18 styles' in capsys.readouterr().out
+
+
+def test_an_unreadable_source_is_named_and_left_out(
+  model, pictures, tmp_path, capsys
+):
+  bad = epath.Path(tmp_path / 'bad.png')
+  bad.write_bytes(b'')
+  paths = [bad, *_find(pictures / 'src')]
+  styles = gallery.latent_styles(model, 'square', 1, seed=0, psi=1.0)
+  assert not gallery.translate(model, paths, styles, tmp_path / 'out')
+  assert capsys.readouterr().err == f'error: {bad}: empty file\n'
+  assert len(list((tmp_path / 'out').iterdir())) == 3 + 1
+  assert not gallery.translate(model, [bad], styles, tmp_path / 'none')
+  assert not list((tmp_path / 'none').iterdir())
+
+
+def test_nothing_is_overwritten(model, pictures, tmp_path):
+  paths = _find(pictures / 'src')
+  styles = gallery.latent_styles(model, 'square', 1, seed=0, psi=1.0)
+  twice = _find(pictures / 'src', pictures / 'src' / 'b.png')
+  with pytest.raises(errors.UserError, match='b_to_.* would be made twice'):
+    gallery.translate(model, twice, styles, tmp_path)
+  (tmp_path / 'c_to_square_seed0_0.png').touch()
+  with pytest.raises(errors.UserError, match='c_to_square.* exists'):
+    gallery.translate(model, paths, styles, tmp_path)
+  assert len(list(tmp_path.iterdir())) == 1
+  with pytest.raises(errors.UserError, match='^cannot write to /dev/null/x'):
+    gallery.translate(model, paths, styles, '/dev/null/x')
+
+
+def test_a_video_is_of_one_domain_and_not_too_wide(model, pictures, tmp_path):
+  paths, references = _find(pictures / 'src'), _find(pictures / 'ref')
+  styles = gallery.reference_styles(model, references, None)
+  video = gallery.Video()
+  for some in (styles[:1], styles):
+    with pytest.raises(errors.UserError, match='two or more styles of one'):
+      gallery.translate(model, paths, some, tmp_path, video)
+  with pytest.raises(errors.UserError, match='room for 119 sources of 32 pix'):
+    many = [epath.Path(f'{i}.png') for i in range(120)]
+    gallery.translate(model, many, styles[:2], tmp_path, video)
+  assert not list(tmp_path.iterdir())
+
+
+def test_frames_are_drawn_when_asked_for(model, pictures):
+  drawn = []
+
+  class Counting:
+    read = staticmethod(model.read)
+
+    def translate(self, x, styles):
+      drawn.append(len(x) * len(styles))
+      return model.translate(x, styles)
+
+  paths = _find(pictures / 'src')
+  references = _find(pictures / 'ref' / 'square')
+  styles = gallery.reference_styles(model, references, None)
+  frames = gallery._draw_frames(Counting(), paths, styles, 1000)
+  first = next(frames)
+  assert drawn == [63]
+  # The bottom row: the reference, and the sources in its style.
+  row = [np.asarray(x) for x in model.translate(paths, styles[0].code[None])[0]]
+  row = [np.asarray(model.read(references[0])), *row]
+  expected = images.grid([row])[2:34].astype(int)
+  assert abs(first[36:68] - expected).max() <= 1
+
+
+def test_a_video_takes_no_memory_for_its_length(tmp_path):
+  path = epath.Path(tmp_path / 'x.mp4')
+  rng = np.random.default_rng(0)
+  picture = (
+    rng.integers(0, 256, (8, 8, 3), np.uint8).repeat(16, 0).repeat(16, 1)
+  )
+  shape = (127, 125, 3)
+  tracemalloc.start()
+  images.write_video(path, (picture[:127, :125] + 0 for _ in range(300)), 25)
+  _, peak = tracemalloc.get_traced_memory()
+  tracemalloc.stop()
+  assert peak < 20 * np.prod(shape)
+  facts, frames = _read_video(path)
+  assert 'yuv420p' in facts and '25 fps' in facts
+  assert frames.shape == (300, 128, 126, 3)
+  # Chroma is halved, and the encoder loses a little: the middle of a square.
+  assert abs(frames[299, 8, 8].astype(int) - picture[8, 8]).max() < 16
+
+
+def test_a_broken_video_leaves_nothing(tmp_path):
+  frame = np.zeros((16, 16, 3), np.uint8)
+
+  def breaking():
+    yield frame
+    raise errors.UserError('x.png: truncated')
+
+  path = epath.Path(tmp_path / 'x.mp4')
+  with pytest.raises(errors.UserError, match='x.png'):
+    images.write_video(path, breaking(), 30)
+  assert not list(tmp_path.iterdir())
+  path = epath.Path(tmp_path / 'nowhere' / 'x.mp4')
+  with pytest.raises(OSError, match='encoder failed: .*No such file'):
+    images.write_video(path, [frame] * 9, 30)
+
+
+def test_labels_are_shortened_to_their_column():
+  cell = np.zeros((64, 64, 3), np.uint8)
+  names = ['x' * 100, 'short']
+  grid = images.labelled_grid([[cell, cell]], names, ['l' * 100])
+  margin = grid[:-68]
+  assert grid.shape == (16 + 68, 66 + 134, 3)
+  dark = (margin < 128).all(-1).any(0)
+  assert dark[66:132].sum() > 30 and not dark[128:132].any()
+  assert not dark[:66].any()
+
+
+def test_the_program_writes_what_it_says(workdir, pictures, tmp_path):
+  result = _run(
+    f'--workdir={workdir}',
+    f'--src={pictures / "src"},{pictures / "ref" / "circle"}',
+    f'--ref={pictures / "ref" / "circle"}',
+    '--domain=triangle',
+    f'--out={tmp_path / "out"}',
+    '--video',
+    '--frames=3',
+    '--fps=7',
+  )
+  assert (result.returncode, result.stderr) == (0, '')
+  assert result.stdout == (
+    f'{tmp_path / "out"}: 10 translations, grid.png, video.mp4\n'
+  )
+  assert (tmp_path / 'out' / 'a_to_triangle_r.png').exists()
+  facts, frames = _read_video(tmp_path / 'out' / 'video.mp4')
+  assert '7 fps' in facts
+  assert frames.shape == (2 * 3, 2 * 34 + 2, 6 * 34 + 2, 3)
+  assert len(list((tmp_path / 'out').iterdir())) == 10 + 2
+
+
+@pytest.mark.parametrize(
+  'args, status, message',
+  [
+    (['--workdir=x', '--src=x'], 2, '--out is missing'),
+    (['--ref=x', '--num_latents=2'], 2, 'either --ref or --num_latents'),
+    (['--num_latents=2'], 2, '--num_latents needs --domain'),
+    (['--ref=x', '--psi=0.5'], 2, '--psi is of --num_latents'),
+    (['--ref=nowhere'], 1, 'there is no file or folder nowhere'),
+    (['--ref={}/src/a.png'], 1, '(--domain)'),
+  ],
+)
+def test_bad_input_is_one_line(
+  workdir, pictures, tmp_path, args, status, message
+):
+  if '--workdir=x' not in args:
+    args = [arg.format(pictures) for arg in args]
+    args += [f'--workdir={workdir}', f'--src={pictures / "src"}']
+    args += [f'--out={tmp_path / "out"}']
+  result = _run(*args)
+  assert result.returncode == status
+  assert result.stderr.startswith('error: ') and message in result.stderr
+  assert result.stderr.count('\n') == 1 and not (tmp_path / 'out').exists()
