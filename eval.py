@@ -53,8 +53,8 @@ _FOLLOW_TIMEOUT = flags.DEFINE_float(
 flags.mark_flags_as_required(['workdir'])
 
 
-def main() -> None:
-  """Hands the flags to the evaluation."""
+def main() -> int:
+  """Hands the flags to the evaluation; returns the exit status."""
   step = cli.parse_step(_STEP.value)
   what = {
     'config': _CONFIG.value,
@@ -74,9 +74,10 @@ def main() -> None:
   if _FOLLOW.value:
     if step is not None:
       raise errors.UsageError('--follow scores every step: leave out --step')
-    scores.follow_run(_WORKDIR.value, timeout=_FOLLOW_TIMEOUT.value, **what)
-  else:
-    scores.evaluate_run(_WORKDIR.value, step=step, **what)
+    timeout = _FOLLOW_TIMEOUT.value
+    return int(not scores.follow_run(_WORKDIR.value, timeout=timeout, **what))
+  scores.evaluate_run(_WORKDIR.value, step=step, **what)
+  return 0
 
 
 if __name__ == '__main__':

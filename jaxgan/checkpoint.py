@@ -18,7 +18,7 @@ from absl import logging
 from etils import epath
 from jax.experimental import multihost_utils
 
-from jaxgan import errors
+from jaxgan import errors, files
 
 Tree = Any
 FORMAT = 1
@@ -161,11 +161,9 @@ class Checkpointer:
     self._manager.wait_until_finished()
     if jax.process_index() == 0:
       directory = self._directory / str(step)
-      files = _files(directory)
-      lines = [f'{_sha256(path)}  {name}\n' for name, path in files.items()]
-      partial = directory / f'{_SUMS}.partial'
-      partial.write_text(''.join(lines))
-      partial.replace(directory / _SUMS)
+      found = _files(directory)
+      lines = [f'{_sha256(path)}  {name}\n' for name, path in found.items()]
+      files.write_whole(directory / _SUMS, ''.join(lines))
 
   def _inspect(self, step: int) -> tuple[bool, str]:
     """(has sums, what is wrong with it or ''), the same on all processes."""
@@ -217,13 +215,20 @@ def _shapes(tree: Tree) -> dict[str, tuple[int, ...]]:
 
 
 def copy_step(directory: epath.Path, target: epath.Path, step: int) -> None:
-  """Copies one checkpoint, sums and all, to another directory of them."""
+  """Copies one checkpoint, sums and all, to another directory of them.
+
+  Raises:
+    OSError: it went away meanwhile, or is damaged.
+  """
   source = directory / str(step)
   names = [*_files(source), *((_SUMS,) if (source / _SUMS).exists() else ())]
   for name in names:
     path = target / str(step) / name
     path.parent.mkdir(parents=True, exist_ok=True)
     (source / name).copy(path)
+  _, problem = _verify(target / str(step))
+  if problem:
+    raise OSError(f'{source}: {problem}')
 
 
 def absolute(path: epath.PathLike) -> epath.Path:
@@ -264,14 +269,14 @@ def _verify(directory: epath.Path) -> tuple[bool, str]:
     # The process died between the commit and the sums; the commit is atomic.
     logging.warning('%s has no %s: not verified', directory, _SUMS)
     return False, ''
-  files, listed = _files(directory), {}
+  found, listed = _files(directory), {}
   for line in sums.read_bytes().decode(errors='replace').splitlines():
     digest, _, name = line.partition('  ')
     listed[name] = digest
-  if listed.keys() != files.keys():
-    odd = min(listed.keys() ^ files.keys())
+  if listed.keys() != found.keys():
+    odd = min(listed.keys() ^ found.keys())
     return True, f'{odd} is missing, or not in {_SUMS}'
   for name, digest in listed.items():
-    if _sha256(files[name]) != digest:
+    if _sha256(found[name]) != digest:
       return True, f'{name} is not what was written'
   return True, ''

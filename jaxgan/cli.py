@@ -41,6 +41,9 @@ def run(
   except errors.UserError as e:
     print(f'error: {e}', file=sys.stderr)
     sys.exit(e.exit_status)
+  except OSError as e:  # a full disk, a folder that may not be written to
+    print(f'error: {e}', file=sys.stderr)
+    sys.exit(1)
   except KeyboardInterrupt:
     print('error: interrupted', file=sys.stderr)
     sys.exit(130)

@@ -6,11 +6,12 @@ import subprocess
 import tempfile
 from collections.abc import Iterable, Sequence
 
-import imageio_ffmpeg
 import jax
 import numpy as np
 from etils import epath
 from PIL import Image, ImageDraw, ImageFont
+
+from jaxgan import files
 
 Array = jax.Array | np.ndarray
 
@@ -20,8 +21,9 @@ _LINE = 16  # height of a line of labels, in pixels
 
 def to_uint8(x: Array) -> np.ndarray:
   """Maps [-1, 1] to 0..255, rounded; values outside are clipped."""
-  x = np.asarray(x, np.float32)
-  return np.uint8(np.clip(np.rint((x + 1) * 127.5), 0, 255))
+  # In the original's order of operations, so that halves round as there.
+  x = np.clip((np.asarray(x, np.float32) + 1) / 2, 0, 1)
+  return np.uint8(x * 255 + 0.5)
 
 
 def grid(rows: Sequence[Sequence[Array | None]], pad: int = 2) -> np.ndarray:
@@ -90,9 +92,7 @@ def write_png(path: epath.Path, image: np.ndarray) -> None:
   """Writes uint8 [H, W, 3], whole or not at all; the directory must exist."""
   buffer = io.BytesIO()
   Image.fromarray(image).save(buffer, 'PNG')
-  partial = path.parent / f'{path.name}.partial'
-  partial.write_bytes(buffer.getvalue())
-  partial.replace(path)
+  files.write_whole(path, buffer.getvalue())
 
 
 def write_video(
@@ -107,6 +107,8 @@ def write_video(
   Raises:
     OSError: the encoder failed; the message is its own.
   """
+  import imageio_ffmpeg  # here alone: training and scores do without it
+
   frames = map(_with_even_sides, frames)
   first = next(frames)
   height, width, _ = first.shape

@@ -1,18 +1,21 @@
 """Evaluation of a run: scores on the screen, as JSON, CSV and TensorBoard."""
 
 import csv
+import dataclasses
 import datetime
 import io
 import json
 import time
+import zlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import ml_collections
 import numpy as np
 from etils import epath
 
-from jaxgan import checkpoint, errors, sharding, systems, workdir
-from jaxgan.metrics.translations import Options, Score, Scorer
+from jaxgan import checkpoint, errors, files, sharding, systems, workdir
+from jaxgan.metrics.translations import METRICS, Options, Score, Scorer
 
 _COLUMNS = (
   'time',
@@ -25,8 +28,14 @@ _COLUMNS = (
   'n_real',
   'n_fake',
 )
-# Of other scores more is better.
-_LESS_IS_BETTER = ('fid', 'kid', 'error')
+_THROUGH_INCEPTION = (
+  'fid',
+  'fid_equal',
+  'fid_floor',
+  'kid',
+  'precision',
+  'recall',
+)
 _POLL_SECONDS = 5
 _DEFAULT_OPTIONS = Options()
 
@@ -57,7 +66,9 @@ def evaluate_run(
     UserError: there is no such checkpoint, the config is of other networks, or
       something that the options need is missing.
   """
-  return _evaluate(directory, step, config, Scorer(options), seeds, keep_best)
+  scorer = _create_scorer(options, keep_best)
+  run, best = _open(directory, step, config, keep_best)
+  return _evaluate(directory, run, scorer, seeds, best)
 
 
 def follow_run(
@@ -68,8 +79,11 @@ def follow_run(
   options: Options = _DEFAULT_OPTIONS,
   seeds: int = 1,
   keep_best: str = '',
-) -> None:
+) -> bool:
   """Scores each checkpoint of a run as it comes, until the last.
+
+  A checkpoint that cannot be read, or that the run has removed meanwhile, is
+  named and left out.
 
   Args:
     directory: work directory of the run, which another process trains.
@@ -78,32 +92,43 @@ def follow_run(
     options: what to measure.
     seeds: how many evaluations.
     keep_best: score by which to keep the best checkpoint.
+
+  Returns:
+    Whether the last checkpoint was reached.
+
+  Raises:
+    UserError: there is no such directory, or an evaluation fails.
   """
-  path, scorer = epath.Path(directory), Scorer(options)
-  last_news = time.monotonic()
+  path = epath.Path(directory)
+  if not path.is_dir():
+    raise errors.UserError(f'there is no work directory {path}')
+  scorer = _create_scorer(options, keep_best)
+  unreadable, last_news = set(), time.monotonic()
   while True:
-    new = [
-      step
-      for step in _steps(path)
-      if not _json_path(path / 'eval', step, options).exists()
-    ]
-    if new:
+    steps = _steps(path)
+    for step in steps:
+      if step in unreadable or _is_scored(path, step, scorer, seeds):
+        continue
       try:
-        _evaluate(directory, new[0], config, scorer, seeds, keep_best)
-      except errors.UserError:
-        if new[0] in _steps(path):  # else the run has removed it: too late
-          raise
+        run, best = _open(directory, step, config, keep_best)
+      except errors.ConfigMismatchError:
+        raise  # it would be so of every step
+      except (errors.UserError, OSError) as e:
+        unreadable.add(step)
+        print(f'step {step} is left out: {e}', flush=True)
+        continue
+      _evaluate(directory, run, scorer, seeds, best)
       last_news = time.monotonic()
-      continue
-    run_config = workdir.load_config(path)
-    end = run_config.num_train_steps if run_config else None
-    if end is not None and end in _steps(path):
-      print(f'done: step {end} is scored', flush=True)
-      return
-    if time.monotonic() - last_news > timeout:
-      print(f'no new checkpoint for {timeout:g} s: giving up', flush=True)
-      return
-    time.sleep(min(_POLL_SECONDS, timeout))
+      break  # see what there is now
+    else:
+      run_config = workdir.load_config(path)
+      if run_config and run_config.num_train_steps in steps:
+        print(f'done: step {run_config.num_train_steps} is reached', flush=True)
+        return True
+      if time.monotonic() - last_news > timeout:
+        print(f'no new checkpoint for {timeout:g} s: giving up', flush=True)
+        return False
+      time.sleep(min(_POLL_SECONDS, timeout))
 
 
 def _steps(directory: epath.Path) -> list[int]:
@@ -115,21 +140,32 @@ def _steps(directory: epath.Path) -> list[int]:
   return sorted(int(name) for name in names if name.isdigit())
 
 
-def _evaluate(
+def _open(
   directory: str,
   step: int | None,
   config: ml_collections.ConfigDict | None,
-  scorer: Scorer,
-  seeds: int,
   keep_best: str,
-) -> dict[str, float | None]:
+) -> tuple[systems.Run, '_Best | None']:
   placement = sharding.replicated(sharding.create_local_mesh())
   run = systems.restore_run(directory, placement, step)
   if config is not None:
     _adopt(run.config, config)
+  path = epath.Path(directory)
+  return run, _Best(path, run.step, keep_best) if keep_best else None
+
+
+def _evaluate(
+  directory: str,
+  run: systems.Run,
+  scorer: Scorer,
+  seeds: int,
+  best: '_Best | None',
+) -> dict[str, float | None]:
+  scorer.options.check_domains(run.config.data.domains)
+  path = epath.Path(directory) / 'eval'
+  workdir.prepare(path)
   print(f'evaluating step {run.step} of {directory} ...', flush=True)
   system = systems.get_system(run.config)
-  path = epath.Path(directory) / 'eval'
   first = run.config.seed
   by_seed = {
     seed: system.evaluate(
@@ -143,23 +179,41 @@ def _evaluate(
     )
     for seed in range(first, first + seeds)
   }
-  path.mkdir(parents=True, exist_ok=True)
-  _append_csv(path / 'scores.csv', run.step, by_seed)
   records = _summarize(by_seed)
-  _write_tensorboard(path, run.step, records)
   _print_table(run.step, list(by_seed), records)
   for reason in scorer.left_out:
     print(f'left out: {reason}')
-  scores = {record['name']: record['value'] for record in records}
-  if keep_best:
-    _keep_best(epath.Path(directory), run.step, keep_best, scores)
+  _append_csv(path / 'scores.csv', run.step, by_seed)
+  _write_tensorboard(path / scorer.options.label, run.step, records)
   json_path = _json_path(path, run.step, scorer.options)
-  _write_json(
-    json_path,
-    {'step': run.step, 'seeds': list(by_seed), 'scores': records},
+  content = {'step': run.step, **_of_what(scorer, seeds), 'scores': records}
+  files.write_whole(
+    json_path, json.dumps(content, indent=2, allow_nan=False) + '\n'
   )
   print(f'scores: {json_path}, {path / "scores.csv"}', flush=True)
-  return scores
+  if best:
+    best.keep_if_better(records)
+  return {record['name']: record['value'] for record in records}
+
+
+def _of_what(scorer: Scorer, seeds: int) -> dict[str, Any]:
+  """What the scores of a step depend on, as JSON gives it back."""
+  options = dataclasses.asdict(scorer.options)
+  for key in ('weights_dir', 'cache_dir', 'save_images'):
+    del options[key]  # scores do not depend on these
+  content = {'options': options, 'weights': scorer.labels, 'seeds': seeds}
+  return json.loads(json.dumps(content))
+
+
+def _is_scored(
+  directory: epath.Path, step: int, scorer: Scorer, seeds: int
+) -> bool:
+  path = _json_path(directory / 'eval', step, scorer.options)
+  if not path.exists():
+    return False
+  content = json.loads(path.read_text())
+  of_what = _of_what(scorer, seeds)
+  return all(content.get(key) == value for key, value in of_what.items())
 
 
 def _adopt(
@@ -209,14 +263,11 @@ def _summarize(by_seed: Mapping[int, Sequence[Score]]) -> list[dict]:
 def _json_path(
   directory: epath.Path, step: int, options: Options
 ) -> epath.Path:
-  label = options.label.replace(' ', '_').strip('()').replace('(', '')
-  return directory / f'{step}_{label}.json'
-
-
-def _write_json(path: epath.Path, content: Mapping) -> None:
-  partial = path.parent / f'{path.name}.partial'
-  partial.write_text(json.dumps(content, indent=2, allow_nan=False) + '\n')
-  partial.replace(path)
+  name = f'{step}_{options.protocol}'
+  if options.shortened:
+    how = (options.domains, options.num_sources, options.num_outputs)
+    name += f'_shortened_{zlib.crc32(repr(how).encode()):08x}'
+  return directory / f'{name}.json'
 
 
 def _append_csv(
@@ -224,6 +275,9 @@ def _append_csv(
 ) -> None:
   buffer = io.StringIO()
   writer = csv.writer(buffer, lineterminator='\n')
+  header = ','.join(_COLUMNS)
+  if path.exists() and not path.read_text().startswith(f'{header}\n'):
+    path.rename(path.with_suffix('.csv.old'))  # of another version
   if not path.exists():
     writer.writerow(_COLUMNS)
   now = datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds')
@@ -265,34 +319,77 @@ def _print_table(
     print('  '.join(cells).rstrip())
 
 
-def _keep_best(
-  directory: epath.Path,
-  step: int,
-  name: str,
-  scores: Mapping[str, float | None],
-) -> None:
-  """Copies the checkpoint to `best/`, itself a work directory, if it is."""
-  if name not in scores:
+def _create_scorer(options: Options, keep_best: str) -> Scorer:
+  """Raises UserError before hours of work if there will be no such score."""
+  scorer = Scorer(options)
+  metric = keep_best.split('/')[0]
+  network = 'fid' if metric in _THROUGH_INCEPTION else metric
+  if network in METRICS and network not in scorer.labels:
     raise errors.UserError(
-      f'--keep_best={name}: there is no such score, but: {", ".join(scores)}'
+      f'--keep_best={keep_best}: {network} will not be measured'
+      + ''.join(f' ({reason})' for reason in scorer.left_out)
     )
-  value, best = scores[name], directory / 'best'
-  if value is None:
-    return
-  record = best / 'best.json'
-  if record.exists():
-    old = json.loads(record.read_text())
-    less = any(word in name for word in _LESS_IS_BETTER)
-    if old['name'] == name and (value >= old['value']) == less:
-      print(f'best {name}: {old["value"]:.4f} of step {old["step"]}, as before')
+  return scorer
+
+
+class _Best:
+  """A copy of a checkpoint, taken before its run may remove it."""
+
+  def __init__(self, directory: epath.Path, step: int, name: str):
+    self._best, self._step, self._name = directory / 'best', step, name
+    self._held = directory / 'best.partial'
+    if self._held.exists():
+      self._held.rmtree()
+    workdir.copy_records(directory, self._held)
+    checkpoint.copy_step(
+      directory / 'checkpoints', self._held / 'checkpoints', step
+    )
+
+  def keep_if_better(self, records: Sequence[Mapping]) -> None:
+    """Makes it `best/`, itself a work directory, or removes it."""
+    name = self._name
+    by_name = {record['name']: record for record in records}
+    if name not in by_name:
+      self._held.rmtree()
+      raise errors.UserError(
+        f'--keep_best={name}: there is no such score, but: {", ".join(by_name)}'
+      )
+    keys = ('name', 'value', 'protocol', 'weights')
+    record = {key: by_name[name][key] for key in keys} | {'step': self._step}
+    reason = self._reason_against(record)
+    if reason:
+      self._held.rmtree()
+      print(f'{self._best} stays: {reason}')
       return
-  partial = directory / 'best.partial'
-  for old_directory in (partial, best):
-    if old_directory.exists():
-      old_directory.rmtree()
-  workdir.copy_records(directory, partial)
-  checkpoint.copy_step(directory / 'checkpoints', partial / 'checkpoints', step)
-  content = {'name': name, 'value': value, 'step': step}
-  (partial / 'best.json').write_text(json.dumps(content) + '\n')
-  partial.rename(best)
-  print(f'best {name}: {value:.4f} of step {step}, kept in {best}')
+    text = json.dumps(record, indent=2) + '\n'
+    files.write_whole(self._held / 'best.json', text)
+    old = self._best.parent / 'best.old'
+    if self._best.exists():
+      self._best.rename(old)
+    self._held.rename(self._best)
+    if old.exists():
+      old.rmtree()
+    print(f'{self._best}: {name} {record["value"]:.5g} of step {self._step}')
+
+  def _reason_against(self, record: Mapping) -> str:
+    if record['value'] is None:
+      return f'{record["name"]} was not measured'
+    if not (self._best / 'best.json').exists():
+      return ''
+    old = json.loads((self._best / 'best.json').read_text())
+    for key in ('name', 'protocol', 'weights'):
+      if old[key] != record[key]:
+        return (
+          f'it is of {key} {old[key]!r}, not {record[key]!r}: remove it to '
+          'keep by that'
+        )
+    if (record['value'] >= old['value']) == _less_is_better(record['name']):
+      return f'{old["name"]} {old["value"]:.5g} of step {old["step"]} is best'
+    return ''
+
+
+def _less_is_better(name: str) -> bool:
+  metric, *_, last = name.split('/')
+  return metric.startswith(('fid', 'kid')) or (
+    metric == 'shapes' and 'error' in last
+  )

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from jaxgan import errors
+from jaxgan import errors, files
 
 Tree = Any
 
@@ -57,9 +57,7 @@ def save(path: epath.PathLike, tree: Tree) -> None:
     ),
     buffer,
   )
-  partial = path.parent / f'{path.name}.partial'
-  partial.write_bytes(buffer.getvalue())
-  partial.replace(path)
+  files.write_whole(path, buffer.getvalue())
 
 
 def _import_torch() -> ModuleType:

@@ -15,7 +15,7 @@ import ml_collections
 import numpy as np
 from etils import epath
 
-from jaxgan import errors
+from jaxgan import errors, files
 
 Tree = Any
 _FROZEN = 'frozen.npz'
@@ -61,15 +61,18 @@ def load_config(workdir: epath.Path) -> ml_collections.ConfigDict | None:
 
 def save_config(workdir: epath.Path, config: ml_collections.ConfigDict) -> None:
   """Writes config.json whole or not at all."""
-  partial = workdir / 'config.json.partial'
-  partial.write_text(json.dumps(config.to_dict(), indent=2) + '\n')
-  partial.replace(workdir / 'config.json')
+  text = json.dumps(config.to_dict(), indent=2) + '\n'
+  files.write_whole(workdir / 'config.json', text)
 
 
 def load_frozen(workdir: epath.Path) -> Tree:
-  """The parameters that the run never trains; {} if there are none."""
+  """The parameters that the run never trains; {} if there are none.
+
+  Nor are there any before the first checkpoint: what a start that failed has
+  left behind may come from the wrong file.
+  """
   path = workdir / _FROZEN
-  if not path.exists():
+  if not path.exists() or not _has_checkpoints(workdir):
     return {}
   try:
     with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
@@ -82,15 +85,12 @@ def load_frozen(workdir: epath.Path) -> Tree:
 
 
 def save_frozen(workdir: epath.Path, frozen: Tree) -> None:
-  """Writes what `load_frozen` reads, if it is not there yet."""
-  path = workdir / _FROZEN
-  if not frozen or path.exists():
+  """Writes what `load_frozen` reads."""
+  if not frozen:
     return
   buffer = io.BytesIO()
   np.savez(buffer, **flax.traverse_util.flatten_dict(frozen, sep='/'))
-  partial = workdir / f'{_FROZEN}.partial'
-  partial.write_bytes(buffer.getvalue())
-  partial.replace(path)
+  files.write_whole(workdir / _FROZEN, buffer.getvalue())
 
 
 def copy_records(workdir: epath.Path, target: epath.Path) -> None:
@@ -117,8 +117,7 @@ def check_config(
     return
   saved = load_config(workdir)
   if saved is None:
-    checkpoints = workdir / 'checkpoints'
-    if checkpoints.exists() and any(checkpoints.iterdir()):
+    if _has_checkpoints(workdir):
       raise errors.ConfigMismatchError(
         f'{workdir} has checkpoints but no config.json to compare with. Take '
         'another --workdir, or continue with --allow_config_change'
@@ -139,6 +138,11 @@ def check_config(
     )
 
 
+def _has_checkpoints(workdir: epath.Path) -> bool:
+  checkpoints = workdir / 'checkpoints'
+  return checkpoints.exists() and any(checkpoints.iterdir())
+
+
 def _flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
   return flax.traverse_util.flatten_dict(config.to_dict(), sep='.')
 
@@ -152,9 +156,7 @@ class MetricsFile:
     if self._path.exists():
       lines = self._path.read_bytes().decode(errors='replace').splitlines()
       kept = [line for line in lines if _step_of(line) <= resumed_step]
-      partial = workdir / f'{self._path.name}.partial'
-      partial.write_text(''.join(f'{line}\n' for line in kept))
-      partial.replace(self._path)
+      files.write_whole(self._path, ''.join(f'{line}\n' for line in kept))
 
   def append(self, step: int, metrics: Mapping[str, float]) -> None:
     """Adds a line."""

@@ -221,14 +221,14 @@ def test_nothing_is_overwritten_by_mistake(run, any_face, tmp_path):
   with pytest.raises(errors.UserError, match='no file or folder'):
     run(in_, tmp_path / 'out')
   in_.mkdir()
-  with pytest.raises(errors.UserError, match='in holds no pictures'):
+  with pytest.raises(errors.UserError, match='in holds no images'):
     run(in_, tmp_path / 'out')
   picture = _save(in_ / 'a.png')
   before = picture.read_bytes()
   for out in (in_, in_ / 'out', tmp_path / 'out' / '..' / 'in'):
     with pytest.raises(errors.UserError, match='must lie outside'):
       run(in_, out)
-  with pytest.raises(errors.UserError, match='would overwrite'):
+  with pytest.raises(errors.UserError, match='exists: take another OUT'):
     run(picture, in_)
   _save(in_ / 'a.jpg')
   with pytest.raises(errors.UserError, match='a.jpg and .*a.png would both'):

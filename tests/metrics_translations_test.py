@@ -177,8 +177,10 @@ def test_a_shortened_look_is_marked(tmp_path):
   assert Options(num_outputs=3).label == 'stargan_v2 (shortened)'
 
 
-def test_a_single_domain_is_translated_to_itself(tmp_path):
-  assert 'fid/latent/b2b' in _score(tmp_path, domains=('b',))
+def test_a_single_domain_is_translated_to_itself(tmp_path, monkeypatch):
+  monkeypatch.setattr(_Data, 'domains', ('a',))
+  scores = _score(tmp_path)
+  assert 'fid/latent/a2a' in scores and len(scores) == 3 * 2
 
 
 def test_images_are_saved_under_the_names_of_the_original(tmp_path):
@@ -194,11 +196,14 @@ def test_no_weights_named_leaves_networks_out(tmp_path, monkeypatch):
   monkeypatch.undo()
   monkeypatch.delenv('JAXGAN_WEIGHTS', raising=False)
   scorer = Scorer(Options())
-  assert not scorer.has_networks
+  assert not scorer.labels
   assert len(scorer.left_out) == 2
   assert 'inception_v3_google-0cc3c7bd.pth is needed' in scorer.left_out[0]
-  with pytest.raises(errors.UserError, match='alexnet-owt-7be5be79.pth is mi'):
-    Scorer(Options(weights_dir=str(tmp_path), metrics=('lpips',)))
+  message = 'alexnet-owt-7be5be79.pth is missing: .* do without: --metrics=fid'
+  with pytest.raises(errors.UserError, match=message):
+    monkeypatch.setattr(features, 'Inception', _Inception)
+    monkeypatch.setattr(_Inception, '__init__', lambda *args: None)
+    Scorer(Options(weights_dir=str(tmp_path)))
 
 
 @pytest.mark.parametrize(
@@ -207,7 +212,9 @@ def test_no_weights_named_leaves_networks_out(tmp_path, monkeypatch):
     ({'protocol': 'x'}, 'protocol=x is unknown'),
     ({'metrics': ('x',)}, "names 'x'"),
     ({'num_outputs': 1}, 'num_outputs=1'),
-    ({'domains': ('d',)}, "names 'd'.* a, b, c"),
+    ({'num_sources': -1}, 'num_sources=-1'),
+    ({'domains': ('d', 'a')}, "names 'd'.* a, b, c"),
+    ({'domains': ('a',)}, 'names a alone'),
   ],
 )
 def test_what_cannot_be_measured_is_named(tmp_path, options, message):
@@ -217,7 +224,7 @@ def test_what_cannot_be_measured_is_named(tmp_path, options, message):
 
 def test_one_training_image_is_too_few(tmp_path):
   scorer = Scorer(Options(weights_dir='w'))
-  with pytest.raises(errors.UserError, match="'a' has one training image"):
+  with pytest.raises(errors.UserError, match="'a' has 1 readable real"):
     scorer.score(
       'latent', _outputs, _Data(1), _Data(2), seed=0, save_dir=tmp_path
     )

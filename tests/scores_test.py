@@ -6,7 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from jaxgan import errors, scores, stargan_v2, systems
+from jaxgan import checkpoint, errors, scores, stargan_v2, systems
+from jaxgan.metrics import translations
 from jaxgan.metrics.translations import Options, Score
 from tests import tiny
 
@@ -57,7 +58,8 @@ def test_every_number_carries_what_it_is_of(run, capsys):
   }
   assert rows[2]['value'] == ''
   content = json.loads((run / 'eval' / '4_stargan_v2.json').read_text())
-  assert content['step'] == 4 and content['seeds'] == [0]
+  assert content['step'] == 4 and content['seeds'] == 1
+  assert content['options']['num_outputs'] == 10 and content['weights'] == {}
   assert content['scores'][0] == {
     'name': 'fid/latent/mean',
     'value': 30.0,
@@ -70,7 +72,7 @@ def test_every_number_carries_what_it_is_of(run, capsys):
   out = capsys.readouterr().out
   assert 'step 4, seed 0' in out and 'not measured' in out
   assert 'left out: fid: inception_v3_google-0cc3c7bd.pth is needed' in out
-  assert list((run / 'eval').glob('events.out.tfevents*'))
+  assert list((run / 'eval' / 'stargan_v2').glob('events.out.tfevents*'))
 
 
 def test_seeds_give_mean_and_deviation(run, capsys):
@@ -81,36 +83,72 @@ def test_seeds_give_mean_and_deviation(run, capsys):
   lines = (run / 'eval' / 'scores.csv').read_text().splitlines()
   assert len(lines) == 1 + 3 * 3
   content = json.loads((run / 'eval' / '2_stargan_v2.json').read_text())
-  assert content['seeds'] == [0, 1, 2] and content['scores'][0]['std'] == 1.0
+  assert content['seeds'] == 3 and content['scores'][0]['std'] == 1.0
 
 
 def test_a_shortened_look_does_not_replace_the_protocol(run):
   scores.evaluate_run(str(run))
-  scores.evaluate_run(str(run), options=Options(num_outputs=2))
-  names = {path.name for path in (run / 'eval').glob('*.json')}
-  assert names == {'4_stargan_v2.json', '4_stargan_v2_shortened.json'}
+  for count in (2, 3):
+    scores.evaluate_run(str(run), options=Options(num_outputs=count))
+  names = sorted(path.name for path in (run / 'eval').glob('*.json'))
+  assert len(names) == 3 and names[0] == '4_stargan_v2.json'
+  assert names[1].startswith('4_stargan_v2_shortened_')
+
+
+def test_scores_of_another_version_are_put_aside(run):
+  (run / 'eval').mkdir()
+  (run / 'eval' / 'scores.csv').write_text('time,step,value\n1,2,3\n')
+  scores.evaluate_run(str(run))
+  old = (run / 'eval' / 'scores.csv.old').read_text()
+  assert old == 'time,step,value\n1,2,3\n'
+  lines = (run / 'eval' / 'scores.csv').read_text().splitlines()
+  assert len(lines) == 1 + 3 and lines[0].startswith('time,step,seed,protocol')
 
 
 def test_follow_scores_each_step_once(run, capsys):
-  scores.follow_run(str(run), timeout=5)  # step 4 of 4 is there: no waiting
+  # Step 4 of 4 is there: no waiting.
+  assert scores.follow_run(str(run), timeout=5)
   out = capsys.readouterr().out
   assert out.index('evaluating step 2') < out.index('evaluating step 4')
-  assert out.endswith('done: step 4 is scored\n')
+  assert out.endswith('done: step 4 is reached\n')
   scores.follow_run(str(run), timeout=5)
   assert 'evaluating' not in capsys.readouterr().out
+  scores.follow_run(str(run), timeout=5, seeds=2)  # asks for more than there is
+  assert 'evaluating step 2' in capsys.readouterr().out
+
+
+def test_follow_leaves_out_what_cannot_be_read(run, monkeypatch, capsys):
+  restore = systems.restore_run
+
+  def vanishing(directory, placement, step):
+    if step == 2:
+      shutil.rmtree(run / 'checkpoints' / '2')  # by the training process
+      raise FileNotFoundError('checkpoints/2/state')
+    return restore(directory, placement, step)
+
+  monkeypatch.setattr(systems, 'restore_run', vanishing)
+  assert scores.follow_run(str(run), timeout=5)
+  out = capsys.readouterr().out
+  assert 'step 2 is left out: checkpoints/2/state' in out
+  assert 'evaluating step 4' in out
 
 
 def test_follow_gives_up(run, monkeypatch, capsys):
   config = json.loads((run / 'config.json').read_text())
   (run / 'config.json').write_text(json.dumps(config | {'num_train_steps': 9}))
-  scores.follow_run(str(run), timeout=0.01)
+  assert not scores.follow_run(str(run), timeout=0.01)
   assert 'no new checkpoint for 0.01 s' in capsys.readouterr().out
+  with pytest.raises(errors.UserError, match='no work directory'):
+    scores.follow_run(str(run / 'typo'), timeout=5)
 
 
 @pytest.mark.parametrize(
   'name, best', [('fid/latent/mean', 2), ('lpips/latent/mean', 4)]
 )
-def test_best_is_a_work_directory(run, name, best):
+def test_best_is_a_work_directory(run, name, best, monkeypatch):
+  monkeypatch.setattr(
+    translations.Scorer, 'labels', {'fid': 'abc', 'lpips': 'def'}
+  )
   scores.follow_run(str(run), timeout=5, keep_best=name)
   assert json.loads((run / 'best' / 'best.json').read_text())['step'] == best
   device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
@@ -122,6 +160,51 @@ def test_best_is_a_work_directory(run, name, best):
   assert [path.name for path in steps] == [str(best)]
 
 
-def test_an_unknown_score_to_keep_by_is_named(run):
-  with pytest.raises(errors.UserError, match='fid/mean: .* fid/latent/mean'):
-    scores.evaluate_run(str(run), keep_best='fid/mean')
+def test_best_is_kept_until_another_is_whole(run, monkeypatch):
+  name = 'shapes/latent/accuracy'
+  values = iter([0.5, 0.9, 0.9, 0.1])
+  protocols = iter(['factors', 'factors', 'other', 'factors'])
+
+  def evaluate(*args, **kwargs):
+    return [Score(name, next(values), next(protocols))]
+
+  def kept():
+    return json.loads((run / 'best' / 'best.json').read_text())['value']
+
+  monkeypatch.setattr(stargan_v2, 'evaluate', evaluate)
+  scores.evaluate_run(str(run), step=2, keep_best=name)
+  assert kept() == 0.5
+
+  copy = checkpoint.copy_step
+  with monkeypatch.context() as patch:
+
+    def removed(directory, target, step):
+      copy(directory, target, step)
+      raise FileNotFoundError(step)
+
+    patch.setattr(checkpoint, 'copy_step', removed)
+    with pytest.raises(FileNotFoundError):
+      scores.evaluate_run(str(run), step=4, keep_best=name)
+  assert kept() == 0.5
+
+  scores.evaluate_run(str(run), step=4, keep_best=name)
+  assert kept() == 0.9
+  scores.evaluate_run(str(run), step=2, keep_best=name)  # of another protocol
+  scores.evaluate_run(str(run), step=2, keep_best=name)  # worse
+  assert kept() == 0.9
+  assert not (run / 'best.partial').exists() and not (run / 'best.old').exists()
+
+
+def test_less_is_better_of_distances_and_errors_alone():
+  less = ('fid/latent/mean', 'kid/latent/a2b', 'shapes/latent/colour_error')
+  more = ('lpips/latent/kid2adult', 'shapes/latent/diversity', 'recall/x/mean')
+  assert all(map(scores._less_is_better, less))
+  assert not any(map(scores._less_is_better, more))
+
+
+def test_a_score_that_will_not_be_is_named_before_the_work(run, monkeypatch):
+  with pytest.raises(errors.UserError, match='shapes/x: .* fid/latent/mean'):
+    scores.evaluate_run(str(run), keep_best='shapes/x')
+  monkeypatch.setattr(stargan_v2, 'evaluate', None)
+  with pytest.raises(errors.UserError, match='fid will not be measured .fid:'):
+    scores.evaluate_run(str(run), keep_best='kid/latent/mean')

@@ -23,7 +23,7 @@ from absl import logging
 from etils import epath
 from PIL import Image
 
-from jaxgan import sharding
+from jaxgan import files, sharding
 from jaxgan.data import preprocess
 from jaxgan.metrics import inception, weights
 
@@ -107,11 +107,10 @@ class Inception:
     """
     fn = functools.partial(_apply(self._protocol), self._params)
     prepare = functools.partial(self._protocol.prepare, img_size=img_size)
-    parts = []
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-      for chunk in _chunks(pictures):
-        x = np.stack(list(pool.map(prepare, chunk)))
-        parts.append(sharding.map_chunks(fn, x, mesh=self._mesh, size=CHUNK))
+    parts = [
+      sharding.map_chunks(fn, x, mesh=self._mesh, size=CHUNK)
+      for x in _prepared(pictures, prepare)
+    ]
     return np.concatenate(parts) if parts else np.zeros((0, 2048), np.float32)
 
   def compute_cached(
@@ -141,7 +140,10 @@ class Inception:
     features = _read_cache(path, key)
     if features is None:
       features = self.compute(pictures, img_size)
-      _write_cache(path, key, features)
+      try:
+        _write_cache(path, key, features)
+      except OSError as e:
+        logging.warning('features of real images are not kept: %s', e)
     return features
 
 
@@ -151,15 +153,25 @@ def _apply(protocol: Protocol) -> Callable:
 
   @jax.jit
   def apply(params, x):
-    return network.apply({'params': params}, protocol.normalize(x))
+    # Scores are to be the same on all hardware: no TF32, no bfloat16.
+    with jax.default_matmul_precision('highest'):
+      return network.apply({'params': params}, protocol.normalize(x))
 
   return apply
 
 
-def _chunks(items: Iterable[Any]) -> Iterator[list[Any]]:
-  items = iter(items)
-  while chunk := list(itertools.islice(items, CHUNK)):
-    yield chunk
+def _prepared(
+  pictures: Iterable[Image.Image], prepare: Callable
+) -> Iterator[np.ndarray]:
+  """Chunks of inputs; while one is looked at the next is prepared."""
+  pictures, upcoming = iter(pictures), None
+  with concurrent.futures.ThreadPoolExecutor() as pool:
+    while chunk := list(itertools.islice(pictures, CHUNK)):
+      current, upcoming = upcoming, pool.map(prepare, chunk)
+      if current is not None:
+        yield np.stack(list(current))
+    if upcoming is not None:
+      yield np.stack(list(upcoming))
 
 
 def default_cache_dir() -> str:
@@ -195,6 +207,4 @@ def _write_cache(
   path.parent.mkdir(parents=True, exist_ok=True)
   buffer = io.BytesIO()
   np.savez(buffer, key=json.dumps(key), features=features)
-  partial = path.parent / f'{path.name}.{os.getpid()}.partial'
-  partial.write_bytes(buffer.getvalue())
-  partial.replace(path)
+  files.write_whole(path, buffer.getvalue())

@@ -59,14 +59,16 @@ def distances(params: Params, x: Array) -> Array:
     [N, K (K - 1) / 2], pairs in the order (0, 1), (0, 2), ..., (1, 2), ...
   """
   n, k, *shape = x.shape
-  maps = _unit_maps(params['alexnet'], x.reshape(n * k, *shape))
+  with jax.default_matmul_precision('highest'):  # on all hardware the same
+    maps = _unit_maps(params['alexnet'], x.reshape(n * k, *shape))
   maps = [h.reshape(n, k, -1, h.shape[-1]) for h in maps]
 
   def distance(pair: Array) -> Array:
     total = 0.0
     for h, weight in zip(maps, params['linear'], strict=True):
       difference = h[:, pair[0]] - h[:, pair[1]]
-      total += jnp.mean(jnp.square(difference) @ weight, axis=1)
+      squares = jnp.sum(jnp.square(difference) * weight[None, None], axis=-1)
+      total += jnp.mean(squares, axis=1)
     return total
 
   pairs = jnp.array(list(itertools.combinations(range(k), 2)))

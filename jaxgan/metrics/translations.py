@@ -8,6 +8,7 @@ import functools
 import itertools
 import os
 import sys
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 
 import jax
@@ -25,6 +26,7 @@ BATCH = 32  # of the protocol: LPIPS is the mean of means over such batches
 NUM_OUTPUTS = 10
 METRICS = ('fid', 'lpips')
 _NEIGHBOUR = 3  # of precision and recall
+_ROLE = 5  # of random streams; 0 to 4 are those of the data
 # Bars are on stderr; moved less often where that is no terminal.
 _PROGRESS = {'mininterval': 0.5 if sys.stderr.isatty() else 15}
 
@@ -61,34 +63,51 @@ class Options:
   def check(self) -> None:
     """Raises UserError for what cannot be measured."""
     if self.protocol not in features.PROTOCOLS:
-      raise errors.UserError(
+      raise errors.UsageError(
         f'--protocol={self.protocol} is unknown: there is '
         f'{", ".join(features.PROTOCOLS)}'
       )
     for metric in self.metrics:
       if metric not in METRICS:
-        raise errors.UserError(
+        raise errors.UsageError(
           f'--metrics names {metric!r}: there is {", ".join(METRICS)}'
         )
     if self.num_outputs < 2:
-      raise errors.UserError(
+      raise errors.UsageError(
         f'--num_outputs={self.num_outputs}: 2 or more, to tell them apart'
       )
     if self.num_sources < 0:
-      raise errors.UserError(f'--num_sources={self.num_sources} is negative')
+      raise errors.UsageError(f'--num_sources={self.num_sources} is negative')
+
+  def check_domains(self, domains: Sequence[str]) -> None:
+    """Raises UsageError unless pairs of the run's domains are asked for."""
+    for name in self.domains:
+      if name not in domains:
+        raise errors.UsageError(
+          f'--domains names {name!r}, which the run does not know: it has '
+          f'{", ".join(domains)}'
+        )
+    if len(set(self.domains)) == 1 < len(domains):
+      raise errors.UsageError(
+        f'--domains names {self.domains[0]} alone: name two or more'
+      )
+
+  @property
+  def shortened(self) -> bool:
+    """Whether this is less than the protocol asks for."""
+    return bool(
+      self.domains or self.num_sources or self.num_outputs != NUM_OUTPUTS
+    )
 
   @property
   def label(self) -> str:
     """Of the protocol; a shortened look says so."""
-    shortened = (
-      self.domains or self.num_sources or self.num_outputs != NUM_OUTPUTS
-    )
-    return f'{self.protocol} (shortened)' if shortened else self.protocol
+    return f'{self.protocol} (shortened)' if self.shortened else self.protocol
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Reals:
-  """The training images of a domain, as the network sees them."""
+  """Real images of a domain, as the network sees them."""
 
   features: np.ndarray
 
@@ -113,12 +132,13 @@ class Scorer:
       'fid', lambda d: features.Inception(options.protocol, d)
     )
     self._lpips = self._load('lpips', _Lpips)
-    self._reals: dict[str, _Reals] = {}
+    self._reals: dict[tuple[str, int], _Reals] = {}
 
   @property
-  def has_networks(self) -> bool:
-    """Whether there is any network to look through."""
-    return bool(self._inception or self._lpips)
+  def labels(self) -> dict[str, str]:
+    """{metric: label of the weights} of the networks there are."""
+    networks = {'fid': self._inception, 'lpips': self._lpips}
+    return {name: net.label for name, net in networks.items() if net}
 
   def score(
     self,
@@ -144,17 +164,22 @@ class Scorer:
       UserError: a domain that the options name is unknown, or there are too
         few images.
     """
+    self.options.check_domains(val.domains)
     pairs = _pairs(val.domains, self.options.domains)
     self._check_counts(pairs, train, val)
     counts = {d: self._num_sources(val, d) for d, _ in pairs}
     by_pair = {}
     num_batches = sum(-(-counts[source] // BATCH) for source, _ in pairs)
-    with tqdm.tqdm(desc=mode, total=num_batches, **_PROGRESS) as bar:
+    with tqdm.tqdm(
+      desc=mode, total=num_batches, unit='batch', **_PROGRESS
+    ) as bar:
       for source, target in pairs:
         name = f'{val.domains[source]}2{val.domains[target]}'
-        rng = np.random.Generator(
-          np.random.Philox(key=[seed, len(val.domains) * source + target])
+        bits = np.random.Philox(
+          key=[seed, _ROLE],
+          counter=[0, zlib.crc32(mode.encode()), source, target],
         )
+        rng = np.random.Generator(bits)
         outputs = self._outputs(make_outputs, val, source, target, rng, bar)
         if self.options.save_images:
           outputs = _saved(outputs, save_dir / mode / name)
@@ -169,7 +194,8 @@ class Scorer:
       return load(options.weights_dir)
     except weights.MissingWeightsError as e:
       if options.weights_dir or os.environ.get(weights.ENVIRONMENT):
-        raise
+        others = ','.join(name for name in options.metrics if name != metric)
+        raise errors.UserError(f'{e}; or do without: --metrics={others}') from e
       self.left_out.append(f'{metric}: {e}')
       return None
 
@@ -185,11 +211,7 @@ class Scorer:
     val: input_pipeline.EvalData,
   ) -> None:
     for _, target in pairs if self._inception else ():
-      if train.counts[target] < 2:
-        raise errors.UserError(
-          f'domain {train.domains[target]!r} has one training image, and FID '
-          'needs two or more: add some, or leave it out of --domains'
-        )
+      _check_enough(train.counts[target], train.domains[target])
 
   def _outputs(
     self,
@@ -202,7 +224,13 @@ class Scorer:
   ) -> Iterator[np.ndarray]:
     """Batches of outputs [N, K, S, S, 3], the last one perhaps short."""
     x = itertools.islice(val.images(source), self._num_sources(val, source))
-    while batch := list(itertools.islice(x, BATCH)):
+    batches = iter(lambda: list(itertools.islice(x, BATCH)), [])
+    first = next(batches, None)
+    if first is None:
+      raise errors.UserError(
+        f'no validation image of {val.domains[source]!r} can be read'
+      )
+    for batch in itertools.chain([first], batches):
       yield make_outputs(preprocess.to_float(np.stack(batch)), target, rng)
       bar.update()
 
@@ -284,16 +312,17 @@ class Scorer:
   def _real(
     self, data: input_pipeline.EvalData, domain: int, img_size: int
   ) -> _Reals:
-    content = data.digest(domain)
-    if content not in self._reals:
+    key = data.digest(domain), img_size
+    if key not in self._reals:
       computed = self._inception.compute_cached(
         _shown(data, domain),
         img_size,
-        content=content,
+        content=key[0],
         cache_dir=self.options.cache_dir or features.default_cache_dir(),
       )
-      self._reals[content] = _Reals(computed)
-    return self._reals[content]
+      _check_enough(len(computed), data.domains[domain])
+      self._reals[key] = _Reals(computed)
+    return self._reals[key]
 
 
 class _Lpips:
@@ -326,12 +355,6 @@ def _pairs(
   domains: Sequence[str], wanted: Sequence[str]
 ) -> list[tuple[int, int]]:
   """(source, target) of different domains; a single domain with itself."""
-  for name in wanted:
-    if name not in domains:
-      raise errors.UserError(
-        f'--domains names {name!r}, which the run does not know: it has '
-        f'{", ".join(domains)}'
-      )
   chosen = [i for i, d in enumerate(domains) if not wanted or d in wanted]
   if len(chosen) == 1:
     return [(chosen[0], chosen[0])]
@@ -342,6 +365,8 @@ def _saved(
   outputs: Iterator[np.ndarray], directory: epath.Path
 ) -> Iterator[np.ndarray]:
   """Passes the outputs on, and writes them under the original's names."""
+  if directory.exists():
+    directory.rmtree()  # there may be more of an earlier look
   directory.mkdir(parents=True, exist_ok=True)
   for start, x in zip(itertools.count(step=BATCH), outputs, strict=False):
     for i, group in enumerate(images.to_uint8(x), start + 1):
@@ -350,12 +375,21 @@ def _saved(
     yield x
 
 
+def _check_enough(count: int, domain: str) -> None:
+  if count < 2:
+    raise errors.UserError(
+      f'domain {domain!r} has {count} readable real images, and FID needs two '
+      'or more: add some, leave it out of --domains, or take --metrics=lpips'
+    )
+
+
 def _shown(data: input_pipeline.EvalData, domain: int) -> Iterator[Image.Image]:
   """The pictures of a domain, with a bar from the first on."""
   yield from tqdm.tqdm(
     data.pictures(domain),
     f'real images of {data.domains[domain]}',
     data.counts[domain],
+    unit='image',
     **_PROGRESS,
   )
 

@@ -65,7 +65,8 @@ def align_face(
 
 @jax.jit
 def _heatmaps(params: Tree, x: jax.Array) -> jax.Array:
-  return wing.compute_heatmaps(params, x)
+  with jax.default_matmul_precision('highest'):  # peaks tell faces apart
+    return wing.compute_heatmaps(params, x)
 
 
 def warp_face(

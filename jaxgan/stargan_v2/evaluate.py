@@ -10,7 +10,7 @@ import ml_collections
 import numpy as np
 from etils import epath
 
-from jaxgan import images
+from jaxgan import errors, images
 from jaxgan.data import input_pipeline, preprocess, shapes
 from jaxgan.metrics import shapes as shapes_metrics
 from jaxgan.metrics import translations
@@ -62,9 +62,10 @@ def evaluate(
   scores = []
   if config.data.name == 'shapes':
     scores += _evaluate_shapes(translator, config, hp.latent_dim, seed)
-  if scorer.has_networks or not scores:
+  options = scorer.options
+  if scorer.labels or options.shortened or options.save_images or not scores:
     train, val = input_pipeline.create_eval_data(config)
-    count = scorer.options.num_outputs
+    count = options.num_outputs
     for mode, make_outputs in (
       ('latent', _LatentOutputs(translator, hp.latent_dim, count)),
       ('reference', _ReferenceOutputs(translator, val, count)),
@@ -127,6 +128,10 @@ class _ReferenceOutputs:
       y = np.full(len(batch), domain)
       x = preprocess.to_float(np.stack(batch))
       styles.append(self._translator.encode(x, y))
+    if not styles:
+      raise errors.UserError(
+        f'no validation image of {self._val.domains[domain]!r} can be read'
+      )
     return np.concatenate(styles)
 
 

@@ -13,7 +13,6 @@ import io
 import sys
 import zipfile
 import zlib
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -77,39 +76,21 @@ def main(in_: str, out: str) -> int:
 
 def _plan(in_: epath.Path, out: epath.Path) -> dict[epath.Path, epath.Path]:
   """{picture: where its aligned face goes}."""
-  if in_.is_file():
-    root, pictures = in_.parent, [in_]
-  elif in_.is_dir():
-    root, pictures = in_, list(_list_pictures(in_))
-    if out.resolve().is_relative_to(in_.resolve()):
-      raise errors.UserError(f'OUT {out} must lie outside IN {in_}')
-  else:
-    raise errors.UserError(f'there is no file or folder {in_}')
-  if not pictures:
-    raise errors.UserError(
-      f'{in_} holds no pictures ({" ".join(sources.EXTENSIONS)})'
-    )
+  pictures = sources.find_images(in_)
+  root = in_ if in_.is_dir() else in_.parent
+  if in_.is_dir() and out.resolve().is_relative_to(in_.resolve()):
+    raise errors.UserError(f'OUT {out} must lie outside IN {in_}')
   pictures_by_target = {}
   for path in pictures:
     target = out / path.relative_to(root).with_suffix('.png')
-    if target.resolve() == path.resolve():
-      raise errors.UserError(f'OUT {out} would overwrite {path}')
+    if target.exists():
+      raise errors.UserError(f'{target} exists: take another OUT, or remove it')
     other = pictures_by_target.setdefault(target, path)
     if other != path:
       raise errors.UserError(
         f'{other} and {path} would both become {target}: rename one'
       )
   return {path: target for target, path in pictures_by_target.items()}
-
-
-def _list_pictures(folder: epath.Path) -> Iterator[epath.Path]:
-  for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
-    if entry.name.startswith(('.', '__MACOSX')):
-      continue  # left behind by Jupyter, macOS and archivers
-    if entry.is_dir():
-      yield from _list_pictures(entry)
-    elif entry.suffix.lower() in sources.EXTENSIONS:
-      yield entry
 
 
 def _load_wing(path: str) -> Tree:

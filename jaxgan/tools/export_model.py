@@ -15,7 +15,7 @@ import jax
 from absl import flags
 from etils import epath
 
-from jaxgan import cli, errors, translation
+from jaxgan import cli, errors, files, translation
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Work directory of the run.')
 _OUT = flags.DEFINE_string('out', None, 'Folder for the files.')
@@ -36,20 +36,18 @@ def main() -> None:
     if not flag.value:
       raise errors.UsageError(f'--{flag.name} is missing: see --help')
   model = translation.load(_WORKDIR.value, cli.parse_step(_STEP.value))
-  files = {f'{name}.jaxexport': data for name, data in model.export().items()}
-  files['model.json'] = (json.dumps(_describe(model), indent=2) + '\n').encode()
+  made = {f'{name}.jaxexport': data for name, data in model.export().items()}
+  made['model.json'] = (json.dumps(_describe(model), indent=2) + '\n').encode()
   out = epath.Path(_OUT.value)
-  for name in files:
+  for name in made:
     if (out / name).exists():
       raise errors.UserError(
         f'{out / name} exists: take another --out, or remove it'
       )
   try:
     out.mkdir(parents=True, exist_ok=True)
-    for name, data in files.items():
-      partial = out / f'{name}.partial'
-      partial.write_bytes(data)
-      partial.replace(out / name)
+    for name, data in made.items():
+      files.write_whole(out / name, data)
       print(f'wrote {out / name}: {len(data):,} bytes', flush=True)
   except OSError as e:
     raise errors.UserError(f'cannot write to {out} ({e})') from e

@@ -1,0 +1,187 @@
+"""Scores of a run from its networks on, with stand-ins to see through."""
+
+import itertools
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from etils import epath
+from PIL import Image
+
+from jaxgan import errors, sharding, stargan_v2
+from jaxgan.metrics import features, translations
+from jaxgan.stargan_v2 import losses
+from jaxgan.stargan_v2.evaluate import _ReferenceOutputs, _shuffled, evaluate
+from jaxgan.stargan_v2.sample import Translator
+from tests import tiny
+
+
+class _Translator:
+  """Translates a source into the number of the style, in all its pixels."""
+
+  def encode(self, x, y):
+    return np.stack([np.rint((x[:, 0, 0, 0] + 1) * 127.5), y], axis=1)
+
+  def translate(self, x, s):
+    return np.broadcast_to(s[:, :1, None, None], x.shape)
+
+
+class _Val:
+  domains = ('a', 'b')
+  counts = (40, 3)
+
+  def images(self, domain):
+    for i in range(self.counts[domain]):
+      yield np.full((4, 4, 3), i, np.uint8)
+
+
+def _used(outputs):
+  """The references that each source was translated with: [N, K]."""
+  return np.int32(outputs[..., 0, 0, 0])
+
+
+def test_references_go_on_from_one_source_domain_to_the_next():
+  make = _ReferenceOutputs(_Translator(), _Val(), 2)
+  rng = np.random.default_rng(0)
+  x = np.zeros((32, 4, 4, 3), np.float32)
+  first = _used(make(x, 0, rng))
+  # 40 references are one batch of 32 and 8 that are dropped: each output of a
+  # batch of sources takes a batch, in which no reference comes twice.
+  assert first.shape == (32, 2)
+  for column in first.T:
+    assert len(set(column)) == 32 and column.min() >= 0 and column.max() < 40
+  assert not np.array_equal(first[:, 0], first[:, 1])
+  # A short batch of sources takes the beginning of a batch.
+  expected = _shuffled(40, np.random.default_rng(0))
+  batches = list(itertools.islice(expected, 4))
+  np.testing.assert_array_equal(first, np.stack(batches[:2], 1))
+  # Whatever generator comes with the next source domain.
+  short = _used(make(x[:5], 0, np.random.default_rng(9)))
+  np.testing.assert_array_equal(short, np.stack(batches[2:], 1)[:5])
+
+
+def test_few_references_come_more_than_once():
+  batches = _shuffled(3, np.random.default_rng(0))
+  counts = np.bincount(next(batches))
+  assert counts.sum() == 32 and counts.max() - counts.min() <= 1
+
+
+def test_every_image_of_a_batch_of_references_is_used():
+  batches = _shuffled(70, np.random.default_rng(0))
+  order = np.concatenate([next(batches), next(batches)])
+  assert len(set(order)) == 64  # 6 are dropped, and all are shuffled anew
+
+
+@pytest.fixture
+def folder(tmp_path: pathlib.Path):
+  """Noise: four training and three validation images of each shape."""
+  rng = np.random.default_rng(0)
+  for split, count in (('train', 4), ('val', 3)):
+    for domain in ('circle', 'square', 'triangle'):
+      directory = tmp_path / split / domain
+      directory.mkdir(parents=True)
+      for i in range(count):
+        pixels = rng.integers(0, 256, (40, 40, 3), np.uint8)
+        Image.fromarray(pixels).save(directory / f'{i}.png')
+  return tmp_path
+
+
+class _Inception:
+  """Mean colours."""
+
+  label = 'made'
+
+  def __init__(self, protocol, weights_dir):
+    pass
+
+  def compute(self, pictures, img_size):
+    return np.stack([np.asarray(p, np.float32).mean((0, 1)) for p in pictures])
+
+  def compute_cached(self, pictures, img_size, **kwargs):
+    return self.compute(pictures, img_size)
+
+
+def _evaluate(monkeypatch, folder, seed=0, **options):
+  monkeypatch.setattr(features, 'Inception', _Inception)
+  state, frozen, static = tiny.create()
+  config = tiny.config(
+    data__name='folder', data__root=str(folder), data__skip_bad_images=True
+  )
+  options = translations.Options(
+    metrics=('fid',), num_outputs=2, weights_dir='w', **options
+  )
+  scores = evaluate(
+    stargan_v2.inference_params(state),
+    frozen,
+    config,
+    translations.Scorer(options),
+    seed=seed,
+    save_dir=epath.Path(folder) / 'out',
+    **static,
+  )
+  return {score.name: score for score in scores}
+
+
+def test_scores_of_a_folder(monkeypatch, folder):
+  scores = _evaluate(monkeypatch, folder, save_images=True)
+  assert len(scores) == 2 * 2 * 7  # metrics, modes, pairs and their mean
+  for mode in ('latent', 'reference'):
+    score = scores[f'fid/{mode}/square2circle']
+    assert (score.n_real, score.n_fake) == (4, 6)
+    assert np.isfinite(score.value) and score.value > 0
+    files = list((folder / 'out' / mode / 'square2circle').iterdir())
+    assert len(files) == 6
+  # One style for all would give 0.
+  assert scores['pixel_distance/latent/mean'].value > 1e-3
+  again = _evaluate(monkeypatch, folder)
+  assert {n: s.value for n, s in again.items()} == {
+    n: s.value for n, s in scores.items()
+  }
+  other = _evaluate(monkeypatch, folder, seed=1)
+  name = 'fid/latent/square2circle'
+  assert other[name].value != scores[name].value
+
+
+def test_saved_images_of_an_earlier_look_go(monkeypatch, folder):
+  stale = folder / 'out' / 'latent' / 'square2circle' / '0001_09.png'
+  stale.parent.mkdir(parents=True)
+  stale.write_bytes(b'')
+  _evaluate(monkeypatch, folder, save_images=True)
+  assert not stale.exists()
+
+
+def test_a_domain_without_a_readable_image_is_named(monkeypatch, folder):
+  for path in (folder / 'val' / 'circle').iterdir():
+    path.write_bytes(b'')
+  with pytest.raises(errors.UserError, match="validation image of 'circle'"):
+    _evaluate(monkeypatch, folder)
+  for path in list((folder / 'train' / 'circle').iterdir())[:3]:
+    path.write_bytes(b'')
+  for path in (folder / 'val' / 'circle').iterdir():
+    path.write_bytes((folder / 'val' / 'square' / '0.png').read_bytes())
+  with pytest.raises(errors.UserError, match="'circle' has 1 readable real"):
+    _evaluate(monkeypatch, folder)
+
+
+def test_translations_are_the_same_on_one_and_two_devices():
+  state, _, static = tiny.create()
+  translator = Translator(state.params, {}, nets=static['nets'], chunk=4)
+  assert sharding.create_local_mesh().size == 2
+  x = tiny.batch(3)['x_src']
+  s = np.float32(np.random.default_rng(0).standard_normal((3, 5)))
+  expected = losses.translate(
+    static['nets'], state.params, jnp.asarray(x), jnp.asarray(s)
+  )
+  assert len(expected.devices()) == 1
+  actual = translator.translate(x, s)
+  np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
+  y = jnp.array([0, 2, 1])
+  np.testing.assert_allclose(
+    translator.encode(x, np.asarray(y)),
+    losses.style(static['nets'], state.params, y, x_ref=jnp.asarray(x)),
+    rtol=1e-5,
+    atol=1e-5,
+  )
+  assert jax.device_count() == 2
