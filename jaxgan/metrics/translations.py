@@ -390,6 +390,7 @@ def _shown(data: input_pipeline.EvalData, domain: int) -> Iterator[Image.Image]:
     f'real images of {data.domains[domain]}',
     data.counts[domain],
     unit='image',
+    leave=False,
     **_PROGRESS,
   )
 
