@@ -221,7 +221,9 @@ def _adopt(
 ) -> None:
   """Takes data and seed from `config`, whose networks must be the run's."""
   for key, value in config.model.items():
-    if (key == 'num_domains' and value == 0) or key == 'wing_file':
+    if f'model.{key}' in workdir.FREE_SETTINGS:
+      continue
+    if key == 'num_domains' and value == 0:
       continue
     if run_config.model.get(key) != value:
       raise errors.ConfigMismatchError(

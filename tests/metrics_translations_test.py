@@ -78,6 +78,7 @@ def _outputs(x, target, rng):
 def _score(tmp_path, val=None, **options):
   options = {'num_outputs': 2, 'weights_dir': 'w'} | options
   scorer = Scorer(Options(**options))
+  scorer.options.check_domains(_Data.domains)
   scores = scorer.score(
     'latent',
     _outputs,
