@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 Array = jax.Array
@@ -59,7 +60,7 @@ class Dense(nn.Module):
 
 
 class StackedDense(nn.Module):
-  """One fully connected layer per domain, all of them applied.
+  """One fully connected layer per domain, all of them applied or one an image.
 
   The leading axis of `kernel` [K, C, features] and `bias` [K, features] is the
   domain. Name such a module `heads...`: fine-tuning finds the axis by it.
@@ -70,15 +71,24 @@ class StackedDense(nn.Module):
   dtype: DType = jnp.float32
 
   @nn.compact
-  def __call__(self, x: Array) -> Array:
-    """Maps [B, C], or [B, K, C] one row per domain, to [B, K, features]."""
+  def __call__(self, x: Array, y: Array | None = None) -> Array:
+    """Maps [B, C], or [B, K, C] one row per domain, to [B, K, features].
+
+    With y [B] it maps [B, C] to [B, features] by the layers of these domains
+    alone (NaN if out of range).
+    """
     param_dtype = at_least_float32(self.dtype)
     shape = (self.num_domains, x.shape[-1], self.features)
     kernel = self.param('kernel', he_normal_stacked, shape, param_dtype)
     bias = self.param(
       'bias', nn.initializers.zeros, (shape[0], shape[2]), param_dtype
     )
+    if y is not None:
+      kernel = kernel.at[y].get(mode='fill')
+      bias = bias.at[y].get(mode='fill')
     x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
+    if y is not None:
+      return jnp.einsum('bc,bcf->bf', x, kernel) + bias
     equation = 'bc,kcf->bkf' if x.ndim == 2 else 'bkc,kcf->bkf'
     return jnp.einsum(equation, x, kernel) + bias[None]
 
@@ -89,49 +99,184 @@ def select_domain(x: Array, y: Array) -> Array:
   return jnp.take_along_axis(x, index, axis=1)[:, 0]
 
 
+# The forms of a 3 x 3 convolution with resampling; see `Conv`.
+RESAMPLE_FORMS = ('plain', 'phases', 'strided')
+
+# Row t of _BOX mixes the taps of a kernel into tap t of one that also averages
+# two neighbours afterwards; twice that one repeats each pixel before.
+_BOX_1D = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 1], [0, 0, 1]]) / 2
+_BOX = np.kron(_BOX_1D, _BOX_1D)
+# The same rows as [i, j, 2, 2]: what even and odd rows i and columns j see of a
+# 4 x 4 kernel that is laid on an image with zeros between its pixels.
+_PHASES = _BOX.reshape(2, 2, 2, 2, 9).transpose(1, 3, 0, 2, 4).reshape(16, 9)
+
+
+def best_resample_form() -> str:
+  """The fastest form on this process's devices.
+
+  XLA's CPU backend runs convolutions with zeros between the pixels by plain
+  loops, and the gradients of `strided` consist of them.
+  """
+  return 'phases' if jax.default_backend() == 'cpu' else 'strided'
+
+
+def _convolve(
+  x: Array,
+  kernel: Array,
+  padding: str | Sequence[tuple[int, int]],
+  stride: int = 1,
+  dilation: int = 1,
+) -> Array:
+  """Convolves x, with dilation - 1 zeros put between its pixels."""
+  return jax.lax.conv_general_dilated(
+    x,
+    kernel.astype(x.dtype),
+    (stride, stride),
+    padding,
+    lhs_dilation=(dilation, dilation),
+    dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+  )
+
+
+def _mix_taps(matrix: np.ndarray, kernel: Array, *shape: int) -> Array:
+  """Rows of `matrix` times the nine taps of a kernel [3, 3, C, F]."""
+  # A product of matrices: XLA's CPU backend is slow at sums of many slices.
+  taps = kernel.reshape(9, -1)
+  mixed = jnp.dot(
+    matrix.astype(taps.dtype), taps, precision=jax.lax.Precision.HIGHEST
+  )
+  return mixed.reshape(*shape, *kernel.shape[2:])
+
+
+def _up_strided(x: Array, kernel: Array) -> Array:
+  kernel = 4 * _mix_taps(_BOX, kernel, 4, 4)
+  return _convolve(x, kernel, [(2, 2), (2, 2)], dilation=2)
+
+
+def _up_phases(x: Array, kernel: Array) -> Array:
+  kernels = 4 * _mix_taps(_PHASES, kernel, 2, 2, 2, 2)
+  phases = [
+    [_convolve(x, kernels[i, j], [(1 - i, i), (1 - j, j)]) for j in (0, 1)]
+    for i in (0, 1)
+  ]
+  b, h, w, features = phases[0][0].shape
+  rows = [jnp.stack(row, axis=3) for row in phases]
+  return jnp.stack(rows, axis=2).reshape(b, 2 * h, 2 * w, features)
+
+
+def _down_strided(x: Array, kernel: Array) -> Array:
+  kernel = _mix_taps(_BOX, kernel, 4, 4)
+  return _convolve(x, kernel, [(1, 1), (1, 1)], stride=2)
+
+
+@jax.custom_vjp
+def _down_phases(x: Array, kernel: Array) -> Array:
+  """`_down_strided`, the gradient to x by phases."""
+  return _down_strided(x, kernel)
+
+
+def _down_phases_fwd(x: Array, kernel: Array) -> tuple[Array, tuple]:
+  return _down_strided(x, kernel), (x, kernel)
+
+
+def _down_phases_bwd(saved: tuple, grad: Array) -> tuple[Array, Array]:
+  x, kernel = saved
+  _, to_kernel = jax.vjp(functools.partial(_down_strided, x), kernel)
+  # The transpose of convolving and averaging: spreading and convolving back.
+  flipped = kernel[::-1, ::-1].swapaxes(2, 3)
+  return _up_phases(grad / 4, flipped), *to_kernel(grad)
+
+
+_down_phases.defvjp(_down_phases_fwd, _down_phases_bwd)
+
+
+def convolve_down(x: Array, kernel: Array, form: str = 'plain') -> Array:
+  """Convolves by a 3 x 3 kernel, then averages 2 x 2 pixels.
+
+  Args:
+    x: [B, H, W, C], H and W even.
+    kernel: [3, 3, C, F].
+    form: one of RESAMPLE_FORMS.
+
+  Returns:
+    [B, H / 2, W / 2, F].
+  """
+  if form == 'plain':
+    return avg_pool(_convolve(x, kernel, 'SAME'))
+  return (_down_phases if form == 'phases' else _down_strided)(x, kernel)
+
+
+def convolve_up(x: Array, kernel: Array, form: str = 'plain') -> Array:
+  """Repeats each pixel 2 x 2 times, then convolves by a 3 x 3 kernel.
+
+  Args:
+    x: [B, H, W, C].
+    kernel: [3, 3, C, F].
+    form: one of RESAMPLE_FORMS.
+
+  Returns:
+    [B, 2 H, 2 W, F].
+  """
+  if form == 'plain':
+    return _convolve(upsample(x), kernel, 'SAME')
+  return (_up_phases if form == 'phases' else _up_strided)(x, kernel)
+
+
 class Conv(nn.Module):
   """Convolution of stride 1 with He initialisation, optionally resampling.
 
   `resample='down'` is the convolution and then 2 x 2 average pooling;
-  `resample='up'` is nearest upsampling by 2 and then the convolution.
+  `resample='up'` is nearest upsampling by 2 and then the convolution. `form`
+  tells how a 3 x 3 kernel does it: `plain` as said; `strided` as one 4 x 4
+  convolution of stride 2, or transposed of stride 2, with 2.25 times fewer
+  operations and no large intermediate; `phases` the same by convolutions
+  without zeros between pixels. All are equal to rounding.
   """
 
   features: int
-  kernel_size: Sequence[int] = (3, 3)
+  kernel_size: tuple[int, int] = (3, 3)
   padding: str = 'SAME'
   use_bias: bool = True
   resample: str | None = None
+  form: str = 'plain'
   dtype: DType = jnp.float32
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
     """Maps [B, H, W, C] to [B, H', W', features]."""
-    conv = nn.Conv(
-      self.features,
-      self.kernel_size,
-      padding=self.padding,
-      use_bias=self.use_bias,
-      dtype=self.dtype,
-      param_dtype=at_least_float32(self.dtype),
-      kernel_init=he_normal,
-    )
-    nn.share_scope(self, conv)
-    # A 1 x 1 convolution commutes with both: run it on the smaller image.
-    pointwise = tuple(self.kernel_size) == (1, 1)
+    param_dtype = at_least_float32(self.dtype)
+    shape = (*self.kernel_size, x.shape[-1], self.features)
+    kernel = self.param('kernel', he_normal, shape, param_dtype)
+    x = x.astype(self.dtype)
     if self.resample is None:
-      return conv(x)
-    if self.resample == 'down':
-      return conv(avg_pool(x)) if pointwise else avg_pool(conv(x))
-    return upsample(conv(x)) if pointwise else conv(upsample(x))
+      x = _convolve(x, kernel, self.padding)
+    elif self.kernel_size == (1, 1):
+      # It commutes with resampling: run it on the smaller image.
+      x = avg_pool(x) if self.resample == 'down' else x
+      x = _convolve(x, kernel, self.padding)
+    elif self.resample == 'down':
+      x = convolve_down(x, kernel, self.form)
+    else:
+      x = convolve_up(x, kernel, self.form)
+    if self.use_bias:
+      zeros = nn.initializers.zeros
+      bias = self.param('bias', zeros, (self.features,), param_dtype)
+      x = x + bias.astype(self.dtype)[None, None, None]
+    if self.resample == 'up' and self.kernel_size == (1, 1):
+      x = upsample(x)
+    return x
 
 
 def instance_norm(x: Array, epsilon: float = 1e-5) -> Array:
   """Normalises each channel of each image: biased variance, no parameters."""
   wide = x.astype(at_least_float32(x.dtype))
-  mean = jnp.mean(wide, axis=(1, 2), keepdims=True)
-  centred = wide - mean
-  var = jnp.mean(jnp.square(centred), axis=(1, 2), keepdims=True)
-  return (centred * jax.lax.rsqrt(var + epsilon)).astype(x.dtype)
+  # Statistics stay [B, C] up to their use: with unit axes XLA simplifies them
+  # differently under differentiation, and computes a forward pass twice.
+  mean = jnp.mean(wide, axis=(1, 2))
+  centred = wide - mean[:, None, None]
+  var = jnp.mean(jnp.square(centred), axis=(1, 2))
+  scale = jax.lax.rsqrt(var + epsilon)
+  return (centred * scale[:, None, None]).astype(x.dtype)
 
 
 class InstanceNorm(nn.Module):

@@ -2,7 +2,8 @@
 
   python -m tests.parity FILE.npz ...
 
-prints a row per group of arrays with the worst error and the array it is in.
+prints a row per group of arrays with the worst error and the array it is in; a
+block of rows for each way of computing the same (`PATHS`).
 Exit status 1 if an error is over its limit or an array was not compared, 2 if a
 file is of no known kind. Known are files with a `config`, whole training
 iterations, compared in float64; and on weights made by a rule, in float32,
@@ -25,10 +26,11 @@ import numpy as np
 from flax import linen as nn
 from PIL import Image
 
-from jaxgan import torch_params
+from jaxgan import layers, torch_params
 from jaxgan.data import preprocess
 from jaxgan.metrics import features, fid, inception, lpips
 from jaxgan.stargan_v2 import align, convert, losses, networks, step, wing
+from jaxgan.stargan_v2.config import default_config
 
 LIMITS = {
   'forward': 1e-8,
@@ -55,6 +57,24 @@ PHASES = {
   'd_ref': 'D/ref',
   'g_latent': 'G/latent',
   'g_ref': 'G/ref',
+}
+
+
+# Settings beside a file's, each a way of its own through the code.
+PATHS = {
+  'resample=plain, all heads': {
+    'model.resample': 'plain',
+    'model.select_heads': False,
+  },
+  'resample=phases, selected heads': {
+    'model.resample': 'phases',
+    'model.select_heads': True,
+  },
+  'resample=strided, remat': {
+    'model.resample': 'strided',
+    'model.remat': True,
+  },
+  'micro_batches=2': {'micro_batches': 2},
 }
 
 
@@ -120,8 +140,8 @@ class Comparison:
     return passed and not missing
 
 
-def compare(path: str) -> Comparison:
-  """Compares one file; raises UnknownFileError."""
+def compare(path: str) -> dict[str, Comparison]:
+  """Compares one file in every way there is; raises UnknownFileError."""
   try:
     with np.load(path, allow_pickle=False) as archive:
       reference = dict(archive)
@@ -137,35 +157,43 @@ def compare(path: str) -> Comparison:
   if any(key.endswith('/generator_latent') for key in reference):
     return _compare_forward_256(reference)
   if 'inception/features' in reference:
-    return _compare_metrics(reference, pathlib.Path(path))
+    return {'': _compare_metrics(reference, pathlib.Path(path))}
   raise UnknownFileError('holds neither a training run nor forward passes')
 
 
-def _compare_training(reference: Mapping[str, np.ndarray]) -> Comparison:
+def _compare_training(
+  reference: Mapping[str, np.ndarray],
+) -> dict[str, Comparison]:
   """Training iterations on given inputs, in float64."""
   settings = json.loads(str(reference['config']))
   if settings.get('system', 'stargan_v2') != 'stargan_v2':
     raise UnknownFileError(f'is about {settings["system"]}, which is not here')
-  comparison = Comparison(reference)
-  with jax.enable_x64(True):
-    _run_training(comparison, settings)
-  if settings['w_hpf'] > 0:
-    for key in comparison.not_compared():
-      if '/decode.' in key and key.endswith('.conv1x1.weight'):
-        comparison.skipped[key] = 'unused decoder shortcuts'
-  return comparison
+  comparisons = {}
+  for name, path in PATHS.items():
+    comparisons[name] = comparison = Comparison(reference)
+    config = _config(settings)
+    config.update_from_flattened_dict(path)
+    with jax.enable_x64(True):
+      _run_training(comparison, config, settings['iters'])
+    if settings['w_hpf'] > 0:
+      for key in comparison.not_compared():
+        if '/decode.' in key and key.endswith('.conv1x1.weight'):
+          comparison.skipped[key] = 'unused decoder shortcuts'
+  return comparisons
 
 
-def _run_training(comparison: Comparison, settings: Mapping) -> None:
-  masks_fn = _stand_in_masks if settings['w_hpf'] > 0 else None
-  init_fn, static = step.create_training(_config(settings), masks_fn)
+def _run_training(
+  comparison: Comparison, config: ml_collections.ConfigDict, iters: int
+) -> None:
+  masks_fn = _stand_in_masks if config.model.w_hpf > 0 else None
+  init_fn, static = step.create_training(config, masks_fn)
   state = jax.jit(init_fn)(jax.random.key(0))
   init = {name: _restore(comparison, name, state.params) for name in NETWORKS}
   ema = {name: jax.tree.map(jnp.copy, init[name]) for name in step.EMA_NETWORKS}
   state = state.replace(params=init, ema_params=ema)
 
   update = jax.jit(functools.partial(step.update, **static))
-  for i in range(settings['iters']):
+  for i in range(iters):
     inputs = _inputs(comparison, i)
     if i == 0:
       outputs = _forward(static['nets'], init, masks_fn, *inputs[:2])
@@ -221,35 +249,12 @@ def _check_after(
 
 
 def _config(settings: Mapping) -> ml_collections.ConfigDict:
-  """The file's settings, grouped as in configs/."""
-  groups = {
-    'data': ('img_size',),
-    'model': (
-      'channel_base',
-      'max_conv_dim',
-      'hidden_dim',
-      'style_dim',
-      'latent_dim',
-      'num_domains',
-      'w_hpf',
-    ),
-    'hparams': (
-      'lambda_reg',
-      'lambda_sty',
-      'lambda_ds',
-      'lambda_cyc',
-      'ds_iter',
-    ),
-    'optim': ('lr', 'f_lr', 'beta1', 'beta2', 'weight_decay'),
-  }
-  config = ml_collections.ConfigDict(
-    {
-      group: {key: settings[key] for key in keys}
-      for group, keys in groups.items()
-    }
-  )
+  """The defaults, with the file's settings."""
+  config = default_config()
+  for group in (config.data, config.model, config.hparams, config.optim):
+    group.update({key: settings[key] for key in group if key in settings})
+  config.batch_size = settings['batch']
   config.model.dtype = 'float64'
-  config.hparams.ema_decay = settings.get('ema_decay', 0.999)
   return config
 
 
@@ -311,35 +316,45 @@ def _stand_in_masks(frozen: Mapping, x: jax.Array) -> networks.Masks:
   return mask, mask * mask
 
 
-def _compare_forward_256(reference: Mapping[str, np.ndarray]) -> Comparison:
+def _compare_forward_256(
+  reference: Mapping[str, np.ndarray],
+) -> dict[str, Comparison]:
   """Forward passes of the real networks on rule-made weights, in float32."""
-  comparison = Comparison(reference)
-  for name, settings in {
-    'afhq': {'num_domains': 3},
-    'celeba_hq': {'num_domains': 2, 'w_hpf': 1.0},
-  }.items():
-    nets = networks.create_networks(img_size=256, **settings)
-    params = _rule_made_params(name, nets)
-    batch = {
-      'x_src': _nhwc(np.tanh(_rule_made('input.x', (2, 3, 256, 256)))),
-      'x_ref': _nhwc(np.tanh(_rule_made('input.x_ref', (2, 3, 256, 256)))),
-      'y_src': jnp.array([1, 0]),
-      'y_ref': jnp.array([1, 0]),
-    }
-    z = _floats(_rule_made('input.z', (2, 16)))
-    masks_fn = _rule_made_masks if settings.get('w_hpf') else None
-    windows = {
-      'generator_latent': np.s_[:, :, ::8, ::8],
-      'generator_ref': np.s_[:, :, 3::8, 5::8],
-    }
-    with jax.default_matmul_precision('highest'):
-      outputs = _forward(nets, params, masks_fn, batch, z)
-    for key, value in outputs.items():
-      if not key.startswith('mask'):
-        value = np.asarray(value)[windows.get(key, ...)]
-        comparison.check('forward_256', f'{name}/{key}', value)
-  compare_faces(comparison)
-  return comparison
+  comparisons = {}
+  for form in layers.RESAMPLE_FORMS:
+    comparisons[f'resample={form}'] = comparison = Comparison(reference)
+    for name, settings in {
+      'afhq': {'num_domains': 3},
+      'celeba_hq': {'num_domains': 2, 'w_hpf': 1.0},
+    }.items():
+      nets = networks.create_networks(img_size=256, form=form, **settings)
+      _check_networks(comparison, name, nets)
+    compare_faces(comparison)
+  return comparisons
+
+
+def _check_networks(
+  comparison: Comparison, name: str, nets: networks.Networks
+) -> None:
+  params = _rule_made_params(name, nets)
+  batch = {
+    'x_src': _nhwc(np.tanh(_rule_made('input.x', (2, 3, 256, 256)))),
+    'x_ref': _nhwc(np.tanh(_rule_made('input.x_ref', (2, 3, 256, 256)))),
+    'y_src': jnp.array([1, 0]),
+    'y_ref': jnp.array([1, 0]),
+  }
+  z = _floats(_rule_made('input.z', (2, 16)))
+  masks_fn = _rule_made_masks if nets.generator.w_hpf else None
+  windows = {
+    'generator_latent': np.s_[:, :, ::8, ::8],
+    'generator_ref': np.s_[:, :, 3::8, 5::8],
+  }
+  with jax.default_matmul_precision('highest'):
+    outputs = _forward(nets, params, masks_fn, batch, z)
+  for key, value in outputs.items():
+    if not key.startswith('mask'):
+      value = np.asarray(value)[windows.get(key, ...)]
+      comparison.check('forward_256', f'{name}/{key}', value)
 
 
 def compare_faces(comparison: Comparison) -> None:
@@ -544,12 +559,15 @@ def main(paths: list[str]) -> int:
   for path in paths:
     print(path)
     try:
-      passed = compare(path).report()
+      comparisons = compare(path)
     except UnknownFileError as e:
       print(f'error: {path} {e}', file=sys.stderr)
       return 2
-    status = status or int(not passed)
-  return status
+    for name, comparison in comparisons.items():
+      if name:
+        print(f'  {name}')
+      status |= not comparison.report()
+  return int(status)
 
 
 if __name__ == '__main__':

@@ -11,14 +11,20 @@ DATA = pathlib.Path(__file__).parent / 'data'
 @pytest.mark.parametrize(
   'name',
   [
-    'stargan_v2_train.npz',
     'metrics_drawn.npz',
+    pytest.param('stargan_v2_train.npz', marks=pytest.mark.slow),
     pytest.param('stargan_v2_train_masks.npz', marks=pytest.mark.slow),
     pytest.param('stargan_v2_forward_256.npz', marks=pytest.mark.slow),
   ],
 )
 def test_the_reference_is_met(name, capsys):
   assert parity.main([str(DATA / name)]) == 0, capsys.readouterr().out
+
+
+def test_the_default_path_meets_the_reference(monkeypatch, capsys):
+  path = str(DATA / 'stargan_v2_train.npz')
+  monkeypatch.setattr(parity, 'PATHS', {'default': {}})
+  assert parity.main([path]) == 0, capsys.readouterr().out
 
 
 def test_a_wrong_number_and_an_unknown_array_are_failures(capsys):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan import stargan_v2
+from jaxgan import errors, stargan_v2
 from jaxgan.stargan_v2 import losses, step
 from tests import tiny
 
@@ -151,3 +151,33 @@ def test_metrics_have_the_names_of_the_original(train_step):
   expected |= {f'G/{mode}_{k}' for mode in ('latent', 'ref') for k in g}
   totals = {f'{phase.name}_total' for phase in step.PHASES}
   assert set(metrics) == expected | totals | {'G/lambda_ds'}
+
+
+def test_the_mean_over_parts_is_that_of_the_batch():
+  rng = np.random.default_rng(0)
+  with jax.enable_x64(True):
+    data = {'x': jnp.asarray(rng.normal(size=(6, 3)))}
+    trained, params = {'w': jnp.asarray(rng.normal(size=3))}, {'c': 2.0}
+
+    def loss_fn(trained, params, x):
+      loss = jnp.mean(jnp.sin(x @ trained['w'])) * params['c']
+      return loss, {'total': loss}
+
+    def mean_grads(parts):
+      return step.mean_grads(loss_fn, trained, params, data, parts)
+
+    for parts in (2, 3, 6):
+      jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-13),
+        mean_grads(parts),
+        mean_grads(1),
+      )
+
+
+@pytest.mark.parametrize(
+  ('setting', 'value'),
+  [('micro_batches', 3), ('micro_batches', 0), ('model__resample', 'other')],
+)
+def test_settings_that_cannot_be(setting, value):
+  with pytest.raises(errors.UserError, match=setting.replace('__', '.')):
+    step.check_config(tiny.config(**{setting: value}))

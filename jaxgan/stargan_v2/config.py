@@ -9,6 +9,9 @@ def default_config() -> ml_collections.ConfigDict:
   config.system = 'stargan_v2'
   config.seed = 777
   config.batch_size = 8  # of all devices together; less is known to fail
+  config.micro_batches = (
+    1  # parts in which a phase takes its batch: less memory
+  )
   config.num_train_steps = 100_000
   config.log_every_steps = 10
   config.sample_every_steps = 5000
@@ -26,6 +29,10 @@ def default_config() -> ml_collections.ConfigDict:
   data.augment = True  # random crops and flips
   data.check_images = True  # decode every image once before training
   data.skip_bad_images = False  # draw another one for an unreadable one
+  data.on_device = False  # keep all images in device memory and draw them there
+  data.cache_dir = (
+    ''  # of decoded images, for on_device; '' for ~/.cache/jaxgan
+  )
 
   config.model = model = ml_collections.ConfigDict()
   model.channel_base = 2**14  # first width times img_size
@@ -37,6 +44,10 @@ def default_config() -> ml_collections.ConfigDict:
   model.w_hpf = 0.0  # > 0: high-pass path with face masks; divides its kernel
   model.wing_file = ''  # wing.ckpt, weights of the face network, if w_hpf > 0
   model.dtype = 'float32'  # of computation: float32, bfloat16 or float64
+  # Same results to rounding, other speed and memory:
+  model.resample = 'auto'  # convolutions that resample: plain, phases, strided
+  model.select_heads = True  # run the heads of the batch's domains only
+  model.remat = False  # recompute blocks in the backward pass: less memory
 
   config.hparams = hparams = ml_collections.ConfigDict()
   hparams.lambda_reg = 1.0

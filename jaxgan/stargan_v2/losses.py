@@ -29,6 +29,7 @@ class HParams:
   ds_iter: int = 100_000  # steps after which lambda_ds is 0
   ema_decay: float = 0.999
   latent_dim: int = 16
+  micro_batches: int = 1  # parts in which a phase takes its batch
 
 
 def style(

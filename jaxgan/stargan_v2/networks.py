@@ -5,7 +5,10 @@ code [B, latent_dim]; s a style code [B, style_dim].
 """
 
 import dataclasses
+import functools
 import math
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,20 +30,22 @@ class ResBlk(nn.Module):
   features: int
   normalize: bool = False
   downsample: bool = False
+  form: str = 'plain'  # of the resampling convolution
   dtype: DType = jnp.float32
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
     """Maps [B, H, W, C] to [B, H', W', features]."""
-    resample = 'down' if self.downsample else None
+    resample = {
+      'resample': 'down' if self.downsample else None,
+      'form': self.form,
+    }
     h = x
     if self.normalize:
       h = layers.InstanceNorm(dtype=self.dtype, name='norm1')(h)
     h = layers.leaky_relu(h)
     # The first convolution keeps the width of the input.
-    h = layers.Conv(
-      x.shape[-1], resample=resample, dtype=self.dtype, name='conv1'
-    )(h)
+    h = layers.Conv(x.shape[-1], dtype=self.dtype, **resample, name='conv1')(h)
     if self.normalize:
       h = layers.InstanceNorm(dtype=self.dtype, name='norm2')(h)
     h = layers.leaky_relu(h)
@@ -51,8 +56,8 @@ class ResBlk(nn.Module):
         self.features,
         (1, 1),
         use_bias=False,
-        resample=resample,
         dtype=self.dtype,
+        **resample,
         name='conv1x1',
       )(x)
     elif self.downsample:
@@ -66,16 +71,20 @@ class AdainResBlk(nn.Module):
   features: int
   upsample: bool = False
   shortcut: bool = True  # False with the high-pass path (w_hpf > 0)
+  form: str = 'plain'  # of the resampling convolution
   dtype: DType = jnp.float32
 
   @nn.compact
   def __call__(self, x: Array, s: Array) -> Array:
     """Maps x [B, H, W, C] and s [B, style_dim] to [B, H', W', features]."""
-    resample = 'up' if self.upsample else None
+    resample = {
+      'resample': 'up' if self.upsample else None,
+      'form': self.form,
+    }
     h = layers.AdaIN(dtype=self.dtype, name='norm1')(x, s)
-    h = layers.Conv(
-      self.features, resample=resample, dtype=self.dtype, name='conv1'
-    )(layers.leaky_relu(h))
+    h = layers.Conv(self.features, dtype=self.dtype, **resample, name='conv1')(
+      layers.leaky_relu(h)
+    )
     h = layers.AdaIN(dtype=self.dtype, name='norm2')(h, s)
     h = layers.Conv(self.features, dtype=self.dtype, name='conv2')(
       layers.leaky_relu(h)
@@ -88,13 +97,20 @@ class AdainResBlk(nn.Module):
         self.features,
         (1, 1),
         use_bias=False,
-        resample=resample,
         dtype=self.dtype,
+        **resample,
         name='conv1x1',
       )(x)
     elif self.upsample:
       x = layers.upsample(x)
     return (h + x) / math.sqrt(2)
+
+
+def block(
+  module: type[nn.Module], remat: bool, **settings: Any
+) -> Callable[..., nn.Module]:
+  """A constructor of blocks; with `remat` the backward pass reruns them."""
+  return functools.partial(nn.remat(module) if remat else module, **settings)
 
 
 def high_pass(x: Array, w_hpf: float) -> Array:
@@ -131,6 +147,8 @@ class Generator(nn.Module):
   channel_base: int = 2**14
   max_conv_dim: int = 512
   w_hpf: float = 0.0
+  form: str = 'plain'
+  remat: bool = False
   dtype: DType = jnp.float32
 
   @nn.compact
@@ -147,21 +165,29 @@ class Generator(nn.Module):
     widths = _widths(
       self.img_size, self.channel_base, self.max_conv_dim, num_downs
     )
-    down = {'normalize': True, 'dtype': self.dtype}
-    up = {'shortcut': not high_pass_path, 'dtype': self.dtype}
+    down = block(
+      ResBlk, self.remat, normalize=True, form=self.form, dtype=self.dtype
+    )
+    up = block(
+      AdainResBlk,
+      self.remat,
+      shortcut=not high_pass_path,
+      form=self.form,
+      dtype=self.dtype,
+    )
 
     x = layers.Conv(widths[0], dtype=self.dtype, name='from_rgb')(x)
     encoded = {}
     for i, width in enumerate(widths[1:]):
       encoded[x.shape[1]] = x
-      x = ResBlk(width, downsample=True, **down, name=f'encode_{i}')(x)
+      x = down(width, downsample=True, name=f'encode_{i}')(x)
     for i in range(num_downs, num_downs + 2):
-      x = ResBlk(widths[-1], **down, name=f'encode_{i}')(x)
+      x = down(widths[-1], name=f'encode_{i}')(x)
 
     for i in range(2):
-      x = AdainResBlk(widths[-1], **up, name=f'decode_{i}')(x, s)
+      x = up(widths[-1], name=f'decode_{i}')(x, s)
     for i, width in enumerate(reversed(widths[:-1]), start=2):
-      x = AdainResBlk(width, upsample=True, **up, name=f'decode_{i}')(x, s)
+      x = up(width, upsample=True, name=f'decode_{i}')(x, s)
       size = x.shape[1]
       if high_pass_path and size in _HIGH_PASS_SIZES:
         mask = _resize_mask(masks[0 if size == 32 else 1], size, self.dtype)
@@ -178,6 +204,7 @@ class MappingNetwork(nn.Module):
   style_dim: int
   num_domains: int
   hidden_dim: int = 512
+  select_heads: bool = True
   dtype: DType = jnp.float32
 
   @nn.compact
@@ -190,13 +217,23 @@ class MappingNetwork(nn.Module):
     for i in range(4):
       h = layers.Dense(self.hidden_dim, dtype=self.dtype, name=f'shared_{i}')(h)
       h = nn.relu(h)  # not leaky
+    selected = _heads_to_run(y, self.num_domains, self.select_heads)
     for i in range(4):
       features = self.hidden_dim if i < 3 else self.style_dim
       h = layers.StackedDense(
         self.num_domains, features, dtype=self.dtype, name=f'heads_{i}'
-      )(h)
+      )(h, selected)
       h = nn.relu(h) if i < 3 else h
-    return h if y is None else layers.select_domain(h, y)
+    if y is None or selected is not None:
+      return h
+    return layers.select_domain(h, y)
+
+
+def _heads_to_run(
+  y: Array | None, num_domains: int, select: bool
+) -> Array | None:
+  """y where its heads alone are less work than all heads; None for all."""
+  return y if select and y is not None and num_domains > len(y) else None
 
 
 class _Trunk(nn.Module):
@@ -205,6 +242,8 @@ class _Trunk(nn.Module):
   img_size: int
   channel_base: int
   max_conv_dim: int
+  form: str
+  remat: bool
   dtype: DType
 
   @nn.compact
@@ -214,9 +253,10 @@ class _Trunk(nn.Module):
     widths = _widths(
       self.img_size, self.channel_base, self.max_conv_dim, num_downs
     )
+    down = block(ResBlk, self.remat, form=self.form, dtype=self.dtype)
     x = layers.Conv(widths[0], dtype=self.dtype, name='from_rgb')(x)
     for i, width in enumerate(widths[1:]):
-      x = ResBlk(width, downsample=True, dtype=self.dtype, name=f'block_{i}')(x)
+      x = down(width, downsample=True, name=f'block_{i}')(x)
     x = layers.Conv(
       widths[-1], (4, 4), padding='VALID', dtype=self.dtype, name='conv4'
     )(layers.leaky_relu(x))
@@ -231,19 +271,28 @@ class StyleEncoder(nn.Module):
   num_domains: int
   channel_base: int = 2**14
   max_conv_dim: int = 512
+  form: str = 'plain'
+  remat: bool = False
+  select_heads: bool = True
   dtype: DType = jnp.float32
 
   @nn.compact
   def __call__(self, x: Array, y: Array) -> Array:
     """Maps x [B, S, S, 3] and y [B] to style codes [B, style_dim]."""
     trunk = _Trunk(
-      self.img_size, self.channel_base, self.max_conv_dim, self.dtype
+      self.img_size,
+      self.channel_base,
+      self.max_conv_dim,
+      self.form,
+      self.remat,
+      self.dtype,
     )
     nn.share_scope(self, trunk)
+    selected = _heads_to_run(y, self.num_domains, self.select_heads)
     h = layers.StackedDense(
       self.num_domains, self.style_dim, dtype=self.dtype, name='heads'
-    )(trunk(x))
-    return layers.select_domain(h, y)
+    )(trunk(x), selected)
+    return h if selected is not None else layers.select_domain(h, y)
 
 
 class Discriminator(nn.Module):
@@ -253,20 +302,30 @@ class Discriminator(nn.Module):
   num_domains: int
   channel_base: int = 2**14
   max_conv_dim: int = 512
+  form: str = 'plain'
+  remat: bool = False
+  select_heads: bool = True
   dtype: DType = jnp.float32
 
   @nn.compact
   def __call__(self, x: Array, y: Array) -> Array:
     """Maps x [B, S, S, 3] and y [B] to logits [B], float32 or better."""
     trunk = _Trunk(
-      self.img_size, self.channel_base, self.max_conv_dim, self.dtype
+      self.img_size,
+      self.channel_base,
+      self.max_conv_dim,
+      self.form,
+      self.remat,
+      self.dtype,
     )
     nn.share_scope(self, trunk)
     wide = layers.at_least_float32(self.dtype)
+    selected = _heads_to_run(y, self.num_domains, self.select_heads)
     h = layers.StackedDense(self.num_domains, 1, dtype=wide, name='heads')(
-      trunk(x)
+      trunk(x), selected
     )
-    return layers.select_domain(h, y)[:, 0]
+    h = h if selected is not None else layers.select_domain(h, y)
+    return h[:, 0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -288,21 +347,33 @@ def create_networks(
   hidden_dim: int = 512,
   style_dim: int = 64,
   w_hpf: float = 0.0,
+  form: str = 'plain',
+  remat: bool = False,
+  select_heads: bool = True,
   dtype: DType = jnp.float32,
 ) -> Networks:
-  """Builds the four networks; the defaults are the original's."""
+  """Builds the four networks; the defaults are the original's.
+
+  `form` of the resampling convolutions (`layers.Conv`), `remat` of the residual
+  blocks, and `select_heads` (of many domains only those of the batch are run)
+  change speed and memory, and nothing else but the rounding.
+  """
   conv = {
     'img_size': img_size,
     'channel_base': channel_base,
     'max_conv_dim': max_conv_dim,
+    'form': form,
+    'remat': remat,
     'dtype': dtype,
   }
-  heads = {'style_dim': style_dim, 'num_domains': num_domains}
+  domains = {'num_domains': num_domains, 'select_heads': select_heads}
   return Networks(
     generator=Generator(w_hpf=w_hpf, **conv),
-    mapping_network=MappingNetwork(hidden_dim=hidden_dim, dtype=dtype, **heads),
-    style_encoder=StyleEncoder(**heads, **conv),
-    discriminator=Discriminator(num_domains=num_domains, **conv),
+    mapping_network=MappingNetwork(
+      hidden_dim=hidden_dim, style_dim=style_dim, dtype=dtype, **domains
+    ),
+    style_encoder=StyleEncoder(style_dim=style_dim, **domains, **conv),
+    discriminator=Discriminator(**domains, **conv),
   )
 
 

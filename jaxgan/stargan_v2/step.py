@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from jaxgan import errors, torch_files
+from jaxgan import errors, layers, torch_files
 from jaxgan.stargan_v2 import losses, networks, wing
 
 Array = jax.Array
@@ -85,9 +85,20 @@ def create_training(
     hidden_dim=model.hidden_dim,
     style_dim=model.style_dim,
     w_hpf=model.w_hpf,
+    form=(
+      layers.best_resample_form()
+      if model.resample == 'auto'
+      else model.resample
+    ),
+    remat=model.remat,
+    select_heads=model.select_heads,
     dtype=jnp.dtype(model.dtype),
   )
-  hp = losses.HParams(latent_dim=model.latent_dim, **config.hparams)
+  hp = losses.HParams(
+    latent_dim=model.latent_dim,
+    micro_batches=config.micro_batches,
+    **config.hparams,
+  )
   optim = config.optim
   create_adam = functools.partial(
     adam,
@@ -164,6 +175,17 @@ def check_config(config: ml_collections.ConfigDict) -> None:
       'config.model.dtype must be float32, bfloat16 or float64: '
       f'{model.dtype!r}'
     )
+  forms = ('auto', *layers.RESAMPLE_FORMS)
+  if model.resample not in forms:
+    raise errors.UserError(
+      f'config.model.resample must be one of {", ".join(forms)}: '
+      f'{model.resample!r}'
+    )
+  parts, batch_size = config.micro_batches, config.batch_size
+  if parts < 1 or batch_size % parts:
+    raise errors.UserError(
+      f'config.micro_batches must divide batch_size {batch_size}: {parts}'
+    )
   if config.hparams.ds_iter < 1:
     raise errors.UserError(
       f'config.hparams.ds_iter must be 1 or more: {config.hparams.ds_iter}'
@@ -204,7 +226,6 @@ def update(
   loss_args = {
     'nets': nets,
     'hp': dataclasses.replace(hp, lambda_ds=weight),
-    'batch': batch,
     'masks_fn': constant_masks,
   }
   sources = {
@@ -215,11 +236,14 @@ def update(
   params, opt_state = dict(state.params), dict(state.opt_state)
   metrics, grads = {'G/lambda_ds': weight}, {}
   for phase in PHASES:
-    loss_fn = functools.partial(
-      phase.loss_fn, source=sources[phase.source], **loss_args
-    )
     trained = {name: params[name] for name in phase.trained}
-    grads[phase.name], terms = jax.grad(loss_fn, has_aux=True)(trained, params)
+    grads[phase.name], terms = mean_grads(
+      functools.partial(phase.loss_fn, **loss_args),
+      trained,
+      params,
+      {'batch': batch, 'source': sources[phase.source]},
+      hp.micro_batches,
+    )
     for name, grad in grads[phase.name].items():
       updates, opt_state[name] = tx[name].update(
         grad, opt_state[name], params[name]
@@ -239,6 +263,41 @@ def update(
     ema_params=ema_params,
   )
   return state, metrics, grads
+
+
+def mean_grads(
+  loss_fn: Callable,
+  trained: Tree,
+  params: Tree,
+  data: Mapping[str, Tree],
+  parts: int,
+) -> tuple[Tree, dict[str, Array]]:
+  """Gradient and terms of a loss that is a mean over its images.
+
+  Args:
+    loss_fn: (trained, params, **data) -> loss, {name: term}.
+    trained: parameters that the gradient is to.
+    params: all parameters.
+    data: arrays [B, ...].
+    parts: divides B; the images of one part are in memory at a time.
+  """
+  grad_fn = jax.grad(loss_fn, has_aux=True)
+  if parts == 1:
+    return grad_fn(trained, params, **data)
+
+  # Image i goes to part i % parts: every device has its share of each part.
+  split = jax.tree.map(
+    lambda x: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1), data
+  )
+
+  def add_part(total, part):
+    return jax.tree.map(jnp.add, total, grad_fn(trained, params, **part)), None
+
+  first = jax.tree.map(lambda x: x[0], split)
+  shapes = jax.eval_shape(lambda: grad_fn(trained, params, **first))
+  zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+  total, _ = jax.lax.scan(add_part, zeros, split)
+  return jax.tree.map(lambda x: x / parts, total)
 
 
 def train_step(
