@@ -1,6 +1,14 @@
-"""Writing files whole or not at all."""
+"""Writing files whole or not at all, and where caches are."""
+
+import os
 
 from etils import epath
+
+
+def default_cache_dir() -> str:
+  """Where a user's caches are, by the convention of the desktop systems."""
+  home = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
+  return os.path.join(home, 'jaxgan')
 
 
 def write_whole(path: epath.Path, data: bytes | str) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import resource
 import time
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -33,24 +34,32 @@ class Logger:
     self._directory = directory
     self._num_train_steps = num_train_steps
     self._batch_size = batch_size
-    self._writer = None
-    if jax.process_index() == 0:
-      import tensorflow as tf
-      from clu import metric_writers
-
-      tf.config.set_visible_devices([], 'GPU')  # they are JAX's
-      self._writer = metric_writers.create_default_writer(directory)
+    self._speaks = jax.process_index() == 0
+    self._writer = None  # of TensorBoard events
+    if self._speaks:
+      self._writer = self._create_writer()
       self._metrics_file = workdir.MetricsFile(directory, resumed_step)
     self.start_clock(resumed_step)
 
+  def _create_writer(self) -> Any:
+    """None where TensorFlow, which writes the events, is not installed."""
+    try:
+      import tensorflow as tf
+      from clu import metric_writers
+    except ImportError as e:
+      self.say(f'no TensorBoard events: TensorFlow cannot be imported ({e})')
+      return None
+    tf.config.set_visible_devices([], 'GPU')  # they are JAX's
+    return metric_writers.create_default_writer(self._directory)
+
   def say(self, message: str) -> None:
     """Prints a line at once."""
-    if self._writer:
+    if self._speaks:
       print(message, flush=True)
 
   def write_parameters(self, params: Mapping) -> None:
     """Prints the size of each network; parameters.txt has every array."""
-    if not self._writer:
+    if not self._speaks:
       return
     overview = parameter_overview.get_parameter_overview(params)
     (self._directory / 'parameters.txt').write_text(overview + '\n')
@@ -72,7 +81,7 @@ class Logger:
   def write_metrics(self, step: int, metrics: Mapping[str, jax.Array]) -> None:
     """Records the metrics of a finished step, and the speed up to it."""
     metrics = {key: float(x) for key, x in jax.device_get(metrics).items()}
-    if not self._writer:
+    if not self._speaks:
       return
     self._metrics_file.append(step, metrics)
     seconds = time.monotonic() - self._clock_time
@@ -91,20 +100,22 @@ class Logger:
       left = (self._num_train_steps - step) / speed
       line += f'  {metrics["images_per_s"]:.1f} images/s  {_clock(left)} left'
     metrics['peak_memory_gb'] = _peak_memory_gb()
-    self._writer.write_scalars(step, metrics)
+    if self._writer:
+      self._writer.write_scalars(step, metrics)
     self.say(f'{line}  {totals}')
 
   def write_images(self, step: int, grids: Mapping[str, np.ndarray]) -> None:
     """Writes `samples/<step>/<name>.png`, also to TensorBoard."""
-    if not self._writer:
+    if not self._speaks:
       return
     directory = self._directory / 'samples' / str(step)
     directory.mkdir(parents=True, exist_ok=True)
     for name, grid in grids.items():
       images.write_png(directory / f'{name}.png', grid)
-    self._writer.write_images(
-      step, {f'samples/{name}': grid[None] for name, grid in grids.items()}
-    )
+    if self._writer:
+      self._writer.write_images(
+        step, {f'samples/{name}': grid[None] for name, grid in grids.items()}
+      )
     self.say(f'step {step}: samples in {directory}')
 
   def close(self) -> None:

@@ -1,7 +1,6 @@
 """The training loop: iterate, log, sample, checkpoint; it knows no system."""
 
 import contextlib
-import functools
 import itertools
 import signal
 import time
@@ -65,7 +64,9 @@ def train_and_evaluate(
       config, jax.process_index(), jax.process_count()
     )
     config.update_from_flattened_dict(train.facts)
-    workdir.check_config(path, config, allow_config_change)
+    workdir.check_config(
+      path, config, allow_config_change, system.default_config()
+    )
 
     init_rng, train_rng, sample_rng = jax.random.split(
       jax.random.key(config.seed), 3
@@ -102,6 +103,11 @@ def train_and_evaluate(
       logger.say(f'resuming after step {start_step}')
 
     steps_left = max(0, config.num_train_steps - start_step)
+    fed, to_batch = train.feed(mesh, start_step, steps_left)
+
+    def train_step(state: Tree, frozen: Tree, fed: Tree, rng: jax.Array):
+      batch = to_batch(fed, state.step)
+      return system.train_step(state, frozen, batch, rng, **static)
 
     def save(step: int, state: Tree, health: Tree) -> None:
       _raise_if_not_finite(health, state)
@@ -117,13 +123,11 @@ def train_and_evaluate(
 
     try:
       _iterate(
-        functools.partial(system.train_step, **static),
+        train_step,
         state,
         frozen,
         train_rng,
-        batches=sharding.prefetch_to_devices(
-          itertools.islice(train.batches(start_step), steps_left), mesh
-        ),
+        batches=fed,
         start_step=start_step,
         config=config,
         logger=logger,
@@ -145,7 +149,7 @@ def _iterate(
   frozen: Tree,
   rng: jax.Array,
   *,
-  batches: Iterator[Mapping[str, jax.Array]],
+  batches: Iterator[Tree],
   start_step: int,
   config: ml_collections.ConfigDict,
   logger: Logger,

@@ -2,12 +2,16 @@
 
 A system is a module with
 
+  default_config() -> every setting there is
   check_config(config) raises UserError for settings that cannot be
   create_datasets(config, process_index, process_count) -> (train, val)
     train.facts: {config key: value} of what the config left to the data;
     train.domains: names; train.skipped: unreadable images drawn so far;
-    train.batches(start_step): this process's slots of the batch of every step
-    from start_step on. val goes to `sample`.
+    train.feed(mesh, start_step, num_steps) -> (fed, to_batch): how to feed the
+    steps after start_step. fed yields num_steps trees on the devices, one a
+    step: its batch, or always the same images that stay there;
+    to_batch(tree, finished steps) -> batch is called inside the jitted step.
+    val goes to `sample`.
   create_training(config) -> (init_fn, static)
     init_fn(rng) -> state: a pytree with `.step`, `.params` and perhaps
     `.ema_params`, each {network: tree}; static: keyword arguments of
@@ -89,6 +93,7 @@ def restore_run(
       f'{directory} is not the work directory of a run: no config.json in it'
     )
   system = get_system(config)
+  workdir.add_missing(config, system.default_config())
   init_fn, static = system.create_training(config)
   shapes = jax.eval_shape(init_fn, jax.random.key(0))
   like = sharding.abstract(shapes, jax.tree.map(lambda _: placement, shapes))

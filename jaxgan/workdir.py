@@ -29,6 +29,7 @@ FREE_SETTINGS = frozenset(
     'checkpoint_every_steps',
     'keep',
     'keep_every_steps',
+    'data.cache_dir',
     'model.wing_file',
   }
 )
@@ -57,6 +58,16 @@ def load_config(workdir: epath.Path) -> ml_collections.ConfigDict | None:
     return ml_collections.ConfigDict(json.loads(path.read_text()))
   except (ValueError, TypeError, AttributeError) as e:
     raise errors.UserError(f'{path} is no JSON object ({e})') from e
+
+
+def add_missing(
+  config: ml_collections.ConfigDict, defaults: ml_collections.ConfigDict
+) -> None:
+  """Adds the settings that a run of an earlier version does not have."""
+  old = _flatten(config)
+  for key, value in _flatten(defaults).items():
+    if key not in old:
+      config.update_from_flattened_dict({key: value})
 
 
 def save_config(workdir: epath.Path, config: ml_collections.ConfigDict) -> None:
@@ -105,6 +116,7 @@ def check_config(
   workdir: epath.Path,
   config: ml_collections.ConfigDict,
   allow_change: bool,
+  defaults: ml_collections.ConfigDict,
 ) -> None:
   """Raises ConfigMismatchError if a run here was started with other settings.
 
@@ -112,6 +124,7 @@ def check_config(
     workdir: of the run, new or to be resumed.
     config: complete, nothing left to the data.
     allow_change: continue all the same.
+    defaults: what settings were before the run's version had them.
   """
   if allow_change:
     return
@@ -123,6 +136,7 @@ def check_config(
         'another --workdir, or continue with --allow_config_change'
       )
     return
+  add_missing(saved, defaults)
   # Through JSON, as the saved one went: a tuple there is a list.
   old = _flatten(saved)
   new = _flatten(ml_collections.ConfigDict(json.loads(config.to_json())))

@@ -28,6 +28,8 @@ def make_config(**changes):
         'augment': True,
         'skip_bad_images': False,
         'check_images': False,
+        'on_device': False,
+        'cache_dir': '',
         'train_split': 'train',
         'val_split': 'val',
       },

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jaxgan import files
 from jaxgan.metrics import features
 
 
@@ -73,10 +74,10 @@ def test_a_stale_or_damaged_cache_is_refused(compute, tmp_path):
 
 def test_cache_is_where_the_desktop_systems_say(monkeypatch):
   monkeypatch.setenv('XDG_CACHE_HOME', '/somewhere')
-  assert features.default_cache_dir() == '/somewhere/jaxgan'
+  assert files.default_cache_dir() == '/somewhere/jaxgan'
   monkeypatch.delenv('XDG_CACHE_HOME')
   monkeypatch.setenv('HOME', '/me')
-  assert features.default_cache_dir() == '/me/.cache/jaxgan'
+  assert files.default_cache_dir() == '/me/.cache/jaxgan'
 
 
 def test_clean_resizes_from_the_stored_size_without_rounding():

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxgan import errors, workdir
+from jaxgan.stargan_v2.config import default_config
 from tests import tiny
 
 _VALUES = st.integers() | st.floats(allow_nan=False) | st.text() | st.booleans()
@@ -21,15 +22,16 @@ def test_any_config_agrees_with_itself_saved(tmp_path_factory, values):
   path = epath.Path(tmp_path_factory.mktemp('run'))
   config = ml_collections.ConfigDict(values)
   workdir.save_config(path, config)
-  workdir.check_config(path, config, allow_change=False)
+  workdir.check_config(path, config, False, defaults=config)
 
 
 @given(st.sampled_from(sorted(workdir.FREE_SETTINGS)))
 def test_free_settings_may_change(tmp_path_factory, key):
   path = epath.Path(tmp_path_factory.mktemp('run'))
   workdir.save_config(path, tiny.config())
-  value = 'other' if key.endswith('file') else 99
-  workdir.check_config(path, tiny.config(**{key: value}), allow_change=False)
+  value = 'other' if key.endswith(('file', 'dir')) else 99
+  changed = tiny.config(**{key: value})
+  workdir.check_config(path, changed, False, default_config())
 
 
 def test_other_settings_are_listed(tmp_path):
@@ -37,9 +39,20 @@ def test_other_settings_are_listed(tmp_path):
   workdir.save_config(path, tiny.config())
   changed = tiny.config(seed=5, optim__lr=0.5)
   with pytest.raises(errors.ConfigMismatchError) as error:
-    workdir.check_config(path, changed, allow_change=False)
+    workdir.check_config(path, changed, False, default_config())
   assert 'optim.lr: 0.0001 -> 0.5; seed: 0 -> 5' in str(error.value)
-  workdir.check_config(path, changed, allow_change=True)
+  workdir.check_config(path, changed, True, default_config())
+
+
+def test_settings_of_a_later_version_are_the_defaults(tmp_path):
+  path = epath.Path(tmp_path)
+  saved = tiny.config().unlock()
+  del saved.model.remat, saved.micro_batches
+  workdir.save_config(path, saved)
+  workdir.check_config(path, tiny.config(), False, default_config())
+  with pytest.raises(errors.ConfigMismatchError, match='remat: False -> True'):
+    changed = tiny.config(model__remat=True)
+    workdir.check_config(path, changed, False, default_config())
 
 
 def test_a_broken_config_is_named(tmp_path):

@@ -8,6 +8,9 @@ A batch of B slots is a dict of
 where x_src is of domain y_src, and x_ref and x_ref2 are two images of domain
 y_ref. What slot i of step n holds depends on (seed, n, i) only: a run resumed
 at step n, on any number of processes, sees what it would have seen.
+
+Both kinds of training data, `TrainData` and `OnDeviceData`, have `domains`,
+`facts`, `skipped` and `feed`, which `systems` describes.
 """
 
 import atexit
@@ -15,21 +18,30 @@ import functools
 import hashlib
 import itertools
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent import futures
 from typing import Any, Protocol
 
+import jax
 import ml_collections
 import numpy as np
 from absl import logging
 from PIL import Image
 
-from jaxgan.data import preprocess, shapes, sources
+from jaxgan import sharding
+from jaxgan.data import (
+  cache,
+  on_device,
+  preprocess,
+  reading,
+  shapes,
+  sources,
+)
 from jaxgan.data.preprocess import UnreadableImage
 from jaxgan.errors import UserError
 
 Batch = dict[str, np.ndarray]
+Feed = tuple[Iterator[Any], Callable[[Any, jax.Array], dict[str, jax.Array]]]
 
 MAX_ATTEMPTS = 100
 PREFETCHED_BATCHES = 2
@@ -61,7 +73,7 @@ class Images(Protocol):
 
 def create_datasets(
   config: ml_collections.ConfigDict, process_index: int, process_count: int
-) -> tuple['TrainData', 'EvalData']:
+) -> tuple['TrainData | OnDeviceData', 'EvalData']:
   """Opens the training and the validation images; mistakes end here."""
   _check_batch_size(config.batch_size, process_count)
   data = config.data
@@ -69,12 +81,14 @@ def create_datasets(
   val = _open_images(config, data.val_split, augment=False)
   check_domains(config, train.domains, val.domains)
   if data.check_images and data.name != 'shapes':
-    for images in (train, val):
+    # Images that are kept on the devices are decoded anyway.
+    for images in (val,) if data.on_device else (train, val):
       check_images(images, data.skip_bad_images, process_index, process_count)
-  return (
-    TrainData(config, train, process_index, process_count),
-    EvalData(val, data.skip_bad_images),
-  )
+  if data.on_device:
+    train_data = OnDeviceData(config, train)
+  else:
+    train_data = TrainData(config, train, process_index, process_count)
+  return train_data, EvalData(val, data.skip_bad_images)
 
 
 def create_eval_data(
@@ -110,15 +124,20 @@ class TrainData:
   @property
   def facts(self) -> dict[str, Any]:
     """What the data decided, by the config's names for it."""
-    return {
-      'data.domains': self.domains,
-      'model.num_domains': len(self.domains),
-    }
+    return _facts(self.domains)
 
   @property
   def skipped(self) -> int:
     """How many times an unreadable image was drawn and another one taken."""
     return self._skips.count
+
+  def feed(
+    self, mesh: jax.sharding.Mesh, start_step: int, num_steps: int
+  ) -> Feed:
+    """Batches, copied to the devices ahead of their step."""
+    batches = itertools.islice(self.batches(start_step), num_steps)
+    fed = sharding.prefetch_to_devices(batches, mesh)
+    return fed, lambda batch, step: batch
 
   def batches(self, start_step: int = 0) -> Iterator[Batch]:
     """Yields the batch of `start_step` and those that follow."""
@@ -195,6 +214,55 @@ class TrainData:
     )
 
 
+class OnDeviceData:
+  """Training images that stay in device memory and are drawn there.
+
+  What can be read is decoded once and kept in a file. `shapes` are then its
+  NUM_EVAL_SHAPES images of each domain, the ones that `get` draws. No host work
+  is left in a step, and nothing asks for TensorFlow.
+  """
+
+  skipped = 0  # Unreadable images are left out beforehand, and never drawn.
+
+  def __init__(self, config: ml_collections.ConfigDict, images: Images):
+    """Decodes the images, or opens what an earlier start has decoded.
+
+    Raises:
+      UserError: they do not fit, or cannot be read or kept.
+    """
+    data = config.data
+    on_device.check_fits(sum(images.counts), data.img_size)
+    self.domains = images.domains
+    self._decoded = cache.load(
+      images, data.img_size, data.cache_dir, data.skip_bad_images
+    )
+    self._settings = {
+      'seed': config.seed,
+      'batch_size': config.batch_size,
+      # Drawn shapes are not augmented, here as anywhere.
+      'augment': data.augment and data.name != 'shapes',
+    }
+
+  @property
+  def facts(self) -> dict[str, Any]:
+    """What the data decided, by the config's names for it."""
+    return _facts(self.domains)
+
+  def feed(
+    self, mesh: jax.sharding.Mesh, start_step: int, num_steps: int
+  ) -> Feed:
+    """The resident images at every step; a step draws its batch by number."""
+    del start_step
+    images, sizes, counts, _ = self._decoded
+    resident = on_device.place(images, sizes, counts, mesh)
+    to_batch = functools.partial(on_device.batch, mesh=mesh, **self._settings)
+    return itertools.repeat(resident, num_steps), to_batch
+
+
+def _facts(domains: tuple[str, ...]) -> dict[str, Any]:
+  return {'data.domains': domains, 'model.num_domains': len(domains)}
+
+
 class EvalData:
   """Images as they are: few of them as a batch, or all of a domain."""
 
@@ -259,16 +327,13 @@ class _Skips:
 
   def add(self, error: UnreadableImage) -> None:
     if not self._allowed:
-      raise UserError(f'{error}: {_CURE}') from None
+      raise UserError(f'{error}: {reading.CURE}') from None
     with self._lock:
       self.count += 1
       is_new = str(error) not in self._named
       self._named.add(str(error))
     if is_new:
       logging.warning('Skipping %s', error)
-
-
-_CURE = 'remove it or set config.data.skip_bad_images=True'
 
 
 class FileImages:
@@ -449,28 +514,17 @@ def check_images(
     for index in range(process_index, count, process_count)
   ]
 
-  def check(key: tuple[int, int]) -> UnreadableImage | None:
-    try:
-      images.picture(*key)
-    except UnreadableImage as error:
-      return error
+  def check(domain: int, index: int) -> None:
+    images.picture(domain, index)
 
   bad, good = [], [0] * len(images.domains)
-  last_report = time.monotonic()
-  with futures.ThreadPoolExecutor() as pool:
-    for done, error in enumerate(pool.map(check, share), 1):
-      bad += [error] if error else []
-      good[share[done - 1][0]] += not error
-      if time.monotonic() > last_report + 5:
-        last_report = time.monotonic()
-        print(f'checked {done} of {len(share)} images', flush=True)
+  errors = reading.read_each(check, share, 'checked')
+  for (domain, _), error in zip(share, errors, strict=True):
+    bad += [error] if error else []
+    good[domain] += not error
   for name, count, left in zip(
     images.domains, images.counts, good, strict=True
   ):
     if not left and count >= process_count:
       raise UserError(f'domain {name!r} has no readable image: {bad[0]}')
-  if bad:
-    message = f'{len(bad)} of {len(share)} images are bad, the first: {bad[0]}'
-    if not skip_bad:
-      raise UserError(f'{message}: {_CURE}')
-    logging.warning('%s', message)
+  reading.judge(bad, len(share), skip_bad)

@@ -11,7 +11,6 @@ import hashlib
 import io
 import itertools
 import json
-import os
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -172,12 +171,6 @@ def _prepared(
         yield np.stack(list(current))
     if upcoming is not None:
       yield np.stack(list(upcoming))
-
-
-def default_cache_dir() -> str:
-  """Where a user's caches are, by the convention of the desktop systems."""
-  home = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
-  return os.path.join(home, 'jaxgan')
 
 
 def _read_cache(path: epath.Path, key: dict[str, Any]) -> np.ndarray | None:

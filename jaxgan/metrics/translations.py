@@ -18,7 +18,7 @@ import tqdm
 from etils import epath
 from PIL import Image
 
-from jaxgan import errors, images, sharding
+from jaxgan import errors, files, images, sharding
 from jaxgan.data import input_pipeline, preprocess
 from jaxgan.metrics import features, fid, lpips, weights
 
@@ -308,7 +308,7 @@ class Scorer:
         _shown(data, domain),
         img_size,
         content=key[0],
-        cache_dir=self.options.cache_dir or features.default_cache_dir(),
+        cache_dir=self.options.cache_dir or files.default_cache_dir(),
       )
       _check_enough(len(computed), data.domains[domain])
       self._reals[key] = _Reals(computed)

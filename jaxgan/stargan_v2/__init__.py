@@ -1,6 +1,7 @@
 """StarGAN v2 (Choi et al. 2020): the names that `systems` asks for."""
 
 from jaxgan.data.input_pipeline import create_datasets as create_datasets
+from jaxgan.stargan_v2.config import default_config as default_config
 from jaxgan.stargan_v2.evaluate import evaluate as evaluate
 from jaxgan.stargan_v2.official import export_official as export_official
 from jaxgan.stargan_v2.official import import_official as import_official
