@@ -82,6 +82,14 @@ class Peer:
     """How many threads torch uses within one operation."""
     return self._torch.get_num_threads()
 
+  def describe(self, dtype: str = 'float32') -> str:
+    """A row that tells what it runs on."""
+    tf32 = self.device == 'cuda' and self._torch.backends.cudnn.allow_tf32
+    return (
+      f'torch {self.version} on {self.device}, {self.num_threads} threads, '
+      f'{dtype}{", TF32 in convolutions" if tf32 else ""}'
+    )
+
   def num_params(self) -> dict[str, int]:
     """The number of parameters of each network."""
     nets = self._solver.nets
@@ -90,14 +98,7 @@ class Peer:
   def load_batch(self, batch: Mapping[str, np.ndarray]) -> Any:
     """Moves a batch of NHWC arrays to the device as the original's NCHW."""
 
-    def tensor(x: np.ndarray) -> Any:
-      if x.ndim == 4:
-        x = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
-      else:
-        x = x.astype(np.int64)
-      return self._torch.from_numpy(x).to(self.device)
-
-    tensors = self._munch({k: tensor(v) for k, v in batch.items()})
+    tensors = self._munch({k: self._tensor(v) for k, v in batch.items()})
     # In the place of its data loaders, which only its fetcher looks into.
     return self._munch(src=tensors, ref=None, val=None)
 
@@ -105,8 +106,39 @@ class Peer:
     """Runs one iteration on a batch of `load_batch` and waits for its end."""
     with self._foreign_code():
       self._solver.train(loaders)
-      if self.device == 'cuda':
-        self._torch.cuda.synchronize()
+      self._wait()
+
+  def translator(
+    self, x: np.ndarray, x_ref: np.ndarray, y: np.ndarray, dtype: str
+  ) -> Callable[[], None]:
+    """What translates x in the styles of x_ref, of domains y, and waits."""
+    dtype = getattr(self._torch, dtype)
+    with self._foreign_code():
+      encode, generate = (
+        self._solver.nets_ema[name].to(dtype).eval()
+        for name in ('style_encoder', 'generator')
+      )
+    x, x_ref = (self._tensor(a).to(dtype) for a in (x, x_ref))
+    y = self._tensor(y)
+
+    def translate() -> None:
+      with self._foreign_code(), self._torch.no_grad():
+        generate(x, encode(x_ref, y))
+        self._wait()
+
+    return translate
+
+  def _tensor(self, x: np.ndarray) -> Any:
+    """On the device; images as the original's NCHW."""
+    if x.ndim == 4:
+      x = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+    else:
+      x = x.astype(np.int64)
+    return self._torch.from_numpy(x).to(self.device)
+
+  def _wait(self) -> None:
+    if self.device == 'cuda':
+      self._torch.cuda.synchronize()
 
   @contextlib.contextmanager
   def _foreign_code(self) -> Iterator[None]:

@@ -5,7 +5,9 @@ import subprocess
 import sys
 
 import ml_collections
+import numpy as np
 import pytest
+from PIL import Image
 
 from benchmarks import peer
 from jaxgan import errors
@@ -22,7 +24,7 @@ TINY = (
 WITHOUT_TENSORFLOW = """
 import runpy, sys
 try:
-  runpy.run_module('benchmarks.train_step', run_name='__main__')
+  runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)
 finally:
   assert 'tensorflow' not in sys.modules
 """
@@ -36,37 +38,57 @@ class StyleEncoder:
 """
 
 
-def _benchmark(*args):
+def _benchmark(name, *args, tensorflow=False):
+  """Runs a program in a process of its own: their flags have the same names."""
   env = {
     **os.environ,
     'JAX_PLATFORMS': 'cpu',
     'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',  # compiles faster
   }
+  start = ('-m',) if tensorflow else ('-c', WITHOUT_TENSORFLOW)
   return subprocess.run(
-    [sys.executable, '-c', WITHOUT_TENSORFLOW, *args],
+    [sys.executable, *start, f'benchmarks.{name}', *args],
     cwd=ROOT,
     env=env,
     capture_output=True,
     text=True,
-    timeout=300,
+    timeout=600,
   )
+
+
+def _run(name, *args, **kwargs):
+  """The lines of the table, and what the last line holds."""
+  done = _benchmark(name, *args, **kwargs)
+  assert done.returncode == 0, done.stderr
+  *table, last = done.stdout.splitlines()
+  return table, json.loads(last)
+
+
+def _check_markdown(table, records):
+  header, line, *rows = (row for row in table if row.startswith('|'))
+  assert header == f'| {" | ".join(records[0])} |'
+  assert set(line) == set('| -')
+  assert len(rows) == len(records)
+  for row, record in zip(rows, records, strict=True):
+    cells = [cell.strip() for cell in row.split('|')[1:-1]]
+    assert len(cells) == len(record)
 
 
 def _config(**model):
   return ml_collections.ConfigDict({'model': model})
 
 
-def test_last_line_is_the_result():
-  done = _benchmark(*TINY, '--steps=3', '--warmup=1')
-  assert done.returncode == 0, done.stderr
-  *table, last = done.stdout.splitlines()
-  result = json.loads(last)
+def test_train_step():
+  table, result = _run('train_step', *TINY, '--steps=3', '--warmup=1')
   assert list(result) == [
     'ms_per_step',
     'images_per_s',
     'compile_s',
     'peak_memory_gb',
     'gflop_per_step',
+    'gflop_of_algorithm',
+    'matmul_tflops',
+    'mfu',
   ]
   assert result['ms_per_step'] > 0
   assert result['images_per_s'] == pytest.approx(
@@ -77,14 +99,146 @@ def test_last_line_is_the_result():
   # By hand: 16 passes of the generator (8 MFLOP for two images) and 39 of a
   # trunk (2.3), a pass back to inputs or to parameters counting as one.
   assert 0.1 < result['gflop_per_step'] < 0.45
+  assert 0.1 < result['gflop_of_algorithm'] < 0.45
+  assert 1e-3 < result['matmul_tflops'] < 100
+  assert 0 < result['mfu'] < 1
   names = [line.split('  ')[0] for line in table]
   assert {'parameters generator', 'peak memory from', *result} <= set(names)
+
+
+def test_translation():
+  _, result = _run('translation', *TINY, '--steps=3', '--warmup=1')
+  assert list(result) == ['ms_per_batch', 'images_per_s', 'compile_s']
+  assert result['images_per_s'] == pytest.approx(
+    2000 / result['ms_per_batch'], rel=1e-2
+  )
+
+
+def test_memory_grows_with_the_batch():
+  table, records = _run(
+    'memory', *TINY, '--what=translate', '--batch_sizes=2,8'
+  )
+  _check_markdown(table, records)
+  small, large = records
+  assert (small['batch'], large['batch']) == (2, 8)
+  for record in records:
+    parts = ('arguments', 'outputs', 'temporaries')
+    total = sum(record[f'{part} GB'] for part in parts)
+    assert record['peak GB'] == pytest.approx(total, rel=1e-2)
+  # Two images of 32 x 32 x 3 floats in, one out, for every slot.
+  image = 32 * 32 * 3 * 4 / 1e9
+  added = large['arguments GB'] - small['arguments GB']
+  assert added == pytest.approx(6 * 2 * image, rel=1e-2)
+  assert large['outputs GB'] == pytest.approx(8 * image, rel=1e-2)
+  assert large['temporaries GB'] > 2 * small['temporaries GB']
+  assert large['TFLOP'] == pytest.approx(4 * small['TFLOP'], rel=0.1)
+
+
+@pytest.mark.slow
+def test_remat_needs_no_more_memory():
+  # Hardly less: for a CPU, XLA merges most of what is computed again.
+  table, records = _run(
+    'memory', *TINY, '--config.batch_size=8', '--remat=False,True'
+  )
+  _check_markdown(table, records)
+  kept, recomputed = records
+  assert (kept['remat'], recomputed['remat']) == (False, True)
+  assert kept['arguments GB'] == recomputed['arguments GB']
+  assert recomputed['temporaries GB'] <= kept['temporaries GB']
+  assert recomputed['TFLOP'] >= kept['TFLOP']
+
+
+def test_only_selected_heads_do_not_grow():
+  table, records = _run(
+    'domains', *TINY, '--config.model.hidden_dim=32', '--domains=2,200'
+  )
+  _check_markdown(table, records)
+  few, many = records
+  assert (few['domains'], many['domains']) == (2, 200)
+  # 3 layers of 32 x 32 and one of 32 x 16 of the mapping network, and heads of
+  # 8 x 16 and 8 x 1, each with its biases.
+  a_domain = 3 * 33 * 32 + 33 * 16 + 9 * 16 + 9
+  assert many['parameters'] - few['parameters'] == 198 * a_domain
+  assert many['all heads ms'] > many['selected ms'] > 0
+  assert few['optimiser ms'] > 0
+
+
+def test_input_of_files(tmp_path):
+  rng = np.random.default_rng(0)
+  for split in ('train', 'val'):
+    for name in 'ab':
+      folder = tmp_path / 'data' / split / name
+      folder.mkdir(parents=True)
+      pixels = rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+      Image.fromarray(pixels).save(folder / '0.png')
+  _, result = _run(
+    'input_pipeline',
+    *TINY,
+    '--config.data.name=folder',
+    f'--config.data.root={tmp_path}/data',
+    f'--config.data.cache_dir={tmp_path}/cache',
+    '--config.data.on_device=True',
+    '--steps=0',
+    '--batches=5',
+    tensorflow=True,
+  )
+  speed = result['host_images_per_s']
+  assert 0 < result['host_images_per_s_core'] <= speed
+  assert result['device_images_per_s'] > 0
+  assert list((tmp_path / 'cache').iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('on_device', [False, True])
+def test_steps_that_wait_for_data(tmp_path, on_device):
+  _, result = _run(
+    'input_pipeline',
+    *TINY,
+    f'--config.data.on_device={on_device}',
+    f'--config.data.cache_dir={tmp_path}',
+    '--steps=6',
+    '--batches=5',
+    tensorflow=True,
+  )
+  ratio = result['ms_per_step_fixed'] / result['ms_per_step_fed']
+  assert result['waiting'] == pytest.approx(1 - ratio, abs=1e-3)
+  assert result['waiting'] < 1
+
+
+@pytest.mark.slow
+def test_a_start_passes_its_marks_in_order():
+  _, result = _run('start', *TINY)
+  for name in ('cold', 'warm'):
+    marks = ('data', 'compiled', 'first_step', 'end')
+    seconds = [result[f'{mark}_{name}_s'] for mark in marks]
+    assert seconds == sorted(seconds) and seconds[0] > 0
+  compiling = {
+    name: result[f'compiled_{name}_s'] - result[f'data_{name}_s']
+    for name in ('cold', 'warm')
+  }
+  assert compiling['warm'] < compiling['cold']
+
+
+@pytest.mark.parametrize(
+  'name, flag, status',
+  [
+    ('train_step', '--matmul_tflops=fast', 2),
+    ('memory', '--target=toaster', 1),
+    ('memory', '--batch_sizes=2,many', 2),
+    ('domains', '--domains=2,many', 2),
+  ],
+)
+def test_bad_flag_is_one_line(name, flag, status):
+  done = _benchmark(name, *TINY, flag)
+  assert done.returncode == status
+  assert 'Traceback' not in done.stderr
+  assert done.stderr.splitlines()[-1].startswith(f'error: {flag}')
 
 
 @pytest.mark.parametrize('exists', [False, True])
 def test_bad_peer_is_one_line(tmp_path, exists):
   directory = tmp_path if exists else tmp_path / 'missing'
-  done = _benchmark(*TINY, f'--peer={directory}')
+  done = _benchmark('train_step', *TINY, f'--peer={directory}')
   assert done.returncode == 1
   assert 'Traceback' not in done.stderr
   last = done.stderr.splitlines()[-1]

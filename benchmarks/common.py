@@ -1,0 +1,401 @@
+"""What the benchmark programs share: inputs, the step, turns, tables."""
+
+import functools
+import json
+import os
+import pathlib
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import ml_collections
+import numpy as np
+from absl import logging
+from jax.sharding import AxisType
+
+from jaxgan import errors, sharding, systems
+from jaxgan.stargan_v2 import losses
+
+Tree = Any
+
+_PLAIN_MODEL = {'resample': 'plain', 'select_heads': True, 'remat': False}
+_NOT_TO_BE_RUN = {  # compiler options: the same operations, sooner
+  'xla_backend_optimization_level': 0,
+  'xla_llvm_disable_expensive_passes': True,
+}
+
+_TURNS = 6  # how often the sides alternate, if there are that many steps
+_SHAPES_DOMAINS = 3
+
+
+class Memory(NamedTuple):
+  """Bytes of a compiled program, as XLA plans them."""
+
+  arguments: int
+  outputs: int  # those that do not take the place of an argument
+  temporaries: int
+
+  @property
+  def peak(self) -> int:
+    """All of it at once: an upper estimate."""
+    return sum(self)
+
+
+def planned_memory(compiled: jax.stages.Compiled) -> Memory | None:
+  """The plan of a program; None where the backend has none."""
+  plan = compiled.memory_analysis()
+  if plan is None:
+    return None
+  return Memory(
+    plan.argument_size_in_bytes,
+    plan.output_size_in_bytes - plan.alias_size_in_bytes,
+    plan.temp_size_in_bytes,
+  )
+
+
+def count_flops(
+  program: jax.stages.Lowered | jax.stages.Compiled,
+) -> float | None:
+  """Operations of a program as XLA counts them; None where it does not."""
+  cost = program.cost_analysis()
+  flops = cost.get('flops') if cost else None
+  return flops if flops and flops > 0 else None
+
+
+class Ours:
+  """Our training step, compiled for one device.
+
+  Args:
+    config: of the networks.
+    fed: what a step is fed, arrays of NumPy or of the device of `create_mesh`.
+    to_batch: (fed, step) -> batch, inside the step; None where `fed` is one.
+  """
+
+  def __init__(
+    self,
+    config: ml_collections.ConfigDict,
+    fed: Tree,
+    to_batch: Callable[[Tree, jax.Array], Tree] | None = None,
+  ):
+    """Builds the state and compiles the step for what is fed like this."""
+    system = systems.get_system(config)
+    init_fn, static = system.create_training(config)
+    placement = sharding.replicated(create_mesh())
+    key = jax.random.key(config.seed)
+    self._state = jax.jit(init_fn, out_shardings=placement)(key)
+    self._frozen, self._rng = jax.device_put(
+      (system.create_frozen(config), jax.random.key(config.seed + 1)), placement
+    )
+    self._fed = jax.device_put(fed, sharding.batch_sharding(create_mesh()))
+
+    def step(state, frozen, fed, rng):
+      batch = to_batch(fed, state.step) if to_batch else fed
+      return system.train_step(state, frozen, batch, rng, **static)
+
+    start = time.perf_counter()
+    self._compiled = (
+      jax.jit(step, donate_argnames=('state',))
+      .lower(self._state, self._frozen, self._fed, self._rng)
+      .compile()
+    )
+    self.compile_s = time.perf_counter() - start
+
+  def dispatch(self, fed: Tree | None = None) -> None:
+    """Starts one step, fed as it was compiled or anew."""
+    fed = self._fed if fed is None else fed
+    self._state, self.metrics = self._compiled(
+      self._state, self._frozen, fed, self._rng
+    )
+
+  def wait(self) -> None:
+    """Waits until all steps are done."""
+    jax.block_until_ready((self._state, self.metrics))
+
+  def step(self) -> None:
+    """Runs one step and waits for its end."""
+    self.dispatch()
+    self.wait()
+
+  def gflop(self) -> float | None:
+    """Billions of operations in a step, as XLA counts them."""
+    flops = count_flops(self._compiled)
+    return flops and flops / 1e9
+
+  def peak_memory(self) -> tuple[float | None, str]:
+    """Gigabytes, and where the number comes from."""
+    # The CPU keeps no such record, and the size of the process counts torch.
+    stats = jax.devices()[0].memory_stats() or {}
+    if 'peak_bytes_in_use' in stats:
+      return stats['peak_bytes_in_use'] / 1e9, 'measured on the device'
+    plan = planned_memory(self._compiled)
+    if plan is None:
+      return None, 'not known here'
+    return plan.peak / 1e9, "XLA's plan: arguments, temporaries, new outputs"
+
+
+def create_mesh() -> jax.sharding.Mesh:
+  """One device, as the mesh that training takes."""
+  return jax.make_mesh(
+    (1,), ('data',), (AxisType.Auto,), devices=jax.devices()[:1]
+  )
+
+
+def lower_step(
+  config: ml_collections.ConfigDict,
+  placement: jax.sharding.Sharding | None = None,
+) -> jax.stages.Lowered:
+  """The training step for a device that need not exist; allocates nothing."""
+  system = systems.get_system(config)
+  init_fn, static = system.create_training(config)
+  key = jax.eval_shape(jax.random.key, 0)
+  arguments = (
+    jax.eval_shape(init_fn, key),
+    system.create_frozen(config),
+    batch_shapes(config),
+    key,
+  )
+  step = functools.partial(system.train_step, **static)
+  return jax.jit(step, donate_argnames=('state',)).lower(
+    *abstract(arguments, placement)
+  )
+
+
+def translate_fn(static: Mapping[str, Any]) -> Callable[..., jax.Array]:
+  """(params, frozen, x, x_ref, y) -> x in the styles of x_ref, of domains y."""
+  nets, masks_fn = static['nets'], static['masks_fn']
+
+  def translate(params, frozen, x, x_ref, y):
+    masks = None if masks_fn is None else masks_fn(frozen, x)
+    s = losses.style(nets, params, y, x_ref=x_ref)
+    return losses.translate(nets, params, x, s, masks)
+
+  return translate
+
+
+def abstract(tree: Tree, placement: jax.sharding.Sharding | None) -> Tree:
+  """The same shapes, placed; None for the default device."""
+  return jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=placement), tree
+  )
+
+
+def plain_flops(config: ml_collections.ConfigDict) -> float | None:
+  """Operations of a step as the paper's layers do it, one after another.
+
+  This is the work of the algorithm: what our forms of it save or do twice
+  (config.model.resample, remat, config.micro_batches) does not change it. It
+  is counted in the program that XLA makes for a CPU, wherever that runs, since
+  it cannot count what cuDNN does; not before XLA has removed what a step would
+  do twice.
+  """
+  config = config.copy_and_resolve_references()
+  config.update({'model': _PLAIN_MODEL, 'micro_batches': 1})
+  try:
+    device = jax.local_devices(backend='cpu')[0]
+  except RuntimeError as e:  # JAX_PLATFORMS=cuda
+    logging.warning('operations are not counted without a CPU backend: %s', e)
+    return None
+  lowered = lower_step(config, jax.sharding.SingleDeviceSharding(device))
+  return count_flops(lowered.compile(_NOT_TO_BE_RUN))
+
+
+class OtherProcesses:
+  """How much CPU the rest of the machine used since this was made.
+
+  Threads that wait for one another by spinning, as torch's do, lose far more
+  than the share that is taken from them: such times compare nothing.
+  """
+
+  _STAT = pathlib.Path('/proc/stat')
+  _MOST = 0.1  # cores
+
+  def __init__(self):
+    self._start = self._clocks()
+
+  def _clocks(self) -> np.ndarray:
+    """Seconds: on the wall, used by this process, used by all."""
+    used = np.nan  # where there is no /proc
+    if self._STAT.exists():
+      # user, nice, system, idle, iowait, irq, softirq, steal
+      fields = [int(x) for x in self._STAT.read_text().split()[1:9]]
+      used = (sum(fields) - fields[3] - fields[4]) / os.sysconf('SC_CLK_TCK')
+    return np.array([time.monotonic(), _process_time(), used])
+
+  def describe(self) -> str:
+    """The mean number of cores the others kept busy, with a warning."""
+    wall, own, used = self._clocks() - self._start
+    if np.isnan(used):
+      return 'not known here'
+    cores = max(0.0, (used - own) / wall)
+    if cores <= self._MOST:
+      return f'quiet, {cores:.2f} cores'
+    logging.warning('other processes kept %.2f cores busy', cores)
+    return f'NOT QUIET, {cores:.2f} cores: measure again'
+
+
+def _process_time() -> float:
+  """Seconds of CPU of this process and of its children that have ended."""
+  times = os.times()
+  return sum((*times[:2], *times[2:4]))
+
+
+def matmul_tflops() -> tuple[float, str]:
+  """The best rate of a large product of matrices here, and what it is."""
+  on_cpu = jax.default_backend() == 'cpu'
+  size, dtype = (2048, 'float32') if on_cpu else (8192, 'bfloat16')
+  a, b = jax.random.normal(jax.random.key(0), (2, size, size), dtype)
+  multiply = jax.jit(jax.numpy.matmul)
+  jax.block_until_ready(multiply(a, b))
+  repeats = 2 if on_cpu else 20  # one alone would time its start as well
+  seconds = []
+  for _ in range(5):
+    start = time.perf_counter()
+    jax.block_until_ready([multiply(a, b) for _ in range(repeats)])
+    seconds.append((time.perf_counter() - start) / repeats)
+  rate = 2 * size**3 / min(seconds) / 1e12
+  return rate, f'measured: products of {dtype}, {size} x {size}'
+
+
+def describe_machine() -> dict[str, str]:
+  """Rows that tell what a measurement ran on."""
+  device, cores = jax.devices()[0], num_cores()
+  return {
+    'device': f'{device.device_kind}, {cores} CPU cores',
+    'jax': jax.__version__,
+  }
+
+
+def num_cores() -> int:
+  """CPU cores that this process may use."""
+  return len(os.sched_getaffinity(0))
+
+
+def describe_images(config: ml_collections.ConfigDict) -> str:
+  """What a batch is."""
+  return (
+    f'{config.batch_size} of {config.data.img_size} px, '
+    f'{config.model.num_domains} domains, {config.model.dtype}'
+  )
+
+
+def set_num_domains(config: ml_collections.ConfigDict) -> None:
+  """Fills in a number of domains that a training run takes from the data."""
+  if config.model.num_domains:
+    return
+  if config.data.name != 'shapes':
+    raise errors.UserError(
+      'the number of domains comes from the data, and a benchmark reads none: '
+      'add --config.model.num_domains=K'
+    )
+  config.model.num_domains = _SHAPES_DOMAINS
+
+
+def count_params(config: ml_collections.ConfigDict) -> dict[str, int]:
+  """The number of parameters of each network, without building one."""
+  init_fn, _ = systems.get_system(config).create_training(config)
+  state = jax.eval_shape(init_fn, jax.random.key(0))
+  return {
+    name: sum(x.size for x in jax.tree.leaves(tree))
+    for name, tree in state.params.items()
+  }
+
+
+def check_same_size(ours: Mapping[str, int], theirs: Mapping[str, int]) -> None:
+  """Raises UserError unless the original's networks are as large as ours."""
+  for name, count in ours.items():
+    if count != theirs[name]:
+      raise errors.UserError(
+        f'--peer: not the same {name}: {count:,} parameters here, '
+        f'{theirs[name]:,} there'
+      )
+
+
+def batch_shapes(config: ml_collections.ConfigDict) -> dict[str, Any]:
+  """The batch contract: what each array of a batch is."""
+  size, count = config.data.img_size, config.batch_size
+  images = jax.ShapeDtypeStruct((count, size, size, 3), np.float32)
+  domains = jax.ShapeDtypeStruct((count,), np.int32)
+  return {
+    **dict.fromkeys(('x_src', 'x_ref', 'x_ref2'), images),
+    **dict.fromkeys(('y_src', 'y_ref'), domains),
+  }
+
+
+def create_batch(config: ml_collections.ConfigDict) -> dict[str, np.ndarray]:
+  """A batch of noise that meets the batch contract."""
+  rng = np.random.default_rng(config.seed)
+  num_domains = config.model.num_domains
+  return {
+    name: rng.uniform(-1, 1, x.shape).astype(x.dtype)
+    if len(x.shape) > 1
+    else rng.integers(num_domains, size=x.shape, dtype=x.dtype)
+    for name, x in batch_shapes(config).items()
+  }
+
+
+def time_in_turns(
+  sides: Mapping[str, Callable[[], None]], steps: int, warmup: int
+) -> dict[str, list[float]]:
+  """Milliseconds of each timed step of each side; the sides alternate."""
+  for name, step in sides.items():
+    logging.info('warming up: %s', name)
+    for _ in range(warmup):
+      step()
+  times = {name: [] for name in sides}
+  turn = max(1, steps // _TURNS)
+  for done in range(0, steps, turn):
+    for name, step in sides.items():
+      for _ in range(min(turn, steps - done)):
+        start = time.perf_counter()
+        step()
+        times[name].append(1e3 * (time.perf_counter() - start))
+    logging.info('%d of %d steps a side', min(done + turn, steps), steps)
+  return times
+
+
+def describe_times(times: Mapping[str, Sequence[float]]) -> dict[str, str]:
+  """A row for each side of `time_in_turns`."""
+  return {
+    f'ms {name}, {len(values)} steps': (
+      f'fastest {min(values):.1f}, median {statistics.median(values):.1f}, '
+      f'slowest {max(values):.1f}'
+    )
+    for name, values in times.items()
+  }
+
+
+def make_room_for_torch() -> None:
+  """Else JAX takes most of a GPU's memory and leaves torch too little."""
+  os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')
+
+
+def print_result(
+  rows: Mapping[str, Any], results: Mapping[str, float | None]
+) -> None:
+  """Prints the table, and the results once more as one line of JSON."""
+  rounded = {k: v if v is None else round(v, 4) for k, v in results.items()}
+  table = {**rows, **rounded}
+  width = max(map(len, table))
+  for name, value in table.items():
+    print(f'{name:<{width}}  {value}')
+  print(json.dumps(rounded), flush=True)
+
+
+def print_records(records: Iterable[Mapping[str, Any]]) -> None:
+  """Prints a Markdown table, each line when it is known, then all as JSON."""
+  done = []
+  for record in records:
+    if not done:
+      _print_row(record)
+      _print_row(dict.fromkeys(record, '---'), keys=False)
+    _print_row(record, keys=False)
+    done.append(record)
+  print(json.dumps(done), flush=True)
+
+
+def _print_row(record: Mapping[str, Any], keys: bool = True) -> None:
+  cells = record if keys else record.values()
+  texts = ('' if cell is None else str(cell) for cell in cells)
+  print(f'| {" | ".join(texts)} |', flush=True)
