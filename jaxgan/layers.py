@@ -112,7 +112,7 @@ _PHASES = _BOX.reshape(2, 2, 2, 2, 9).transpose(1, 3, 0, 2, 4).reshape(16, 9)
 
 
 def best_resample_form() -> str:
-  """The fastest form on this process's devices.
+  """The form for this process's devices: measured on CPU, not elsewhere yet.
 
   XLA's CPU backend runs convolutions with zeros between the pixels by plain
   loops, and the gradients of `strided` consist of them.
@@ -149,7 +149,9 @@ def _mix_taps(matrix: np.ndarray, kernel: Array, *shape: int) -> Array:
 
 
 def _up_strided(x: Array, kernel: Array) -> Array:
-  kernel = 4 * _mix_taps(_BOX, kernel, 4, 4)
+  # Reversed twice: XLA's GPU backend takes the transposed convolution of cuDNN
+  # for a dilated one only where its kernel is a reversed one.
+  kernel = 4 * _mix_taps(_BOX, kernel[::-1, ::-1], 4, 4)[::-1, ::-1]
   return _convolve(x, kernel, [(2, 2), (2, 2)], dilation=2)
 
 

@@ -59,7 +59,9 @@ def train_and_evaluate(
     frozen = workdir.load_frozen(path) or system.create_frozen(config)
     if jax.process_index() == 0:
       workdir.prepare(path)
-    mesh = sharding.create_mesh(config.batch_size)
+    mesh = sharding.create_mesh(
+      config.batch_size, config.get('micro_batches', 1)
+    )
     train, val = system.create_datasets(
       config, jax.process_index(), jax.process_count()
     )

@@ -14,15 +14,19 @@ from jaxgan import errors
 Tree = Any
 
 
-def create_mesh(batch_size: int) -> Mesh:
-  """A mesh of all devices with one axis, 'data', that divides the batch."""
-  count = jax.device_count()
+def create_mesh(batch_size: int, micro_batches: int = 1) -> Mesh:
+  """A mesh of all devices with one axis, 'data', that divides each part."""
+  count = jax.device_count() * micro_batches
   if batch_size % count:
+    parts = f' in {micro_batches} micro_batches' if micro_batches > 1 else ''
     raise errors.UserError(
-      f'batch_size {batch_size} is not divisible by the {count} devices: '
-      f'set --config.batch_size to a multiple of {count}'
+      f'batch_size {batch_size}{parts} is not divisible by the '
+      f'{jax.device_count()} devices: set --config.batch_size to a multiple of '
+      f'{count}'
     )
-  return jax.make_mesh((count,), ('data',), axis_types=(AxisType.Auto,))
+  return jax.make_mesh(
+    (jax.device_count(),), ('data',), axis_types=(AxisType.Auto,)
+  )
 
 
 def create_local_mesh() -> Mesh:

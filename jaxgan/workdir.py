@@ -20,7 +20,8 @@ from jaxgan import errors, files
 Tree = Any
 _FROZEN = 'frozen.npz'
 
-# Settings that a resumed run may change: they do not touch what is learned.
+# Settings that a resumed run may change: they do not touch what is learned, the
+# last four but for rounding.
 FREE_SETTINGS = frozenset(
   {
     'num_train_steps',
@@ -31,6 +32,10 @@ FREE_SETTINGS = frozenset(
     'keep_every_steps',
     'data.cache_dir',
     'model.wing_file',
+    'micro_batches',
+    'model.remat',
+    'model.resample',
+    'model.select_heads',
   }
 )
 

@@ -161,6 +161,20 @@ def test_an_unreadable_image_stops_or_is_left_out(root, warnings):
     load(root, skip_bad=True)
 
 
+def test_an_error_that_passes_does_not_stay(root, monkeypatch):
+  real = input_pipeline.FileImages.picture
+
+  def unreadable(self, domain, index):
+    if (domain, index) == (0, 1):
+      raise preprocess.UnreadableImage('passing')
+    return real(self, domain, index)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(input_pipeline.FileImages, 'picture', unreadable)
+    assert load(root, skip_bad=True).counts == (2, 2)
+  assert load(root, skip_bad=True).counts == (3, 2)
+
+
 def test_what_is_killed_leaves_nothing_half(root, monkeypatch, decodings):
   real = preprocess.resize
 

@@ -154,6 +154,16 @@ def test_a_crop_is_what_pillow_gives_bit_for_bit(seed):
   np.testing.assert_array_equal(_resample()(pixels, whole, size, False), pixels)
 
 
+@pytest.mark.parametrize('size', [(10, 1000), (1000, 10), (1, 64)])
+def test_a_box_thinner_than_a_pixel_has_a_picture(size):
+  words = jax.random.bits(
+    jax.random.key(0), (16, on_device.AUGMENT_WORDS), jnp.uint32
+  )
+  augment = jax.vmap(on_device.augment_image, in_axes=(0, None, None))
+  pixels = jnp.full((SIDE, SIDE, 3), 200, jnp.uint8)
+  np.testing.assert_array_equal(augment(words, pixels, jnp.array(size)), 200)
+
+
 def test_a_crop_in_stored_pixels_is_close_to_pillow():
   rng = np.random.default_rng(0)
   width, height = 256, 217

@@ -66,14 +66,12 @@ PATHS = {
     'model.resample': 'plain',
     'model.select_heads': False,
   },
-  'resample=phases, selected heads': {
+  'resample=phases, selected heads, remat': {
     'model.resample': 'phases',
     'model.select_heads': True,
-  },
-  'resample=strided, remat': {
-    'model.resample': 'strided',
     'model.remat': True,
   },
+  'resample=strided': {'model.resample': 'strided'},
   'micro_batches=2': {'micro_batches': 2},
 }
 

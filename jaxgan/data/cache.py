@@ -34,7 +34,7 @@ class Decoded(NamedTuple):
   images: np.ndarray  # uint8 [N, S, S, 3], mapped from the file, read-only
   sizes: np.ndarray  # int32 [N, 2]: stored width and height
   counts: tuple[int, ...]  # images of each domain
-  bad: tuple[str, ...]  # the images left out, and why
+  bad: tuple[UnreadableImage, ...]  # the images left out, and why
 
 
 def load(
@@ -91,7 +91,10 @@ def _read(folder: pathlib.Path, images: Any, img_size: int) -> Decoded | None:
     return None
   try:
     index = json.loads((folder / 'index.json').read_text())
-    counts, bad = tuple(index['counts']), tuple(index['bad'])
+    counts = tuple(index['counts'])
+    bad = tuple(reading.read_each(images.picture, index['bad'], 'read again'))
+    for error in bad:
+      _check(isinstance(error, UnreadableImage), 'lacks a readable image')
     _check(index['domains'] == list(images.domains), 'has other domains')
     _check(sum(counts) + len(bad) == sum(images.counts), 'has other counts')
     total = sum(counts)
@@ -137,25 +140,26 @@ def _write(
     return preprocess.resize(picture, img_size), picture.size
 
   print(f'decoding {len(keys)} images into {folder}, once', flush=True)
-  counts, sizes, bad = [0] * len(images.domains), [], []
+  counts, sizes, bad = [0] * len(images.domains), [], {}
   shape = (img_size, img_size, 3)
   with _replacing(folder / 'images.npy') as f:
     # Written and not mapped: a mapped file kills the process on a full disk.
     _write_header(f, (len(keys), *shape))
     start = f.tell()
     results = reading.read_each(read, keys, 'decoded')
-    for (domain, _), result in zip(keys, results, strict=True):
+    for (domain, index), result in zip(keys, results, strict=True):
       if isinstance(result, UnreadableImage):
-        bad.append(str(result))
+        bad[domain, index] = result
         continue
       pixels, size = result
       f.write(np.ascontiguousarray(pixels))
       counts[domain] += 1
       sizes.append(size)
-    reading.judge(bad, len(keys), skip_bad)
+    errors = list(bad.values())
+    reading.judge(errors, len(keys), skip_bad)
     if 0 in counts:
       name = images.domains[counts.index(0)]
-      raise UserError(f'domain {name!r} has no readable image: {bad[0]}')
+      raise UserError(f'domain {name!r} has no readable image: {errors[0]}')
     f.seek(0)
     _write_header(f, (sum(counts), *shape))
     # NumPy leaves room in the header for any number of rows.
@@ -166,7 +170,7 @@ def _write(
     'domains': list(images.domains),
     'counts': counts,
     'img_size': img_size,
-    'bad': bad,
+    'bad': list(bad),  # read again at every start: some errors pass
   }
   with _replacing(folder / 'index.json') as f:
     f.write(json.dumps(index, indent=2).encode())

@@ -158,7 +158,13 @@ class TrainData:
 
   def _dataset(self, start_step: int, errors: dict[int, Exception]) -> Any:
     """A tf.data.Dataset of batches; a step that fails is noted in `errors`."""
-    import tensorflow as tf
+    try:
+      import tensorflow as tf
+    except ImportError as error:
+      raise UserError(
+        f'TensorFlow cannot be imported ({error}): install it, or set '
+        'config.data.on_device=True'
+      ) from None
 
     tf.config.set_visible_devices([], 'GPU')  # They are JAX's.
     shape = (self._img_size, self._img_size, 3)

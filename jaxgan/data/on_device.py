@@ -256,6 +256,7 @@ def _weights(start: Array, length: Array, extent: Array, side: int) -> Array:
   weights = jnp.maximum(0, 1 - jnp.abs(distance))
   # What lies outside of the box is cut off before.
   inside = (middles > left) & (middles < left + scale * side)
+  inside |= ~jnp.any(inside)  # a box thinner than a pixel
   weights = jnp.where(inside[None], weights, 0)
   return weights / weights.sum(axis=1, keepdims=True)
 

@@ -9,9 +9,7 @@ def default_config() -> ml_collections.ConfigDict:
   config.system = 'stargan_v2'
   config.seed = 777
   config.batch_size = 8  # of all devices together; less is known to fail
-  config.micro_batches = (
-    1  # parts in which a phase takes its batch: less memory
-  )
+  config.micro_batches = 1  # parts of it that are in memory at a time
   config.num_train_steps = 100_000
   config.log_every_steps = 10
   config.sample_every_steps = 5000
@@ -28,11 +26,9 @@ def default_config() -> ml_collections.ConfigDict:
   data.img_size = 256
   data.augment = True  # random crops and flips
   data.check_images = True  # decode every image once before training
-  data.skip_bad_images = False  # draw another one for an unreadable one
+  data.skip_bad_images = False  # draw another one, or leave it out on_device
   data.on_device = False  # keep all images in device memory and draw them there
-  data.cache_dir = (
-    ''  # of decoded images, for on_device; '' for ~/.cache/jaxgan
-  )
+  data.cache_dir = ''  # for on_device; '' for ~/.cache/jaxgan
 
   config.model = model = ml_collections.ConfigDict()
   model.channel_base = 2**14  # first width times img_size

@@ -20,7 +20,7 @@ MasksFn = Callable[[Array], networks.Masks | None]
 
 @dataclasses.dataclass(frozen=True)
 class HParams:
-  """Weights of the terms, and the constants of the schedule."""
+  """Weights of the terms, and constants of the schedule and the step."""
 
   lambda_reg: float = 1.0  # R1
   lambda_sty: float = 1.0  # style reconstruction

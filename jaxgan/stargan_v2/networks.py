@@ -232,8 +232,13 @@ class MappingNetwork(nn.Module):
 def _heads_to_run(
   y: Array | None, num_domains: int, select: bool
 ) -> Array | None:
-  """y where its heads alone are less work than all heads; None for all."""
-  return y if select and y is not None and num_domains > len(y) else None
+  """y where its heads alone are less work than all heads; None for all.
+
+  All where the number of images is left open, in a program to be exported.
+  """
+  if not select or y is None or not isinstance(y.shape[0], int):
+    return None
+  return y if num_domains > y.shape[0] else None
 
 
 class _Trunk(nn.Module):

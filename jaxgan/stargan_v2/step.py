@@ -68,7 +68,7 @@ def create_training(
   """Builds networks and optimisers; draws and allocates nothing.
 
   Args:
-    config: with groups `model`, `hparams` and `optim`, `model.num_domains` set.
+    config: all settings, `model.num_domains` set.
     masks_fn: where `model.w_hpf` > 0; None for the face network's.
 
   Returns:
