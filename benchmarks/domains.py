@@ -155,17 +155,14 @@ def _loss_fn(
 ) -> Callable[..., jax.Array]:
   """(params, z, h, y) -> a number that depends on all of it."""
   model = config.model
-  # The rule of the networks: never more work than running all.
-  select = model.select_heads and model.num_domains > config.batch_size
   wide = layers.at_least_float32(model.dtype)
 
   def apply_heads(tree, h, y, dtype):
     features = tree['heads']['kernel'].shape[-1]
-    heads = layers.StackedDense(model.num_domains, features, dtype=dtype)
-    variables = {'params': tree['heads']}
-    if select:
-      return heads.apply(variables, h, y)
-    return layers.select_domain(heads.apply(variables, h), y)
+    heads = layers.StackedDense(
+      model.num_domains, features, select=model.select_heads, dtype=dtype
+    )
+    return heads.apply({'params': tree['heads']}, h, y)
 
   def loss(params, z, h, y):
     outputs = (

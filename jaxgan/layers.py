@@ -60,7 +60,7 @@ class Dense(nn.Module):
 
 
 class StackedDense(nn.Module):
-  """One fully connected layer per domain, all of them applied or one an image.
+  """One fully connected layer per domain.
 
   The leading axis of `kernel` [K, C, features] and `bias` [K, features] is the
   domain. Name such a module `heads...`: fine-tuning finds the axis by it.
@@ -68,14 +68,19 @@ class StackedDense(nn.Module):
 
   num_domains: int
   features: int
+  select: bool = True  # see `_runs_selected`
   dtype: DType = jnp.float32
 
   @nn.compact
   def __call__(self, x: Array, y: Array | None = None) -> Array:
-    """Maps [B, C], or [B, K, C] one row per domain, to [B, K, features].
+    """Maps x by the layers of domains y, or by all.
 
-    With y [B] it maps [B, C] to [B, features] by the layers of these domains
-    alone (NaN if out of range).
+    Args:
+      x: [B, C]; without y also [B, K, C], one row per domain.
+      y: int [B].
+
+    Returns:
+      [B, features] (NaN where y is out of range); without y [B, K, features].
     """
     param_dtype = at_least_float32(self.dtype)
     shape = (self.num_domains, x.shape[-1], self.features)
@@ -83,14 +88,25 @@ class StackedDense(nn.Module):
     bias = self.param(
       'bias', nn.initializers.zeros, (shape[0], shape[2]), param_dtype
     )
-    if y is not None:
+    selected = y is not None and self._runs_selected(y)
+    if selected:
       kernel = kernel.at[y].get(mode='fill')
       bias = bias.at[y].get(mode='fill')
     x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
-    if y is not None:
+    if selected:
       return jnp.einsum('bc,bcf->bf', x, kernel) + bias
     equation = 'bc,kcf->bkf' if x.ndim == 2 else 'bkc,kcf->bkf'
-    return jnp.einsum(equation, x, kernel) + bias[None]
+    h = jnp.einsum(equation, x, kernel) + bias[None]
+    return h if y is None else select_domain(h, y)
+
+  def _runs_selected(self, y: Array) -> bool:
+    """Whether a layer for each image is less work than all of them.
+
+    The number of images is open in a program to be exported: all are run.
+    """
+    batch_size = y.shape[0]
+    is_open = not isinstance(batch_size, int)
+    return self.select and not is_open and self.num_domains > batch_size
 
 
 def select_domain(x: Array, y: Array) -> Array:

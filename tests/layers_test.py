@@ -66,14 +66,16 @@ def test_a_forward_pass_is_not_computed_twice():
 def test_selected_heads_are_those_of_all():
   with jax.enable_x64(True):
     (x,) = _draw((4, 3))
-    heads = layers.StackedDense(7, 2, dtype=jnp.float64)
-    params = heads.init(jax.random.key(0), x)
-    params['params']['bias'] = _draw((7, 2))[0]
     y = jnp.array([6, 0, 0, 3])
 
+    def heads(select):
+      return layers.StackedDense(7, 2, select=select, dtype=jnp.float64)
+
+    params = heads(True).init(jax.random.key(0), x, y)
+    params['params']['bias'] = _draw((7, 2))[0]
+
     def loss(params, select):
-      h = heads.apply(params, x, y if select else None)
-      h = h if select else layers.select_domain(h, y)
+      h = heads(select).apply(params, x, y)
       return jnp.sum(jnp.sin(h)), h
 
     (_, a), grad_a = jax.value_and_grad(loss, has_aux=True)(params, True)
@@ -82,7 +84,9 @@ def test_selected_heads_are_those_of_all():
     jax.tree.map(
       lambda a, b: np.testing.assert_allclose(a, b, atol=1e-13), grad_a, grad_b
     )
-    assert np.isnan(heads.apply(params, x, y.at[0].set(7))[0]).all()
+    for select in (True, False):
+      outside = heads(select).apply(params, x, y.at[0].set(7))
+      assert np.isnan(outside[0]).all() and not np.isnan(outside[1:]).any()
 
 
 def test_only_the_heads_of_the_batch_are_run():

@@ -217,28 +217,17 @@ class MappingNetwork(nn.Module):
     for i in range(4):
       h = layers.Dense(self.hidden_dim, dtype=self.dtype, name=f'shared_{i}')(h)
       h = nn.relu(h)  # not leaky
-    selected = _heads_to_run(y, self.num_domains, self.select_heads)
     for i in range(4):
       features = self.hidden_dim if i < 3 else self.style_dim
       h = layers.StackedDense(
-        self.num_domains, features, dtype=self.dtype, name=f'heads_{i}'
-      )(h, selected)
+        self.num_domains,
+        features,
+        select=self.select_heads,
+        dtype=self.dtype,
+        name=f'heads_{i}',
+      )(h, y)
       h = nn.relu(h) if i < 3 else h
-    if y is None or selected is not None:
-      return h
-    return layers.select_domain(h, y)
-
-
-def _heads_to_run(
-  y: Array | None, num_domains: int, select: bool
-) -> Array | None:
-  """y where its heads alone are less work than all heads; None for all.
-
-  All where the number of images is left open, in a program to be exported.
-  """
-  if not select or y is None or not isinstance(y.shape[0], int):
-    return None
-  return y if num_domains > y.shape[0] else None
+    return h
 
 
 class _Trunk(nn.Module):
@@ -293,11 +282,13 @@ class StyleEncoder(nn.Module):
       self.dtype,
     )
     nn.share_scope(self, trunk)
-    selected = _heads_to_run(y, self.num_domains, self.select_heads)
-    h = layers.StackedDense(
-      self.num_domains, self.style_dim, dtype=self.dtype, name='heads'
-    )(trunk(x), selected)
-    return h if selected is not None else layers.select_domain(h, y)
+    return layers.StackedDense(
+      self.num_domains,
+      self.style_dim,
+      select=self.select_heads,
+      dtype=self.dtype,
+      name='heads',
+    )(trunk(x), y)
 
 
 class Discriminator(nn.Module):
@@ -325,11 +316,13 @@ class Discriminator(nn.Module):
     )
     nn.share_scope(self, trunk)
     wide = layers.at_least_float32(self.dtype)
-    selected = _heads_to_run(y, self.num_domains, self.select_heads)
-    h = layers.StackedDense(self.num_domains, 1, dtype=wide, name='heads')(
-      trunk(x), selected
-    )
-    h = h if selected is not None else layers.select_domain(h, y)
+    h = layers.StackedDense(
+      self.num_domains,
+      1,
+      select=self.select_heads,
+      dtype=wide,
+      name='heads',
+    )(trunk(x), y)
     return h[:, 0]
 
 
