@@ -105,7 +105,7 @@ def train_and_evaluate(
       logger.say(f'resuming after step {start_step}')
 
     steps_left = max(0, config.num_train_steps - start_step)
-    fed, to_batch = train.feed(mesh, start_step, steps_left)
+    batches, to_batch = train.feed(mesh, start_step, steps_left)
 
     def train_step(state: Tree, frozen: Tree, fed: Tree, rng: jax.Array):
       batch = to_batch(fed, state.step)
@@ -129,7 +129,7 @@ def train_and_evaluate(
         state,
         frozen,
         train_rng,
-        batches=fed,
+        batches=batches,
         start_step=start_step,
         config=config,
         logger=logger,
