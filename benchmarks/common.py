@@ -15,7 +15,7 @@ import numpy as np
 from absl import logging
 from jax.sharding import AxisType
 
-from jaxgan import errors, sharding, systems
+from jaxgan import errors, host, sharding, systems
 from jaxgan.stargan_v2 import losses
 
 Tree = Any
@@ -82,6 +82,8 @@ class Ours:
     """Builds the state and compiles the step for what is fed like this."""
     system = systems.get_system(config)
     init_fn, static = system.create_training(config)
+    if jax.default_backend() == 'cpu':
+      host.keep_freed_memory()  # as the training loop does
     placement = sharding.replicated(create_mesh())
     key = jax.random.key(config.seed)
     self._state = jax.jit(init_fn, out_shardings=placement)(key)

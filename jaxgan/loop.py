@@ -17,6 +17,7 @@ from jaxgan import (
   checkpoint,
   errors,
   finetune,
+  host,
   sharding,
   systems,
   workdir,
@@ -62,6 +63,8 @@ def train_and_evaluate(
     mesh = sharding.create_mesh(
       config.batch_size, config.get('micro_batches', 1)
     )
+    if jax.default_backend() == 'cpu':
+      host.keep_freed_memory()
     train, val = system.create_datasets(
       config, jax.process_index(), jax.process_count()
     )

@@ -9,6 +9,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 FLOORS = {
   'jaxgan.errors': 0,
   'jaxgan.files': 0,
+  'jaxgan.host': 0,
   'jaxgan.layers': 0,
   'jaxgan.torch_params': 0,
   'jaxgan.adversarial': 0,
