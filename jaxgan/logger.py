@@ -1,5 +1,6 @@
 """What a run tells: progress lines, metrics.jsonl, TensorBoard."""
 
+import concurrent.futures
 import contextlib
 import resource
 import time
@@ -36,6 +37,8 @@ class Logger:
     self._batch_size = batch_size
     self._speaks = jax.process_index() == 0
     self._writer = None  # of TensorBoard events
+    self._executor = concurrent.futures.ThreadPoolExecutor(1)
+    self._writing: concurrent.futures.Future | None = None
     if self._speaks:
       self._writer = self._create_writer()
       self._metrics_file = workdir.MetricsFile(directory, resumed_step)
@@ -105,23 +108,38 @@ class Logger:
     self.say(f'{line}  {totals}')
 
   def write_images(self, step: int, grids: Mapping[str, np.ndarray]) -> None:
-    """Writes `samples/<step>/<name>.png`, also to TensorBoard."""
+    """Starts writing `samples/<step>/<name>.png`, also to TensorBoard.
+
+    Raises:
+      OSError: the images before could not be written.
+    """
     if not self._speaks:
       return
+    self._wait()
+    self._writing = self._executor.submit(self._write_pngs, step, grids)
+    if self._writer:  # has a thread of its own
+      self._writer.write_images(
+        step, {f'samples/{name}': grid[None] for name, grid in grids.items()}
+      )
+
+  def _write_pngs(self, step: int, grids: Mapping[str, np.ndarray]) -> None:
     directory = self._directory / 'samples' / str(step)
     directory.mkdir(parents=True, exist_ok=True)
     for name, grid in grids.items():
       images.write_png(directory / f'{name}.png', grid)
-    if self._writer:
-      self._writer.write_images(
-        step, {f'samples/{name}': grid[None] for name, grid in grids.items()}
-      )
     self.say(f'step {step}: samples in {directory}')
 
+  def _wait(self) -> None:
+    if self._writing:
+      self._writing.result()
+      self._writing = None
+
   def close(self) -> None:
-    """Waits until everything is written."""
+    """Waits until everything is written; raises OSError as `write_images`."""
+    self._executor.shutdown()
     if self._writer:
       self._writer.close()
+    self._wait()
 
 
 def _clock(seconds: float) -> str:

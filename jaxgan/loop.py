@@ -126,7 +126,7 @@ def train_and_evaluate(
           step, system.sample(*local, val, sample_rng, **static)
         )
 
-    try:
+    with contextlib.closing(checkpointer), contextlib.closing(logger):
       _iterate(
         train_step,
         state,
@@ -143,9 +143,6 @@ def train_and_evaluate(
       )
       if train.skipped:
         logger.say(f'{train.skipped} draws of unreadable images were skipped')
-    finally:
-      logger.close()
-      checkpointer.close()
 
 
 def _iterate(

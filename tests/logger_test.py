@@ -1,0 +1,41 @@
+import threading
+
+import numpy as np
+import pytest
+from etils import epath
+
+from jaxgan import images
+from jaxgan.logger import Logger
+
+_GRIDS = {'reference': np.zeros((4, 6, 3), np.uint8)}
+
+
+def _logger(tmp_path):
+  return Logger(epath.Path(tmp_path), 0, 10, 2)
+
+
+def test_images_are_written_while_the_run_goes_on(tmp_path, monkeypatch):
+  write_png, go_on = images.write_png, threading.Event()
+
+  def write_slowly(path, image):
+    assert go_on.wait(60)
+    write_png(path, image)
+
+  monkeypatch.setattr(images, 'write_png', write_slowly)
+  logger = _logger(tmp_path)
+  logger.write_images(3, _GRIDS)
+  path = tmp_path / 'samples' / '3' / 'reference.png'
+  assert not path.exists()
+  go_on.set()
+  logger.close()
+  assert path.exists()
+
+
+def test_images_that_cannot_be_written_are_told(tmp_path):
+  (tmp_path / 'samples').write_text('not a directory')
+  logger = _logger(tmp_path)
+  logger.write_images(3, _GRIDS)
+  with pytest.raises(OSError, match='samples'):
+    logger.write_images(6, _GRIDS)
+  with pytest.raises(OSError, match='samples'):
+    logger.close()
