@@ -52,7 +52,8 @@ def train_and_evaluate(
     UserError: anything that the user can mend.
   """
   stop = _StopSignal()
-  with stop.handled():
+  with contextlib.ExitStack() as stack:
+    stack.enter_context(stop.handled())
     system = systems.get_system(config)
     _check_settings(config)
     system.check_config(config)
@@ -60,6 +61,7 @@ def train_and_evaluate(
     frozen = workdir.load_frozen(path) or system.create_frozen(config)
     if jax.process_index() == 0:
       workdir.prepare(path)
+      stack.enter_context(workdir.locked(path))
     mesh = sharding.create_mesh(
       config.batch_size, config.get('micro_batches', 1)
     )

@@ -1,18 +1,24 @@
 """The records of a run in its work directory.
 
-config.json, frozen.npz (parameters that are never trained), metrics.jsonl.
+config.json, frozen.npz (parameters that are never trained), metrics.jsonl, and
+lock, which names the training at work there.
 """
 
+import contextlib
+import fcntl
 import io
 import json
+import os
+import socket
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import flax
 import ml_collections
 import numpy as np
+from absl import logging
 from etils import epath
 
 from jaxgan import errors, files
@@ -52,6 +58,35 @@ def prepare(workdir: epath.Path) -> None:
       f'cannot write to the work directory {workdir} ({e}): take another '
       '--workdir'
     ) from e
+
+
+@contextlib.contextmanager
+def locked(workdir: epath.Path) -> Iterator[None]:
+  """Keeps other trainings out of the directory, as long as this process lives.
+
+  Not in a bucket (gs://...), where there are no locks.
+
+  Raises:
+    UserError: another training is at work there.
+  """
+  if '://' in os.fspath(workdir):
+    yield
+    return
+  with open(workdir / 'lock', 'a+') as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as e:
+      file.seek(0)
+      raise errors.UserError(
+        f'{workdir} is in use by {file.read().strip()}: wait for it, end it, '
+        'or take another --workdir'
+      ) from e
+    except OSError as e:  # a file system without locks
+      logging.warning('%s is not kept from a second training: %s', workdir, e)
+    file.truncate(0)
+    file.write(f'process {os.getpid()} on {socket.gethostname()}\n')
+    file.flush()
+    yield
 
 
 def load_config(workdir: epath.Path) -> ml_collections.ConfigDict | None:

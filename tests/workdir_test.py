@@ -1,3 +1,7 @@
+import signal
+import subprocess
+import sys
+
 import ml_collections
 import pytest
 from etils import epath
@@ -62,3 +66,27 @@ def test_a_broken_config_is_named(tmp_path):
   (tmp_path / 'config.json').write_text('{"seed": ')
   with pytest.raises(errors.UserError, match=r'config\.json is no JSON'):
     workdir.load_config(epath.Path(tmp_path))
+
+
+_TRAINING = """
+import sys, time
+from etils import epath
+from jaxgan import workdir
+with workdir.locked(epath.Path(sys.argv[1])):
+  print('at work', flush=True)
+  time.sleep(60)
+"""
+
+
+def test_a_second_training_is_refused_until_the_first_is_gone(tmp_path):
+  path = epath.Path(tmp_path)
+  with subprocess.Popen(
+    [sys.executable, '-c', _TRAINING, str(tmp_path)], stdout=subprocess.PIPE
+  ) as first:
+    first.stdout.readline()
+    with pytest.raises(errors.UserError, match=f'by process {first.pid} on '):
+      with workdir.locked(path):
+        pass
+    first.send_signal(signal.SIGKILL)
+  with workdir.locked(path):
+    pass
