@@ -9,7 +9,7 @@ import jax
 from absl import flags
 from ml_collections import config_flags
 
-from jaxgan import cli, errors, loop
+from jaxgan import cli, errors, loop, processes
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Path of a config.')
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Where the run is kept.')
@@ -25,20 +25,33 @@ _COMPILATION_CACHE = flags.DEFINE_string(
 _PROFILE = flags.DEFINE_string(
   'profile', '', 'Steps a:b to profile into <workdir>/profile.'
 )
+_COORDINATOR = flags.DEFINE_string(
+  'coordinator', '', 'Address of process 0, host:port, where nothing tells it.'
+)
+_NUM_PROCESSES = flags.DEFINE_integer(
+  'num_processes', None, 'With --coordinator: how many there are.', 1
+)
+_PROCESS_ID = flags.DEFINE_integer(
+  'process_id', None, 'With --coordinator: which of them this one is.', 0
+)
 flags.mark_flags_as_required(['config', 'workdir'])
 
 
 def main() -> None:
-  """Hands the flags to the loop."""
+  """Joins the other processes and hands the flags to the loop."""
   if _COMPILATION_CACHE.value:
     jax.config.update('jax_compilation_cache_dir', _COMPILATION_CACHE.value)
-  loop.train_and_evaluate(
-    _CONFIG.value,
-    _WORKDIR.value,
-    init_from=_INIT_FROM.value,
-    allow_config_change=_ALLOW_CONFIG_CHANGE.value,
-    profile=_parse_range(_PROFILE.value) if _PROFILE.value else None,
-  )
+  profile = _parse_range(_PROFILE.value) if _PROFILE.value else None
+  with processes.joined(
+    _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value
+  ):
+    loop.train_and_evaluate(
+      _CONFIG.value,
+      _WORKDIR.value,
+      init_from=_INIT_FROM.value,
+      allow_config_change=_ALLOW_CONFIG_CHANGE.value,
+      profile=profile,
+    )
 
 
 def _parse_range(text: str) -> tuple[int, int]:

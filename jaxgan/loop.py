@@ -18,6 +18,7 @@ from jaxgan import (
   errors,
   finetune,
   host,
+  processes,
   sharding,
   systems,
   workdir,
@@ -128,7 +129,11 @@ def train_and_evaluate(
           step, system.sample(*local, val, sample_rng, **static)
         )
 
-    with contextlib.closing(checkpointer), contextlib.closing(logger):
+    with (
+      contextlib.closing(checkpointer),
+      contextlib.closing(logger),
+      processes.failures_told(),
+    ):
       _iterate(
         train_step,
         state,
@@ -219,7 +224,8 @@ def _iterate(
   if broken_data:
     if unlogged:
       _log(logger, *unlogged)
-    if step > start_step and not saving:
+    # Several processes save together, or not at all.
+    if step > start_step and not saving and jax.process_count() == 1:
       save(step, state, health)
     raise broken_data
   reason = f'stopped by {stop.name}' if stopping and step < end else 'done'

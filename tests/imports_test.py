@@ -18,6 +18,7 @@ FLOORS = {
   'jaxgan.data.shapes': 0,
   'jaxgan.stargan_v2.config': 0,
   'jaxgan.cli': 1,
+  'jaxgan.processes': 1,
   'jaxgan.sharding': 1,
   'jaxgan.finetune': 1,
   'jaxgan.checkpoint': 1,

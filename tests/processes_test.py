@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import socket
 import subprocess
 import sys
@@ -28,30 +29,65 @@ loop.train_and_evaluate(
 )
 """
 
+# Ends as the third argument says, in process 1 or as told.
+ENDING = """
+import os, sys, time
+import jax
+jax.config.update('jax_platforms', 'cpu')
+from jaxgan import cli, errors, processes
+processes._SILENCE = 6
+address, i, end = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 
-def _train_on_two_processes(workdir, num_train_steps):
+def main():
+  with processes.joined(address, 3, i):
+    print('joined', flush=True)
+    if end == 'well':
+      time.sleep(4 * i)  # finished earlier than others
+    elif end == 'all with a mistake':
+      raise errors.UsageError('such a setting')
+    elif end == '1 with a mistake' and i == 1:
+      raise errors.UserError('no such file')
+    elif end == '1 with a bug' and i == 1:
+      raise KeyError('bug')
+    elif end == f'{i} killed':
+      os.kill(os.getpid(), 9)
+    else:
+      time.sleep(60)
+
+cli.run(main, [sys.argv[0]])
+"""
+
+
+def _run(program, count, *arguments):
+  """Runs processes that get an address and their number; (status, output)s."""
   with socket.socket() as s:
     s.bind(('127.0.0.1', 0))
     address = f'127.0.0.1:{s.getsockname()[1]}'
   processes = [
     subprocess.Popen(
-      [sys.executable, '-c', PROGRAM]
-      + [address, str(i), str(workdir), str(num_train_steps)],
+      [sys.executable, '-c', program, address, str(i), *map(str, arguments)],
       cwd=ROOT,
       env={k: v for k, v in os.environ.items() if k != 'XLA_FLAGS'},
       stdout=subprocess.PIPE,
       stderr=subprocess.STDOUT,
       text=True,
     )
-    for i in range(2)
+    for i in range(count)
   ]
   try:
     outputs = [p.communicate(timeout=400)[0] for p in processes]
   finally:
     for p in processes:
       p.kill()
-  assert [p.returncode for p in processes] == [0, 0], outputs
-  return outputs
+  return [
+    (p.returncode, out) for p, out in zip(processes, outputs, strict=True)
+  ]
+
+
+def _train_on_two_processes(workdir, num_train_steps):
+  results = _run(PROGRAM, 2, workdir, num_train_steps)
+  assert [status for status, _ in results] == [0, 0], results
+  return [output for _, output in results]
 
 
 def _metrics(workdir):
@@ -75,3 +111,43 @@ def test_two_processes_start_as_one_and_survive_damage(tmp_path):
   first, _ = _train_on_two_processes(two, 4)
   assert 'resuming after step 2' in first
   assert [line['step'] for line in _metrics(two)] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+  'end, statuses, last_lines',
+  [
+    ('well', (0, 0, 0), ('joined', 'joined', 'joined')),
+    (
+      'all with a mistake',
+      (2, 2, 2),
+      [f'error: process {i}: such a setting' for i in range(3)],
+    ),
+    ('1 with a mistake', (1, 1, 1), 3 * ['error: process 1: no such file']),
+    ('1 with a bug', (1, 1, 1), 3 * ["error: process 1: KeyError: 'bug'"]),
+    (
+      '1 killed',
+      (1, -9, 1),
+      [
+        'error: process 1 was not heard of for 6 s: see what it said',
+        'error: process 1 was ended from outside, as it is when process 0 is '
+        'gone: see what that said',
+        'error: process 1 was not heard of for 6 s: see what it said',
+      ],
+    ),
+    (
+      '0 killed',
+      (-9, None, None),
+      [
+        'error: process 0 was ended from outside',
+        'process 0 is gone|process 0 cannot be reached',
+        'process 0 is gone|process 0 cannot be reached',
+      ],
+    ),
+  ],
+)
+def test_an_error_of_one_ends_all_and_is_named(end, statuses, last_lines):
+  for (status, output), expected, line in zip(
+    _run(ENDING, 3, end), statuses, last_lines, strict=True
+  ):
+    assert expected is None or status == expected, output
+    assert re.search(line, output.splitlines()[-1]), output
