@@ -20,12 +20,13 @@ import io
 import json
 import math
 import pathlib
+import signal
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from absl import flags
 from etils import epath
@@ -84,6 +85,7 @@ def main() -> None:
   directory = epath.Path(_WORKDIR.value)
   workdir.prepare(directory)
   plan = Plan(directory, _STEPS.value, _EVERY.value)
+  signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
   results = []
   for seed in seeds:
@@ -147,13 +149,27 @@ def _call(
   print(f'{path.name}: {script} ... (log: {log})', flush=True)
   start = time.monotonic()
   with open(log, 'a') as output:
-    done = subprocess.run(command, stdout=output, stderr=output)
-  if done.returncode:
+    status = _wait(command, output)
+  if status:
     raise errors.UserError(
-      f'{path.name}: {script} ended with status {done.returncode}: see {log}'
+      f'{path.name}: {script} ended with status {status}: see {log}'
     )
   seconds = time.monotonic() - start
   print(f'{path.name}: {script} took {seconds:.0f} s', flush=True)
+
+
+def _wait(command: Sequence[str], output: IO) -> int:
+  """The status of a command, which ends in order when this program has to."""
+  # In a session of its own: Ctrl-C reaches it once, from here.
+  with subprocess.Popen(
+    command, stdout=output, stderr=output, start_new_session=True
+  ) as child:
+    try:
+      return child.wait()
+    except BaseException:
+      child.terminate()  # train.py saves a checkpoint
+      child.wait()
+      raise
 
 
 def _read_scores(path: epath.Path) -> dict[str, float | None]:

@@ -15,11 +15,12 @@ def keep_freed_memory() -> bool:
   which then hands out and clears every page anew.
 
   Returns:
-    Whether there was such an allocator to ask: glibc's.
+    Whether there was such an allocator to ask: that of glibc 2.35 or later.
   """
-  try:
-    mallopt = ctypes.CDLL(None).mallopt
-  except (AttributeError, OSError, TypeError):  # musl, macOS, Windows
-    return False
-  options = (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD)
-  return all([mallopt(option, _MOST) for option in options])
+  mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)  # musl, macOS: none
+  # In this order: where the first is refused, the second alone does harm.
+  return bool(
+    mallopt
+    and mallopt(_M_MMAP_THRESHOLD, _MOST)
+    and mallopt(_M_TRIM_THRESHOLD, _MOST)
+  )

@@ -130,16 +130,17 @@ class Logger:
     self.say(f'step {step}: samples in {directory}')
 
   def _wait(self) -> None:
-    if self._writing:
-      self._writing.result()
-      self._writing = None
+    writing, self._writing = self._writing, None
+    if writing:
+      writing.result()
 
   def close(self) -> None:
     """Waits until everything is written; raises OSError as `write_images`."""
-    self._executor.shutdown()
-    if self._writer:
-      self._writer.close()
-    self._wait()
+    try:
+      self._wait()
+    finally:
+      if self._writer:
+        self._writer.close()
 
 
 def _clock(seconds: float) -> str:

@@ -88,6 +88,7 @@ def train_and_evaluate(
       keep=config.keep,
       keep_every_steps=config.keep_every_steps,
     )
+    stack.callback(checkpointer.close)
     restored = checkpointer.restore(sharding.abstract(shapes, shardings))
     if restored:
       state, start_step = restored
@@ -106,6 +107,7 @@ def train_and_evaluate(
       workdir.save_frozen(path, sharding.local_copy(frozen))
       workdir.save_config(path, config)
     logger = Logger(path, start_step, config.num_train_steps, config.batch_size)
+    stack.callback(logger.close)
     logger.write_parameters(state.params)
     if restored:
       logger.say(f'resuming after step {start_step}')
@@ -129,11 +131,10 @@ def train_and_evaluate(
           step, system.sample(*local, val, sample_rng, **static)
         )
 
-    with (
-      contextlib.closing(checkpointer),
-      contextlib.closing(logger),
-      processes.failures_told(),
-    ):
+    profiler = _Profiler(profile, path / 'profile')
+    stack.callback(profiler.close)
+    # Innermost: what is closed may wait for processes that wait for this one.
+    with processes.failures_told():
       _iterate(
         train_step,
         state,
@@ -146,10 +147,10 @@ def train_and_evaluate(
         save=save,
         sample=sample,
         stop=stop,
-        profiler=_Profiler(profile, path / 'profile'),
+        profiler=profiler,
       )
-      if train.skipped:
-        logger.say(f'{train.skipped} draws of unreadable images were skipped')
+    if train.skipped:
+      logger.say(f'{train.skipped} draws of unreadable images were skipped')
 
 
 def _iterate(
@@ -358,8 +359,13 @@ class _Profiler:
     """Ends after the last step."""
     if self._tracing and step >= self.last:
       jax.block_until_ready(state)
-      jax.profiler.stop_trace()
+      self.close()
+
+  def close(self) -> None:
+    """Ends wherever the run has."""
+    if self._tracing:
       self._tracing = False
+      jax.profiler.stop_trace()
 
 
 class _StopSignal:

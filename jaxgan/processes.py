@@ -8,6 +8,7 @@ or what its error is.
 
 import contextlib
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -25,15 +26,9 @@ _SILENCE = 30.0  # seconds after which a process is taken for dead
 _DAY = 24 * 60 * 60 * 1000  # milliseconds
 _ALIVE, _FAILED = 'jaxgan/alive/', 'jaxgan/failed/'
 
-# Says what it was told last when the process that told it is gone.
-_LAST_WORDS = """
-import signal, sys
-for number in (signal.SIGINT, signal.SIGTERM):
-  signal.signal(number, signal.SIG_IGN)
-for line in sys.stdin:
-  pass
-sys.stderr.write(line.lstrip())
-"""
+# Number of processes, where the environment tells: one has none to join. JAX
+# would hide all devices but one from it.
+_COUNTS = ('SLURM_NTASKS', 'OMPI_COMM_WORLD_SIZE')
 
 
 @contextlib.contextmanager
@@ -54,39 +49,70 @@ def joined(
     process_id: which of them this one is.
 
   Raises:
-    UsageError: only some of the arguments are given, or they contradict.
+    UserError: what is given cannot be, or the others cannot be joined.
   """
-  if not _initialize(coordinator or None, num_processes, process_id):
+  given = (coordinator or None, num_processes, process_id)
+  _check(*given)
+  words = None
+  if coordinator:
+    # Where it does not meet the others, the runtime aborts this process.
+    words = _LastWords(
+      f'error: process {process_id} of {num_processes} could not join the '
+      f'others: were all started, and is process 0 at {coordinator}?'
+    )
+  if not _initialize(*given):
     yield
     return
-  _start_watch()
+  _start_watch(words or _LastWords())
   with failures_told():
     yield
     if _watch:
       _watch.finish()
 
 
-def _initialize(
+def _check(
   coordinator: str | None, num_processes: int | None, process_id: int | None
-) -> bool:
-  """Whether there is anything to join."""
+) -> None:
   given = (coordinator, num_processes, process_id)
-  if None in given and any(x is not None for x in given):
+  if all(x is None for x in given):
+    return
+  if None in given:
     raise errors.UsageError(
       '--coordinator, --num_processes and --process_id go together'
     )
+  if process_id >= num_processes:
+    raise errors.UsageError(
+      f'--process_id={process_id}: the last of {num_processes} processes is '
+      f'{num_processes - 1}'
+    )
+  host, _, port = coordinator.rpartition(':')
+  if not host or not port.isdigit():
+    raise errors.UsageError(
+      f'--coordinator={coordinator} is not of the form host:port'
+    )
+  if process_id == 0:
+    with socket.socket() as probe:
+      probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+      try:
+        probe.bind(('', int(port)))
+      except (OSError, OverflowError) as e:
+        raise errors.UserError(
+          f'--coordinator={coordinator}: port {port} cannot be had ({e})'
+        ) from e
+
+
+def _initialize(*given) -> bool:
+  """Whether there is anything to join."""
+  alone = given[0] is None and '1' in map(os.environ.get, _COUNTS)
+  if alone:
+    return False
   try:
     jax.distributed.initialize(*given)
-  except ValueError as e:
-    if coordinator is None:
+  except (RuntimeError, ValueError) as e:
+    if str(e).startswith('coordinator_address should be defined'):
       return False
-    raise errors.UsageError(
-      f'--num_processes={num_processes} --process_id={process_id}: {e}'
-    ) from e
-  except jax.errors.JaxRuntimeError as e:
     raise errors.UserError(
-      'not all processes came together; is --coordinator the address of '
-      f'process 0, and were all started? ({_first_line(e)})'
+      f'cannot join the other processes: {_first_line(e)}'
     ) from e
   return True
 
@@ -106,40 +132,64 @@ def failures_told() -> Iterator[None]:
     _watch.fail(e)
 
 
+class _LastWords:
+  """A child that says what it was told last, when this process is gone."""
+
+  _PROGRAM = """if True:
+    import signal, sys
+    for number in (signal.SIGINT, signal.SIGTERM):
+      signal.signal(number, signal.SIG_IGN)
+    words = ''
+    for words in sys.stdin:
+      pass
+    sys.stderr.write(words.lstrip())
+  """
+
+  def __init__(self, words: str = ''):
+    self._child = subprocess.Popen(
+      [sys.executable, '-S', '-c', self._PROGRAM],
+      stdin=subprocess.PIPE,
+      text=True,
+    )
+    self.leave(words)
+
+  def leave(self, words: str) -> None:
+    """What is to be said from now on; '' for nothing."""
+    with contextlib.suppress(OSError):  # the child was killed
+      self._child.stdin.write(f'{words}\n')
+      self._child.stdin.flush()
+
+
 _watch: '_Watch | None' = None
 
 
-def _start_watch() -> None:
+def _start_watch(words: _LastWords) -> None:
   global _watch
   state = distributed.global_state
+  words.leave('')
   if state.num_processes > 1:
-    _watch = _Watch(state.client, state.process_id, state.num_processes)
+    _watch = _Watch(state.client, state.process_id, state.num_processes, words)
 
 
 class _Watch:
   """A thread that tells of this process and listens to the others."""
 
-  def __init__(self, client, process_id: int, num_processes: int):
+  def __init__(
+    self, client, process_id: int, num_processes: int, words: _LastWords
+  ):
     self._client = client
     self._id, self._count = process_id, num_processes
-    self._last_words = subprocess.Popen(
-      [sys.executable, '-S', '-c', _LAST_WORDS],
-      stdin=subprocess.PIPE,
-      text=True,
-    )
+    self._words = words
     # The runtime aborts this process as soon as the coordinator is gone.
-    self._leave_words(
+    self._words.leave(
       f'error: process {process_id} was ended from outside'
       + (', as it is when process 0 is gone: see what that said')
       * (process_id > 0)
     )
     self._finished = threading.Event()  # the thread is to end
+    self._ending = threading.Lock()  # of whoever ends the process
     self._thread = threading.Thread(target=self._run, daemon=True)
     self._thread.start()
-
-  def _leave_words(self, text: str) -> None:
-    self._last_words.stdin.write(f'{text}\n')
-    self._last_words.stdin.flush()
 
   def _run(self) -> None:
     try:
@@ -174,32 +224,39 @@ class _Watch:
 
   def fail(self, error: BaseException) -> None:
     """Tells the others of an error of this process, and ends it."""
+    status, text, trace = 1, str(error), ''
     if isinstance(error, errors.UserError):
-      status, text = error.exit_status, str(error)
-    else:
-      traceback.print_exception(error)
+      status = error.exit_status
+    elif isinstance(error, KeyboardInterrupt):
+      status, text = 130, 'interrupted'
+    elif not isinstance(error, OSError):
+      text = f'{type(error).__name__}: {_first_line(error)}'
+      trace = ''.join(traceback.format_exception(error))
       # It may be that another process is gone: then the thread says so.
       time.sleep(_SILENCE + 2 * _BEAT)
-      status, text = 1, f'{type(error).__name__}: {_first_line(error)}'
     self._finished.set()
     with contextlib.suppress(jax.errors.JaxRuntimeError):
       self._tell(_FAILED, text)
-    self._end(f'error: process {self._id}: {text}', status)
+    self._end(f'{trace}error: process {self._id}: {text}', status)
 
   def _end(self, text: str, status: int = 1) -> None:
-    self._leave_words('')
-    sys.stdout.flush()
-    print(text, file=sys.stderr, flush=True)
-    if self._id == 0:
-      time.sleep(3 * _BEAT)  # the others read here what has happened
-    os._exit(status)
+    self._ending.acquire()  # and never given back
+    try:
+      self._words.leave('')
+      with contextlib.suppress(OSError):  # a full disk
+        sys.stdout.flush()
+      print(text, file=sys.stderr, flush=True)
+      if self._id == 0:
+        time.sleep(3 * _BEAT)  # the others read here what has happened
+    finally:
+      os._exit(status)
 
   def finish(self) -> None:
     """Waits for the others, still listening."""
     self._client.wait_at_barrier('jaxgan/finished', _DAY)
     self._finished.set()
     self._thread.join()
-    self._leave_words('')
+    self._words.leave('')
 
 
 def _first_line(error: BaseException) -> str:

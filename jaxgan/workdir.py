@@ -62,9 +62,9 @@ def prepare(workdir: epath.Path) -> None:
 
 @contextlib.contextmanager
 def locked(workdir: epath.Path) -> Iterator[None]:
-  """Keeps other trainings out of the directory, as long as this process lives.
+  """Inside, no other training takes the directory; a lock dies with its owner.
 
-  Not in a bucket (gs://...), where there are no locks.
+  Where there are no locks (gs://..., some file systems) it only warns.
 
   Raises:
     UserError: another training is at work there.
@@ -72,20 +72,21 @@ def locked(workdir: epath.Path) -> Iterator[None]:
   if '://' in os.fspath(workdir):
     yield
     return
-  with open(workdir / 'lock', 'a+') as file:
+  with contextlib.ExitStack() as stack:
     try:
+      file = stack.enter_context(open(workdir / 'lock', 'ab+', buffering=0))
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      file.truncate(0)
+      file.write(f'process {os.getpid()} on {socket.gethostname()}'.encode())
     except BlockingIOError as e:
       file.seek(0)
+      owner = file.read().decode() or 'another process'
       raise errors.UserError(
-        f'{workdir} is in use by {file.read().strip()}: wait for it, end it, '
-        'or take another --workdir'
+        f'{workdir} is in use by {owner}: wait for it, end it, or take another '
+        '--workdir'
       ) from e
-    except OSError as e:  # a file system without locks
-      logging.warning('%s is not kept from a second training: %s', workdir, e)
-    file.truncate(0)
-    file.write(f'process {os.getpid()} on {socket.gethostname()}\n')
-    file.flush()
+    except OSError as e:
+      logging.warning('no lock keeps another training out: %s', e)
     yield
 
 

@@ -74,6 +74,9 @@ FLOORS = {
   'benchmarks.evaluation': 10,
 }
 
+# The key-value store of the coordinator has no public name.
+PRIVATE = {'jaxgan.processes': {'jax._src', 'jax._src.distributed'}}
+
 
 def _modules():
   for path in [*ROOT.glob('jaxgan/**/*.py'), *ROOT.glob('benchmarks/*.py')]:
@@ -98,7 +101,8 @@ def test_modules_import_only_lower_floors():
   seen = set()
   for name, path in _modules():
     imports = _imports(path)
-    assert not any(n.startswith('jax._src') for n in imports), name
+    private = {n for n in imports if n.startswith('jax._src')}
+    assert private <= PRIVATE.get(name, set()), name
     if name in FLOORS:
       seen.add(name)
       ours = {n: FLOORS[n] for n in imports if n in FLOORS}

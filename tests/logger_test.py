@@ -37,5 +37,9 @@ def test_images_that_cannot_be_written_are_told(tmp_path):
   logger.write_images(3, _GRIDS)
   with pytest.raises(OSError, match='samples'):
     logger.write_images(6, _GRIDS)
+  logger.close()  # told once
+
+  logger = _logger(tmp_path)
+  logger.write_images(3, _GRIDS)
   with pytest.raises(OSError, match='samples'):
     logger.close()

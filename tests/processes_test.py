@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import pytest
 
-from jaxgan import loop
+from jaxgan import errors, loop, processes
 from tests import tiny
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -20,13 +20,13 @@ import sys
 import jax
 jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_disable_most_optimizations', True)
-jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]))
-from jaxgan import loop
+from jaxgan import loop, processes
 from tests import tiny
-loop.train_and_evaluate(
-  tiny.config(num_train_steps=int(sys.argv[4]), sample_every_steps=2),
-  sys.argv[3],
-)
+with processes.joined(sys.argv[1], 2, int(sys.argv[2])):
+  loop.train_and_evaluate(
+    tiny.config(num_train_steps=int(sys.argv[4]), sample_every_steps=2),
+    sys.argv[3],
+  )
 """
 
 # Ends as the third argument says, in process 1 or as told.
@@ -47,6 +47,8 @@ def main():
       raise errors.UsageError('such a setting')
     elif end == '1 with a mistake' and i == 1:
       raise errors.UserError('no such file')
+    elif end == '1 interrupted' and i == 1:
+      raise KeyboardInterrupt
     elif end == '1 with a bug' and i == 1:
       raise KeyError('bug')
     elif end == f'{i} killed':
@@ -63,7 +65,7 @@ def _run(program, count, *arguments):
   with socket.socket() as s:
     s.bind(('127.0.0.1', 0))
     address = f'127.0.0.1:{s.getsockname()[1]}'
-  processes = [
+  children = [
     subprocess.Popen(
       [sys.executable, '-c', program, address, str(i), *map(str, arguments)],
       cwd=ROOT,
@@ -75,13 +77,11 @@ def _run(program, count, *arguments):
     for i in range(count)
   ]
   try:
-    outputs = [p.communicate(timeout=400)[0] for p in processes]
+    outputs = [p.communicate(timeout=400)[0] for p in children]
   finally:
-    for p in processes:
+    for p in children:
       p.kill()
-  return [
-    (p.returncode, out) for p, out in zip(processes, outputs, strict=True)
-  ]
+  return [(p.returncode, out) for p, out in zip(children, outputs, strict=True)]
 
 
 def _train_on_two_processes(workdir, num_train_steps):
@@ -123,6 +123,7 @@ def test_two_processes_start_as_one_and_survive_damage(tmp_path):
       [f'error: process {i}: such a setting' for i in range(3)],
     ),
     ('1 with a mistake', (1, 1, 1), 3 * ['error: process 1: no such file']),
+    ('1 interrupted', (1, 130, 1), 3 * ['error: process 1: interrupted']),
     ('1 with a bug', (1, 1, 1), 3 * ["error: process 1: KeyError: 'bug'"]),
     (
       '1 killed',
@@ -151,3 +152,29 @@ def test_an_error_of_one_ends_all_and_is_named(end, statuses, last_lines):
   ):
     assert expected is None or status == expected, output
     assert re.search(line, output.splitlines()[-1]), output
+
+
+@pytest.mark.parametrize(
+  'given, message',
+  [
+    (('host:1', 2, None), 'go together'),
+    (('', None, 1), 'go together'),
+    (('host', 2, 1), '--coordinator=host is not of the form host:port'),
+    (('host:1', 2, 2), 'the last of 2 processes is 1'),
+    (('host:99999', 2, 0), 'port 99999 cannot be had'),
+  ],
+)
+def test_what_cannot_be_joined_is_said_at_once(given, message):
+  with pytest.raises(errors.UserError, match=message):
+    with processes.joined(*given):
+      pass
+
+
+def test_a_taken_port_is_said_at_once():
+  with socket.socket() as s:
+    s.bind(('', 0))
+    s.listen()
+    port = s.getsockname()[1]
+    with pytest.raises(errors.UserError, match=f'port {port} cannot be had'):
+      with processes.joined(f'localhost:{port}', 2, 0):
+        pass
