@@ -81,7 +81,9 @@ def train_and_evaluate(
     )
     init_fn, static = system.create_training(config)
     shapes = jax.eval_shape(init_fn, init_rng)
-    shardings = sharding.state_shardings(shapes, mesh)
+    shardings = sharding.state_shardings(
+      shapes, mesh, divided=config.get('shard_state', False)
+    )
     frozen, train_rng = sharding.replicate((frozen, train_rng), mesh)
     checkpointer = checkpoint.Checkpointer(
       path / 'checkpoints',
@@ -103,6 +105,7 @@ def train_and_evaluate(
       state, start_step = jax.jit(init_fn, out_shardings=shardings)(init_rng), 0
       if init_from:
         state = _take_weights(state, config, init_from, mesh)
+        state = sharding.place(state, shardings)
     if jax.process_index() == 0:
       workdir.save_frozen(path, sharding.local_copy(frozen))
       workdir.save_config(path, config)
@@ -125,8 +128,9 @@ def train_and_evaluate(
       checkpointer.save(step, state, facts)
 
     def sample(step: int, state: Tree) -> None:
+      params = sharding.replicate(system.inference_params(state), mesh)
       if jax.process_index() == 0:
-        local = sharding.local_copy((system.inference_params(state), frozen))
+        local = sharding.local_copy((params, frozen))
         logger.write_images(
           step, system.sample(*local, val, sample_rng, **static)
         )
@@ -177,7 +181,7 @@ def _iterate(
   logger.say('compiling the step ...')
   start = time.monotonic()
   health = _create_health(train_step, state, frozen, first, rng)
-  step_fn = _watched(train_step)
+  step_fn = _watched(train_step, state, rng.sharding)
   step_fn = step_fn.lower(state, health, frozen, first, rng).compile()
   logger.say(f'compiled in {time.monotonic() - start:.0f} s')
 
@@ -240,8 +244,13 @@ def _log(
   logger.write_metrics(step, metrics)
 
 
-def _watched(train_step: Callable) -> Callable:
-  """The jitted step, which also notes the first one that was not finite."""
+def _watched(
+  train_step: Callable, state: Tree, replicated: jax.sharding.Sharding
+) -> Callable:
+  """The jitted step, which also notes the first one that was not finite.
+
+  A state stays where `state` lies; all else is `replicated`.
+  """
 
   def step_fn(state, health, frozen, batch, rng):
     state, metrics = train_step(state, frozen, batch, rng)
@@ -254,7 +263,12 @@ def _watched(train_step: Callable) -> Callable:
     )
     return state, health, metrics
 
-  return jax.jit(step_fn, donate_argnames=('state',))
+  shardings = jax.tree.map(lambda x: x.sharding, state)
+  return jax.jit(
+    step_fn,
+    donate_argnames=('state',),
+    out_shardings=(shardings, replicated, replicated),
+  )
 
 
 def _create_health(
@@ -315,8 +329,7 @@ def _take_weights(
     for name in ('params', 'ema_params')
     if hasattr(state, name)
   }
-  state = state.replace(**taken)
-  return jax.device_put(state, sharding.state_shardings(state, mesh))
+  return state.replace(**taken)
 
 
 _NAN_CURE = (

@@ -53,10 +53,20 @@ def abstract(shapes: Tree, shardings: Tree) -> Tree:
   )
 
 
-def replicate(tree: Tree, mesh: Mesh) -> Tree:
-  """Copies arrays of this process, the same on all, to every device."""
+def place(tree: Tree, shardings: Tree) -> Tree:
+  """Copies arrays to where they shall lie; all processes must call it.
+
+  Args:
+    tree: arrays of this process, the same on all, or of all processes.
+    shardings: one for all, or one for each.
+  """
   # Not device_put: it refuses random keys where there are several processes.
-  return jax.jit(lambda x: x, out_shardings=replicated(mesh))(tree)
+  return jax.jit(lambda x: x, out_shardings=shardings)(tree)
+
+
+def replicate(tree: Tree, mesh: Mesh) -> Tree:
+  """Copies arrays to every device; those that are there stay as they are."""
+  return place(tree, replicated(mesh))
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
@@ -64,9 +74,21 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec('data'))
 
 
-def state_shardings(state: Tree, mesh: Mesh) -> Tree:
-  """A sharding per leaf of the state: all replicated."""
-  return jax.tree.map(lambda _: replicated(mesh), state)
+def state_shardings(state: Tree, mesh: Mesh, divided: bool = False) -> Tree:
+  """A sharding per leaf of the state: replicated, or divided where it can be.
+
+  Divided, each device holds its part of the longest axis that all devices
+  divide; XLA gathers parameters where a step needs them.
+  """
+
+  def choose(x) -> NamedSharding:
+    axes = [i for i, size in enumerate(x.shape) if size % mesh.size == 0]
+    if not divided or not axes:
+      return replicated(mesh)
+    axis = max(axes, key=lambda i: x.shape[i])
+    return NamedSharding(mesh, PartitionSpec(*[None] * axis, 'data'))
+
+  return jax.tree.map(choose, state)
 
 
 def prefetch_to_devices(

@@ -27,7 +27,7 @@ Tree = Any
 _FROZEN = 'frozen.npz'
 
 # Settings that a resumed run may change: they do not touch what is learned, the
-# last four but for rounding.
+# last five but for rounding.
 FREE_SETTINGS = frozenset(
   {
     'num_train_steps',
@@ -39,6 +39,7 @@ FREE_SETTINGS = frozenset(
     'data.cache_dir',
     'model.wing_file',
     'micro_batches',
+    'shard_state',
     'model.remat',
     'model.resample',
     'model.select_heads',

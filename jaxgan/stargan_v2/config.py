@@ -10,6 +10,7 @@ def default_config() -> ml_collections.ConfigDict:
   config.seed = 777
   config.batch_size = 8  # of all devices together; less is known to fail
   config.micro_batches = 1  # parts of it that are in memory at a time
+  config.shard_state = False  # divide parameters, optimisers, EMA among devices
   config.num_train_steps = 100_000
   config.log_every_steps = 10
   config.sample_every_steps = 5000
