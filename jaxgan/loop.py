@@ -111,7 +111,7 @@ def train_and_evaluate(
       workdir.save_config(path, config)
     logger = Logger(path, start_step, config.num_train_steps, config.batch_size)
     stack.callback(logger.close)
-    logger.write_parameters(state.params)
+    logger.write_parameters(sharding.replicate(state.params, mesh))
     if restored:
       logger.say(f'resuming after step {start_step}')
 

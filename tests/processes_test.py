@@ -24,7 +24,11 @@ from jaxgan import loop, processes
 from tests import tiny
 with processes.joined(sys.argv[1], 2, int(sys.argv[2])):
   loop.train_and_evaluate(
-    tiny.config(num_train_steps=int(sys.argv[4]), sample_every_steps=2),
+    tiny.config(
+      num_train_steps=int(sys.argv[4]),
+      shard_state=sys.argv[5] == 'True',
+      sample_every_steps=2,
+    ),
     sys.argv[3],
   )
 """
@@ -84,8 +88,8 @@ def _run(program, count, *arguments):
   return [(p.returncode, out) for p, out in zip(children, outputs, strict=True)]
 
 
-def _train_on_two_processes(workdir, num_train_steps):
-  results = _run(PROGRAM, 2, workdir, num_train_steps)
+def _train_on_two_processes(workdir, num_train_steps, divided=False):
+  results = _run(PROGRAM, 2, workdir, num_train_steps, divided)
   assert [status for status, _ in results] == [0, 0], results
   return [output for _, output in results]
 
@@ -108,9 +112,11 @@ def test_two_processes_start_as_one_and_survive_damage(tmp_path):
 
   files = [p for p in (two / 'checkpoints/4').rglob('*') if p.is_file()]
   max(files, key=lambda p: p.stat().st_size).write_bytes(b'')
-  first, _ = _train_on_two_processes(two, 4)
+  first, _ = _train_on_two_processes(two, 4, divided=True)
   assert 'resuming after step 2' in first
   assert [line['step'] for line in _metrics(two)] == [1, 2, 3, 4]
+  loop.train_and_evaluate(tiny.config(num_train_steps=5), str(two))
+  assert [line['step'] for line in _metrics(two)] == [1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize(
