@@ -65,8 +65,11 @@ def place(tree: Tree, shardings: Tree) -> Tree:
 
 
 def replicate(tree: Tree, mesh: Mesh) -> Tree:
-  """Copies arrays to every device; those that are there stay as they are."""
-  return place(tree, replicated(mesh))
+  """Copies arrays to every device, unless all of them are there."""
+  target, leaves = replicated(mesh), jax.tree.leaves(tree)
+  if all(isinstance(x, jax.Array) and x.sharding == target for x in leaves):
+    return tree
+  return place(tree, target)
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:

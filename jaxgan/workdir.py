@@ -65,7 +65,7 @@ def prepare(workdir: epath.Path) -> None:
 def locked(workdir: epath.Path) -> Iterator[None]:
   """Inside, no other training takes the directory; a lock dies with its owner.
 
-  Where there are no locks (gs://..., some file systems) it only warns.
+  A bucket (gs://...) has no locks; a file system without them makes it warn.
 
   Raises:
     UserError: another training is at work there.

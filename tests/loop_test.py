@@ -209,6 +209,14 @@ def test_batch_must_divide_among_devices():
     sharding.create_mesh(3)
 
 
+def test_what_is_on_every_device_is_not_copied():
+  mesh = sharding.create_mesh(2)
+  once = sharding.replicate({'a': np.arange(8), 'b': jnp.ones(3)}, mesh)
+  assert all(x.sharding.is_fully_replicated for x in once.values())
+  assert all(x.sharding.device_set == set(jax.devices()) for x in once.values())
+  assert sharding.replicate(once, mesh)['a'] is once['a']
+
+
 @pytest.mark.parametrize('divided', [False, True])
 def test_two_devices_learn_what_one_learns(divided):
   state, frozen, static = tiny.create()
