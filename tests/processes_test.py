@@ -45,6 +45,8 @@ address, i, end = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 def main():
   with processes.joined(address, 3, i):
     print('joined', flush=True)
+    # Process 0 may be back from joining before the others are.
+    processes._watch._client.wait_at_barrier('joined', 60_000)
     if end == 'well':
       time.sleep(4 * i)  # finished earlier than others
     elif end == 'all with a mistake':
