@@ -94,6 +94,7 @@ class Checkpointer:
     Raises:
       UserError: none of the checkpoints is good, or `step` has no good one.
     """
+    self._wait()
     steps = self.steps()
     if step is not None:
       if step not in steps:

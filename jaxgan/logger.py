@@ -41,8 +41,7 @@ class Logger:
     self._writing: concurrent.futures.Future | None = None
     if self._speaks:
       self._writer = self._create_writer()
-      self._metrics_file = workdir.MetricsFile(directory, resumed_step)
-    self.start_clock(resumed_step)
+    self.go_back(resumed_step)
 
   def _create_writer(self) -> Any:
     """None where TensorFlow, which writes the events, is not installed."""
@@ -54,6 +53,12 @@ class Logger:
       return None
     tf.config.set_visible_devices([], 'GPU')  # they are JAX's
     return metric_writers.create_default_writer(self._directory)
+
+  def go_back(self, step: int) -> None:
+    """Drops the records after a step, from which the run goes on."""
+    if self._speaks:
+      self._metrics_file = workdir.MetricsFile(self._directory, step)
+    self.start_clock(step)
 
   def say(self, message: str) -> None:
     """Prints a line at once."""

@@ -28,8 +28,21 @@ from jaxgan.logger import Logger
 Tree = Any
 
 
+_MAX_TRIES = 3  # times that a run goes back from a NaN before it gives up
+_NAN_CURE = (
+  'look for black or broken images in the data, run again from the last '
+  'checkpoint with a lower config.optim.lr and --allow_config_change, or with '
+  '--config.on_nan=restore, which leaves such steps out'
+)
+
+
 class NonFiniteError(errors.UserError):
-  """A loss became NaN or infinite."""
+  """A loss or a parameter became NaN or infinite in `step`."""
+
+  def __init__(self, what: str, step: int):
+    self.what = f'{what} became NaN or infinite in step {step}'
+    self.step = step
+    super().__init__(f'{self.what}: {_NAN_CURE}')
 
 
 def train_and_evaluate(
@@ -84,6 +97,7 @@ def train_and_evaluate(
     shardings = sharding.state_shardings(
       shapes, mesh, divided=config.get('shard_state', False)
     )
+    like = sharding.abstract(shapes, shardings)
     frozen, train_rng = sharding.replicate((frozen, train_rng), mesh)
     checkpointer = checkpoint.Checkpointer(
       path / 'checkpoints',
@@ -91,41 +105,40 @@ def train_and_evaluate(
       keep_every_steps=config.keep_every_steps,
     )
     stack.callback(checkpointer.close)
-    restored = checkpointer.restore(sharding.abstract(shapes, shardings))
-    if restored:
-      state, start_step = restored
-      if checkpointer.facts(start_step).get(checkpoint.EMA_ONLY):
-        raise errors.UserError(
-          f'{path} holds averaged weights only, without discriminator and '
-          'optimisers, and cannot be trained on: start a new run with '
-          f'--init_from={path}'
-        )
-      checkpointer.drop_after(start_step)
-    else:
-      state, start_step = jax.jit(init_fn, out_shardings=shardings)(init_rng), 0
+
+    def begin() -> tuple[Tree, int, dict[str, Any]]:
+      """The state to go on from, its step, and what was saved beside it."""
+      if restored := checkpointer.restore(like):
+        state, step = restored
+        checkpointer.drop_after(step)
+        return state, step, checkpointer.facts(step)
+      state = jax.jit(init_fn, out_shardings=shardings)(init_rng)
       if init_from:
         state = _take_weights(state, config, init_from, mesh)
         state = sharding.place(state, shardings)
+      return state, 0, {}
+
+    state, start_step, facts = begin()
+    if facts.get(checkpoint.EMA_ONLY):
+      raise errors.UserError(
+        f'{path} holds averaged weights only, without discriminator and '
+        'optimisers, and cannot be trained on: start a new run with '
+        f'--init_from={path}'
+      )
     if jax.process_index() == 0:
       workdir.save_frozen(path, sharding.local_copy(frozen))
       workdir.save_config(path, config)
     logger = Logger(path, start_step, config.num_train_steps, config.batch_size)
     stack.callback(logger.close)
     logger.write_parameters(sharding.replicate(state.params, mesh))
-    if restored:
+    if facts:
       logger.say(f'resuming after step {start_step}')
-
-    steps_left = max(0, config.num_train_steps - start_step)
-    batches, to_batch = train.feed(mesh, start_step, steps_left)
-
-    def train_step(state: Tree, frozen: Tree, fed: Tree, rng: jax.Array):
-      batch = to_batch(fed, state.step)
-      return system.train_step(state, frozen, batch, rng, **static)
+    left_out = _LeftOut(facts, config.on_nan == 'restore')
 
     def save(step: int, state: Tree, health: Tree) -> None:
       _raise_if_not_finite(health, state)
       facts = {'system': config.system, 'domains': list(train.domains)}
-      checkpointer.save(step, state, facts)
+      checkpointer.save(step, state, facts | left_out.facts())
 
     def sample(step: int, state: Tree) -> None:
       params = sharding.replicate(system.inference_params(state), mesh)
@@ -135,36 +148,51 @@ def train_and_evaluate(
           step, system.sample(*local, val, sample_rng, **static)
         )
 
+    def train_step(state: Tree, frozen: Tree, fed: Tree, rng: jax.Array):
+      batch = to_batch(fed, state.step)
+      return system.train_step(state, frozen, batch, rng, **static)
+
+    program = _Program(train_step, frozen, train_rng, logger)
     profiler = _Profiler(profile, path / 'profile')
     stack.callback(profiler.close)
     # Innermost: what is closed may wait for processes that wait for this one.
     with processes.failures_told():
-      _iterate(
-        train_step,
-        state,
-        frozen,
-        train_rng,
-        batches=batches,
-        start_step=start_step,
-        config=config,
-        logger=logger,
-        save=save,
-        sample=sample,
-        stop=stop,
-        profiler=profiler,
-      )
+      while True:
+        steps_left = max(0, config.num_train_steps - start_step)
+        batches, to_batch = train.feed(mesh, start_step, steps_left)
+        try:
+          _iterate(
+            program,
+            state,
+            batches=batches,
+            start_step=start_step,
+            left_out=left_out,
+            config=config,
+            logger=logger,
+            save=save,
+            sample=sample,
+            stop=stop,
+            profiler=profiler,
+          )
+          break
+        except NonFiniteError as e:
+          left_out.add(e)
+          problem = e.what
+        del state, batches
+        state, start_step, _ = begin()
+        logger.go_back(start_step)
+        logger.say(f'{problem}: back to step {start_step}, {left_out}')
     if train.skipped:
       logger.say(f'{train.skipped} draws of unreadable images were skipped')
 
 
 def _iterate(
-  train_step: Callable,
+  program: '_Program',
   state: Tree,
-  frozen: Tree,
-  rng: jax.Array,
   *,
   batches: Iterator[Tree],
   start_step: int,
+  left_out: '_LeftOut',
   config: ml_collections.ConfigDict,
   logger: Logger,
   save: Callable,
@@ -178,13 +206,7 @@ def _iterate(
     logger.say(f'nothing to do: step {step} of {end} is reached')
     return
   first = next(batches)
-  logger.say('compiling the step ...')
-  start = time.monotonic()
-  health = _create_health(train_step, state, frozen, first, rng)
-  step_fn = _watched(train_step, state, rng.sharding)
-  step_fn = step_fn.lower(state, health, frozen, first, rng).compile()
-  logger.say(f'compiled in {time.monotonic() - start:.0f} s')
-
+  health = program.start(state, first)
   unlogged = None  # metrics of a step that the devices may still be computing
   logger.start_clock(step)
   broken_data = None
@@ -198,7 +220,10 @@ def _iterate(
       break
     profiler.before(step + 1)
     with jax.transfer_guard('disallow'):
-      state, health, metrics = step_fn(state, health, frozen, batch, rng)
+      if step + 1 in left_out.steps:
+        state, metrics = state.replace(step=_next(state.step)), None
+      else:
+        state, health, metrics = program(state, health, batch)
     step += 1
     profiler.after(step, state)
     if unlogged:
@@ -210,7 +235,7 @@ def _iterate(
     saving = last or step % config.checkpoint_every_steps == 0
     # Only multiples are logged, also at a stop: the records of a resumed run
     # are those of one that never stopped.
-    if step % config.log_every_steps == 0:
+    if metrics and step % config.log_every_steps == 0:
       unlogged = step, metrics, health
     if unlogged and saving:
       _log(logger, *unlogged)
@@ -244,16 +269,59 @@ def _log(
   logger.write_metrics(step, metrics)
 
 
-def _watched(
-  train_step: Callable, state: Tree, replicated: jax.sharding.Sharding
-) -> Callable:
-  """The jitted step, which also notes the first one that was not finite.
+@jax.jit
+def _next(step: jax.Array) -> jax.Array:
+  return step + 1
 
-  A state stays where `state` lies; all else is `replicated`.
+
+class _Program:
+  """The compiled step, with what it takes beside state and batch.
+
+  It also notes the first step that was not finite: its `health` is
+  {'step': that step, or 0; 'finite': {metric: bool}}.
   """
 
-  def step_fn(state, health, frozen, batch, rng):
-    state, metrics = train_step(state, frozen, batch, rng)
+  def __init__(
+    self, train_step: Callable, frozen: Tree, rng: jax.Array, logger: Logger
+  ):
+    self._train_step = train_step
+    self._frozen, self._rng = frozen, rng
+    self._logger = logger
+    self._compiled = None
+
+  def start(self, state: Tree, batch: Tree) -> Tree:
+    """The health to start with; compiles at the first call."""
+    if self._compiled is None:
+      self._logger.say('compiling the step ...')
+      start = time.monotonic()
+      self._compile(state, batch)
+      self._logger.say(f'compiled in {time.monotonic() - start:.0f} s')
+    return self._healthy
+
+  def _compile(self, state: Tree, batch: Tree) -> None:
+    _, metrics = jax.eval_shape(
+      self._train_step, state, self._frozen, batch, self._rng
+    )
+    replicated = self._rng.sharding
+    self._healthy = jax.device_put(
+      {
+        'step': jnp.zeros((), jnp.int32),
+        'finite': {key: jnp.ones((), bool) for key in metrics},
+      },
+      replicated,
+    )
+    stays = jax.tree.map(lambda x: x.sharding, state)
+    step_fn = jax.jit(
+      self._watched,
+      donate_argnames=('state',),
+      out_shardings=(stays, replicated, replicated),
+    )
+    self._compiled = step_fn.lower(
+      state, self._healthy, self._frozen, batch, self._rng
+    ).compile()
+
+  def _watched(self, state, health, frozen, batch, rng):
+    state, metrics = self._train_step(state, frozen, batch, rng)
     finite = {key: jnp.isfinite(value) for key, value in metrics.items()}
     broken = ~jnp.all(jnp.stack(list(finite.values())))
     now = {'step': jnp.where(broken, state.step, 0), 'finite': finite}
@@ -263,24 +331,52 @@ def _watched(
     )
     return state, health, metrics
 
-  shardings = jax.tree.map(lambda x: x.sharding, state)
-  return jax.jit(
-    step_fn,
-    donate_argnames=('state',),
-    out_shardings=(shardings, replicated, replicated),
-  )
+  def __call__(
+    self, state: Tree, health: Tree, batch: Tree
+  ) -> tuple[Tree, Tree, dict[str, jax.Array]]:
+    """(state, donated; health; batch) -> the next two, metrics."""
+    return self._compiled(state, health, self._frozen, batch, self._rng)
 
 
-def _create_health(
-  train_step: Callable, state: Tree, frozen: Tree, batch: Tree, rng: jax.Array
-) -> Tree:
-  """{'step': first step not finite, or 0; 'finite': {metric: bool}}."""
-  _, metrics = jax.eval_shape(train_step, state, frozen, batch, rng)
-  health = {
-    'step': jnp.zeros((), jnp.int32),
-    'finite': {key: jnp.ones((), bool) for key in metrics},
-  }
-  return jax.device_put(health, rng.sharding)
+class _LeftOut:
+  """The steps that a run leaves out because they made something NaN.
+
+  Args:
+    facts: what was saved beside the checkpoint that the run goes on from.
+    allowed: whether to leave out any.
+  """
+
+  def __init__(self, facts: Mapping[str, Any], allowed: bool):
+    self.steps = set(facts.get('steps_left_out', ()))
+    self._tries = facts.get('tries', 0)
+    self._allowed = allowed
+
+  def add(self, error: NonFiniteError) -> None:
+    """Adds the step of an error, or raises it again."""
+    if not self._allowed:
+      raise error
+    if self._tries == _MAX_TRIES:
+      raise errors.UserError(
+        f'{error.what}, after {self}: {_NAN_CURE}'
+      ) from error
+    self._tries += 1
+    again = error.step in self.steps
+    self.steps.add(error.step)
+    first = error.step
+    while first - 1 in self.steps:
+      first -= 1
+    # The losses of a step may be finite and its update not: then all after it
+    # is NaN, whether the next step is left out or not.
+    if first > 1 and (again or first < error.step):
+      self.steps.add(first - 1)
+
+  def __str__(self):
+    steps = ', '.join(map(str, sorted(self.steps)))
+    return f'try {self._tries} of {_MAX_TRIES} without step {steps}'
+
+  def facts(self) -> dict[str, Any]:
+    """What to save beside a checkpoint."""
+    return {'steps_left_out': sorted(self.steps), 'tries': self._tries}
 
 
 def _raise_if_not_finite(health: Tree, state: Tree | None = None) -> None:
@@ -288,15 +384,9 @@ def _raise_if_not_finite(health: Tree, state: Tree | None = None) -> None:
   health = jax.device_get(health)
   if health['step']:
     names = [key for key, finite in health['finite'].items() if not finite]
-    raise NonFiniteError(
-      f'{", ".join(names)} became NaN or infinite in step {health["step"]}: '
-      f'{_NAN_CURE}'
-    )
+    raise NonFiniteError(', '.join(names), int(health['step']))
   if state is not None and not _all_finite(state):
-    raise NonFiniteError(
-      f'parameters became NaN or infinite in step {int(state.step)}: '
-      f'{_NAN_CURE}'
-    )
+    raise NonFiniteError('parameters', int(state.step))
 
 
 @jax.jit
@@ -332,13 +422,11 @@ def _take_weights(
   return state.replace(**taken)
 
 
-_NAN_CURE = (
-  'look for black or broken images in the data, or run again from the last '
-  'checkpoint with a lower config.optim.lr and --allow_config_change'
-)
-
-
 def _check_settings(config: ml_collections.ConfigDict) -> None:
+  if config.on_nan not in ('stop', 'restore'):
+    raise errors.UserError(
+      f'config.on_nan must be stop or restore: {config.on_nan!r}'
+    )
   for key in (
     'batch_size',
     'log_every_steps',

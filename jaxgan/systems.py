@@ -10,7 +10,8 @@ A system is a module with
     train.feed(mesh, start_step, num_steps) -> (fed, to_batch): how to feed the
     steps after start_step. fed yields num_steps trees on the devices, one a
     step: its batch, or always the same images that stay there;
-    to_batch(tree, finished steps) -> batch is called inside the jitted step.
+    to_batch(tree, finished steps) -> batch, the same function at every call of
+    feed, is called inside the jitted step.
     val goes to `sample`.
   create_training(config) -> (init_fn, static)
     init_fn(rng) -> state: a pytree with `.step`, `.params` and perhaps

@@ -36,6 +36,7 @@ FREE_SETTINGS = frozenset(
     'checkpoint_every_steps',
     'keep',
     'keep_every_steps',
+    'on_nan',
     'data.cache_dir',
     'model.wing_file',
     'micro_batches',

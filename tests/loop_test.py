@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgan import errors, loop, scores, sharding, stargan_v2, systems
+from jaxgan import (
+  checkpoint,
+  errors,
+  loop,
+  scores,
+  sharding,
+  stargan_v2,
+  systems,
+)
 from tests import tiny
 
 
@@ -169,6 +177,68 @@ def test_nothing_is_saved_after_a_nan(tmp_path, monkeypatch):
   with pytest.raises(errors.UserError, match='^D/ref_reg became NaN .* step 3'):
     loop.train_and_evaluate(tiny.config(log_every_steps=100), str(tmp_path))
   assert [p.name for p in (tmp_path / 'checkpoints').iterdir()] == ['2']
+
+
+def _break_loss(step, metrics, params):
+  """Loss and parameters become NaN in step 3."""
+  broken = jnp.where(step == 3, jnp.nan, 0.0)
+  params = jax.tree.map(lambda x: x + broken.astype(x.dtype), params)
+  return {key: x + broken for key, x in metrics.items()}, params
+
+
+def _break_update(step, metrics, params):
+  """Parameters become NaN in step 3, and the losses after it."""
+  return metrics, _break_loss(step, metrics, params)[1]
+
+
+def _break_always(step, metrics, params):
+  return {key: x + jnp.nan for key, x in metrics.items()}, params
+
+
+def _train_breaking(monkeypatch, breaking, workdir, **overrides):
+  real = stargan_v2.train_step
+
+  def step_fn(state, *args, **kwargs):
+    new, metrics = real(state, *args, **kwargs)
+    metrics, params = breaking(new.step, metrics, new.params)
+    return new.replace(params=params), metrics
+
+  with monkeypatch.context() as patch:
+    patch.setattr(stargan_v2, 'train_step', step_fn)
+    loop.train_and_evaluate(
+      tiny.config(on_nan='restore', **overrides), str(workdir)
+    )
+
+
+@pytest.mark.parametrize(
+  'breaking, left_out, tries',
+  [(_break_loss, [3], 1), (_break_update, [3, 4], 2)],
+)
+def test_a_step_that_breaks_the_run_is_left_out(
+  tmp_path, monkeypatch, capsys, breaking, left_out, tries
+):
+  whole, stopped = tmp_path / 'whole', tmp_path / 'stopped'
+  _train_breaking(monkeypatch, breaking, whole, num_train_steps=6)
+  said = capsys.readouterr().out
+  assert f'back to step 2, try {tries} of 3 without step 3' in said
+  assert said.count('compiling the step') == 1
+  steps = [json.loads(line)['step'] for line in _lines(whole)]
+  assert steps == [i for i in range(1, 7) if i not in left_out]
+  checkpointer = checkpoint.Checkpointer(whole / 'checkpoints', read_only=True)
+  facts = checkpointer.facts(6)
+  checkpointer.close()
+  assert (facts['steps_left_out'], facts['tries']) == (left_out, tries)
+  for end in (5, 6):
+    _train_breaking(monkeypatch, breaking, stopped, num_train_steps=end)
+  _assert_same_run(whole, stopped)
+
+
+def test_a_run_that_breaks_always_gives_up(tmp_path, monkeypatch):
+  with pytest.raises(
+    errors.UserError,
+    match='step 4, after try 3 of 3 without step 1, 2, 3: look for black',
+  ):
+    _train_breaking(monkeypatch, _break_always, tmp_path)
 
 
 def test_a_changed_setting_stops_a_resumed_run(finished):

@@ -15,6 +15,7 @@ def default_config() -> ml_collections.ConfigDict:
   config.log_every_steps = 10
   config.sample_every_steps = 5000
   config.checkpoint_every_steps = 10_000
+  config.on_nan = 'stop'  # or 'restore': go back, leave the step out, thrice
   config.keep = 3  # the newest checkpoints
   config.keep_every_steps = 0  # and all at multiples of this; 0 for none
 
