@@ -8,7 +8,7 @@ import sys
 from absl import flags
 from ml_collections import config_flags
 
-from jaxgan import cli, errors, scores
+from jaxgan import cli, errors, processes, scores
 from jaxgan.metrics.translations import Options
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -50,11 +50,12 @@ _FOLLOW = flags.DEFINE_bool(
 _FOLLOW_TIMEOUT = flags.DEFINE_float(
   'follow_timeout', 3600, 'Seconds without a new checkpoint to give up after.'
 )
+_given_processes = cli.define_process_flags()
 flags.mark_flags_as_required(['workdir'])
 
 
 def main() -> int:
-  """Hands the flags to the evaluation; returns the exit status."""
+  """Joins the other processes and hands the flags to the evaluation."""
   step = cli.parse_step(_STEP.value)
   what = {
     'config': _CONFIG.value,
@@ -71,12 +72,14 @@ def main() -> int:
     'seeds': _SEEDS.value,
     'keep_best': _KEEP_BEST.value,
   }
-  if _FOLLOW.value:
-    if step is not None:
-      raise errors.UsageError('--follow scores every step: leave out --step')
-    timeout = _FOLLOW_TIMEOUT.value
-    return int(not scores.follow_run(_WORKDIR.value, timeout=timeout, **what))
-  scores.evaluate_run(_WORKDIR.value, step=step, **what)
+  if _FOLLOW.value and step is not None:
+    raise errors.UsageError('--follow scores every step: leave out --step')
+  with processes.joined(*_given_processes()):
+    if _FOLLOW.value:
+      timeout = _FOLLOW_TIMEOUT.value
+      done = scores.follow_run(_WORKDIR.value, timeout=timeout, **what)
+      return int(not done)
+    scores.evaluate_run(_WORKDIR.value, step=step, **what)
   return 0
 
 

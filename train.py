@@ -25,15 +25,7 @@ _COMPILATION_CACHE = flags.DEFINE_string(
 _PROFILE = flags.DEFINE_string(
   'profile', '', 'Steps a:b to profile into <workdir>/profile.'
 )
-_COORDINATOR = flags.DEFINE_string(
-  'coordinator', '', 'Address of process 0, host:port, where nothing tells it.'
-)
-_NUM_PROCESSES = flags.DEFINE_integer(
-  'num_processes', None, 'With --coordinator: how many there are.', 1
-)
-_PROCESS_ID = flags.DEFINE_integer(
-  'process_id', None, 'With --coordinator: which of them this one is.', 0
-)
+_given_processes = cli.define_process_flags()
 flags.mark_flags_as_required(['config', 'workdir'])
 
 
@@ -42,9 +34,7 @@ def main() -> None:
   if _COMPILATION_CACHE.value:
     jax.config.update('jax_compilation_cache_dir', _COMPILATION_CACHE.value)
   profile = _parse_range(_PROFILE.value) if _PROFILE.value else None
-  with processes.joined(
-    _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value
-  ):
+  with processes.joined(*_given_processes()):
     loop.train_and_evaluate(
       _CONFIG.value,
       _WORKDIR.value,

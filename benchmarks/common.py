@@ -21,7 +21,7 @@ from jaxgan.stargan_v2 import losses
 Tree = Any
 
 _PLAIN_MODEL = {'resample': 'plain', 'select_heads': True, 'remat': False}
-_NOT_TO_BE_RUN = {  # compiler options: the same operations, sooner
+NOT_TO_BE_RUN = {  # compiler options: the same operations, sooner
   'xla_backend_optimization_level': 0,
   'xla_llvm_disable_expensive_passes': True,
 }
@@ -200,7 +200,7 @@ def plain_flops(config: ml_collections.ConfigDict) -> float | None:
     logging.warning('operations are not counted without a CPU backend: %s', e)
     return None
   lowered = lower_step(config, jax.sharding.SingleDeviceSharding(device))
-  return count_flops(lowered.compile(_NOT_TO_BE_RUN))
+  return count_flops(lowered.compile(NOT_TO_BE_RUN))
 
 
 class OtherProcesses:

@@ -49,6 +49,24 @@ def run(
     sys.exit(130)
 
 
+def define_process_flags() -> Callable[[], tuple[str, int | None, int | None]]:
+  """Defines flags; returns what gives their values to `processes.joined`."""
+  holders = (
+    flags.DEFINE_string(
+      'coordinator',
+      '',
+      'Address of process 0, host:port, where nothing tells it.',
+    ),
+    flags.DEFINE_integer(
+      'num_processes', None, 'With --coordinator: how many there are.', 1
+    ),
+    flags.DEFINE_integer(
+      'process_id', None, 'With --coordinator: which of them this one is.', 0
+    ),
+  )
+  return lambda: tuple(holder.value for holder in holders)
+
+
 def parse_step(text: str) -> int | None:
   """The number of --step=N; None for --step=latest."""
   if text != 'latest' and not text.isdigit():

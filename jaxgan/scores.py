@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import ml_collections
 import numpy as np
 from etils import epath
@@ -50,6 +51,8 @@ def evaluate_run(
   keep_best: str = '',
 ) -> dict[str, float | None]:
   """Scores a checkpoint and records the scores under `directory/eval`.
+
+  Several processes share the work; process 0 alone prints and writes.
 
   Args:
     directory: work directory of the run.
@@ -106,29 +109,43 @@ def follow_run(
   unreadable, last_news = set(), time.monotonic()
   while True:
     steps = _steps(path)
-    for step in steps:
-      if step in unreadable or _is_scored(path, step, scorer, seeds):
-        continue
+    unscored = [
+      step
+      for step in steps
+      if step not in unreadable and not _is_scored(path, step, scorer, seeds)
+    ]
+    # Files may come between the looks of two processes: one decides.
+    if unscored := sharding.of_first(unscored):
+      step, problem = unscored[0], None
       try:
         run, best = _open(directory, step, config, keep_best)
       except errors.ConfigMismatchError:
         raise  # it would be so of every step
       except (errors.UserError, OSError) as e:
+        problem = e
+      if sharding.gather(np.array([problem is not None])).any():
         unreadable.add(step)
-        print(f'step {step} is left out: {e}', flush=True)
-        continue
-      _evaluate(directory, run, scorer, seeds, best)
-      last_news = time.monotonic()
-      break  # see what there is now
-    else:
-      run_config = workdir.load_config(path)
-      if run_config and run_config.num_train_steps in steps:
-        print(f'done: step {run_config.num_train_steps} is reached', flush=True)
-        return True
-      if time.monotonic() - last_news > timeout:
-        print(f'no new checkpoint for {timeout:g} s: giving up', flush=True)
-        return False
-      time.sleep(min(_POLL_SECONDS, timeout))
+        _say(f'step {step} is left out: {problem or "see another process"}')
+      else:
+        _evaluate(directory, run, scorer, seeds, best)
+        last_news = time.monotonic()
+      continue  # see what there is now
+    run_config = workdir.load_config(path)
+    last = run_config.num_train_steps if run_config else None
+    late = time.monotonic() - last_news > timeout
+    done, late = sharding.of_first([last in steps, late])
+    if done:
+      _say(f'done: step {last} is reached')
+      return True
+    if late:
+      _say(f'no new checkpoint for {timeout:g} s: giving up')
+      return False
+    time.sleep(min(_POLL_SECONDS, timeout))
+
+
+def _say(message: str) -> None:
+  if jax.process_index() == 0:
+    print(message, flush=True)
 
 
 def _steps(directory: epath.Path) -> list[int]:
@@ -150,8 +167,9 @@ def _open(
   run = systems.restore_run(directory, placement, step)
   if config is not None:
     _adopt(run.config, config)
-  path = epath.Path(directory)
-  return run, _Best(path, run.step, keep_best) if keep_best else None
+  if not keep_best or jax.process_index() > 0:
+    return run, None
+  return run, _Best(epath.Path(directory), run.step, keep_best)
 
 
 def _evaluate(
@@ -163,8 +181,9 @@ def _evaluate(
 ) -> dict[str, float | None]:
   scorer.options.check_domains(run.config.data.domains)
   path = epath.Path(directory) / 'eval'
-  workdir.prepare(path)
-  print(f'evaluating step {run.step} of {directory} ...', flush=True)
+  if jax.process_index() == 0:
+    workdir.prepare(path)
+  _say(f'evaluating step {run.step} of {directory} ...')
   system = systems.get_system(run.config)
   first = run.config.seed
   by_seed = {
@@ -180,20 +199,33 @@ def _evaluate(
     for seed in range(first, first + seeds)
   }
   records = _summarize(by_seed)
-  _print_table(run.step, list(by_seed), records)
+  if jax.process_index() == 0:
+    _record(path, run.step, scorer, by_seed, records)
+  if best:
+    best.keep_if_better(records)
+  return {record['name']: record['value'] for record in records}
+
+
+def _record(
+  path: epath.Path,
+  step: int,
+  scorer: Scorer,
+  by_seed: Mapping[int, Sequence[Score]],
+  records: Sequence[Mapping],
+) -> None:
+  """Prints and writes the scores."""
+  _print_table(step, list(by_seed), records)
   for reason in scorer.left_out:
     print(f'left out: {reason}')
-  _append_csv(path / 'scores.csv', run.step, by_seed)
-  _write_tensorboard(path / scorer.options.label, run.step, records)
-  json_path = _json_path(path, run.step, scorer.options)
-  content = {'step': run.step, **_of_what(scorer, seeds), 'scores': records}
+  _append_csv(path / 'scores.csv', step, by_seed)
+  _write_tensorboard(path / scorer.options.label, step, records)
+  json_path = _json_path(path, step, scorer.options)
+  of_what = _of_what(scorer, len(by_seed))
+  content = {'step': step, **of_what, 'scores': records}
   files.write_whole(
     json_path, json.dumps(content, indent=2, allow_nan=False) + '\n'
   )
   print(f'scores: {json_path}, {path / "scores.csv"}', flush=True)
-  if best:
-    best.keep_if_better(records)
-  return {record['name']: record['value'] for record in records}
 
 
 def _of_what(scorer: Scorer, seeds: int) -> dict[str, Any]:

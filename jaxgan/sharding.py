@@ -2,11 +2,13 @@
 
 import collections
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxgan import errors
@@ -157,3 +159,39 @@ def map_chunks(
 def local_copy(tree: Tree) -> Tree:
   """Replicated arrays as arrays of this process alone."""
   return jax.tree.map(lambda x: x.addressable_data(0), tree)
+
+
+def own_part(count: int) -> slice:
+  """Which of `count` things in a row are this process's share of the work."""
+  i, processes = jax.process_index(), jax.process_count()
+  return slice(count * i // processes, count * (i + 1) // processes)
+
+
+def gather(rows: np.ndarray) -> np.ndarray:
+  """The rows of all processes, in their order; all must call it together.
+
+  Args:
+    rows: [N, ...]; processes may differ in N, and in nothing else.
+  """
+  if jax.process_count() == 1:
+    return rows
+  size = math.prod(rows.shape[1:])
+  # As bytes: of 64 bits, JAX would leave 32.
+  own = np.ascontiguousarray(rows).reshape(len(rows), size).view(np.uint8)
+  counts = multihost_utils.process_allgather(np.array(len(own)))
+  # Filled up to the longest.
+  filled = np.zeros((counts.max(), size * rows.itemsize), np.uint8)
+  filled[: len(own)] = own
+  parts = multihost_utils.process_allgather(filled)
+  gathered = [part[:n] for part, n in zip(parts, counts, strict=True)]
+  return (
+    np.concatenate(gathered)
+    .view(rows.dtype)
+    .reshape(counts.sum(), *rows.shape[1:])
+  )
+
+
+def of_first(numbers: Sequence[int]) -> list[int]:
+  """What process 0 has given; all must call it together."""
+  own = numbers if jax.process_index() == 0 else ()
+  return gather(np.array(own, np.int64)).tolist()

@@ -27,7 +27,8 @@ A system is a module with
     styles, encode(x, y), map_truncated(z, mean, psi), mean_styles(rng,
     latent_dim), and programs() to export.
   evaluate(params, frozen, config, scorer, seed, save_dir, **static) -> scores
-    of `metrics.translations`; scorer holds the networks to see through.
+    of `metrics.translations`; scorer holds the networks to see through. All
+    processes call it together, and all get the scores.
   import_official(path, config, step) -> (config, state, frozen, ema_only): a
     checkpoint of the original code; config with what it left to the data, step
     None for that in the file's name; ema_only: only the averages are real.

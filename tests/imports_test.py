@@ -72,6 +72,8 @@ FLOORS = {
   'benchmarks.precision': 10,
   'benchmarks.start': 10,
   'benchmarks.evaluation': 10,
+  'benchmarks.topologies': 10,
+  'benchmarks.growth': 10,
 }
 
 # The key-value store of the coordinator has no public name.

@@ -209,7 +209,7 @@ def test_images_to_be_scored(config, folder):
   """Both splits in order, as stored, with a sum of their content."""
   train, val = input_pipeline.create_eval_data(config)
   assert (train.counts, val.counts) == ((5, 3), (5, 3))
-  pictures = list(train.pictures(1))
+  pictures = list(train.pictures(1, range(3)))
   assert [p.getpixel((0, 0))[1] for p in pictures] == [0, 1, 2]
   digests = [data.digest(i) for data in (train, val) for i in (0, 1)]
   assert len(set(digests)) == 4
@@ -223,18 +223,18 @@ def test_images_to_be_scored(config, folder):
 def test_drawn_images_to_be_scored_differ_between_splits():
   train, val = input_pipeline.create_eval_data(make_config())
   assert train.counts == (1000,) * 3
-  a, b = next(train.pictures(0)), next(val.pictures(0))
+  a, b = next(train.pictures(0, [0])), next(val.pictures(0, [0]))
   assert a.size == (32, 32) and np.abs(np.int16(a) - np.int16(b)).max() > 20
-  np.testing.assert_array_equal(a, next(train.images(0)))
+  np.testing.assert_array_equal(a, next(train.images(0, [0]))[1])
   assert train.digest(0) != val.digest(0)
 
 
 def test_validation_images(config, warnings):
   _, data = input_pipeline.create_datasets(config, 0, 1)
   assert data.domains == ('ant', 'bee') and data.counts == (5, 3)
-  images = list(data.images(0))
-  assert [tuple(image[0, 0]) for image in images] == [
-    (0, green, 1) for green in range(5)
+  images = list(data.images(0, range(1, 4)))
+  assert [(index, tuple(image[0, 0])) for index, image in images] == [
+    (green, (0, green, 1)) for green in range(1, 4)
   ]
   batch = data.batch(4)
   assert batch['y_src'].tolist() == [0, 1, 0, 1]
@@ -253,9 +253,9 @@ def test_shapes():
     'data.domains': ('square', 'triangle'),
     'model.num_domains': 2,
   }
-  first, again = (next(val.images(1)) for _ in range(2))
+  first, again = (next(val.images(1, [0]))[1] for _ in range(2))
   np.testing.assert_array_equal(first, again)
-  assert not np.array_equal(first, next(val.images(0)))
+  assert not np.array_equal(first, next(val.images(0, [0]))[1])
   rng = input_pipeline._stream(config.seed, 2, 0, 0, 1)
   (expected,) = shapes.draw_images(rng, 2, 1, 32)  # The triangle.
   np.testing.assert_array_equal(first, expected)

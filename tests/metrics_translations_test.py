@@ -21,13 +21,13 @@ class _Data:
     self.counts = (count,) * 3
     self._start = start
 
-  def images(self, domain):
-    for i in range(self.counts[domain]):
+  def images(self, domain, indices):
+    for i in indices:
       value = (40 * domain + self._start + i) % 256
-      yield np.full((SIZE, SIZE, 3), value, np.uint8)
+      yield i, np.full((SIZE, SIZE, 3), value, np.uint8)
 
-  def pictures(self, domain):
-    return map(Image.fromarray, self.images(domain))
+  def pictures(self, domain, indices):
+    return (Image.fromarray(x) for _, x in self.images(domain, indices))
 
   def digest(self, domain):
     return f'{self._start} {domain}'
@@ -69,10 +69,15 @@ def networks(monkeypatch):
   monkeypatch.delenv('JAXGAN_WEIGHTS', raising=False)
 
 
-def _outputs(x, target, rng):
+class _Outputs:
   """Two outputs of each source: itself, and darker."""
-  del target, rng
-  return np.stack([x, 0.31 * x - 0.69], axis=1)
+
+  def draw(self, num_sources, target, rng):
+    return np.tile([1, 0.31], (num_sources, 1))
+
+  def translate(self, x, drawn, target):
+    factors = drawn[..., None, None, None]
+    return np.float32(factors * x[:, None] + factors - 1)
 
 
 def _score(tmp_path, val=None, **options):
@@ -81,9 +86,10 @@ def _score(tmp_path, val=None, **options):
   scorer.options.check_domains(_Data.domains)
   scores = scorer.score(
     'latent',
-    _outputs,
+    _Outputs(),
     _Data(5, 100),
     val or _Data(33),
+    img_size=SIZE,
     seed=0,
     save_dir=tmp_path,
   )
@@ -227,7 +233,13 @@ def test_one_training_image_is_too_few(tmp_path):
   scorer = Scorer(Options(weights_dir='w'))
   with pytest.raises(errors.UserError, match="'a' has 1 readable real"):
     scorer.score(
-      'latent', _outputs, _Data(1), _Data(2), seed=0, save_dir=tmp_path
+      'latent',
+      _Outputs(),
+      _Data(1),
+      _Data(2),
+      img_size=SIZE,
+      seed=0,
+      save_dir=tmp_path,
     )
 
 

@@ -1,36 +1,70 @@
-"""Two processes train as one does."""
+"""Two processes train, stop and evaluate as one does."""
 
 import json
 import os
 import pathlib
 import re
+import signal
 import socket
 import subprocess
 import sys
+import time
 
+import jax
 import numpy as np
 import pytest
 
-from jaxgan import errors, loop, processes
+from jaxgan import errors, loop, processes, systems
 from tests import tiny
 
 ROOT = pathlib.Path(__file__).parent.parent
 PROGRAM = """
-import sys
+import json, sys
 import jax
 jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_disable_most_optimizations', True)
 from jaxgan import loop, processes
 from tests import tiny
 with processes.joined(sys.argv[1], 2, int(sys.argv[2])):
-  loop.train_and_evaluate(
-    tiny.config(
-      num_train_steps=int(sys.argv[4]),
-      shard_state=sys.argv[5] == 'True',
-      sample_every_steps=2,
-    ),
-    sys.argv[3],
-  )
+  loop.train_and_evaluate(tiny.config(**json.loads(sys.argv[4])), sys.argv[3])
+"""
+
+# Follows a run whose scores are of few images, seen through mean colours.
+EVALUATION = """
+import sys
+import jax
+jax.config.update('jax_platforms', 'cpu')
+jax.config.update('jax_disable_most_optimizations', True)
+import numpy as np
+from jaxgan import processes, scores
+from jaxgan.data import input_pipeline
+from jaxgan.metrics import features, translations
+from jaxgan.stargan_v2 import evaluate
+
+class Inception(features.Inception):
+  name, label, uses_img_size = 'stargan_v2', 'made', True
+  def __init__(self, protocol, weights_dir):
+    pass
+  def compute(self, pictures, img_size):
+    means = [np.asarray(p, np.float32).mean((0, 1)) for p in pictures]
+    print('looked at', len(means))
+    return np.reshape(means, (-1, 3)).astype(np.float32)
+
+input_pipeline.NUM_EVAL_SHAPES = 7
+evaluate.MIN_PAIRS = 30
+features._WIDTH = 3
+features.Inception = Inception
+address, i, count, directory, cache = sys.argv[1:]
+what = {
+  'options': translations.Options(
+    metrics=('fid',), weights_dir='w', cache_dir=cache, num_outputs=2,
+    domains=('circle', 'square'), save_images=True,
+  ),
+  'keep_best': 'fid/latent/mean',
+}
+with processes.joined(address, int(count), int(i)):
+  assert scores.follow_run(directory, timeout=60, **what)
+  scores.evaluate_run(directory, **what)  # finds the features of real images
 """
 
 # Ends as the third argument says, in process 1 or as told.
@@ -66,12 +100,12 @@ cli.run(main, [sys.argv[0]])
 """
 
 
-def _run(program, count, *arguments):
-  """Runs processes that get an address and their number; (status, output)s."""
+def _start(program, count, *arguments):
+  """Starts processes that get an address and their number."""
   with socket.socket() as s:
     s.bind(('127.0.0.1', 0))
     address = f'127.0.0.1:{s.getsockname()[1]}'
-  children = [
+  return [
     subprocess.Popen(
       [sys.executable, '-c', program, address, str(i), *map(str, arguments)],
       cwd=ROOT,
@@ -82,6 +116,10 @@ def _run(program, count, *arguments):
     )
     for i in range(count)
   ]
+
+
+def _finish(children):
+  """Waits for all: (status, output) of each."""
   try:
     outputs = [p.communicate(timeout=400)[0] for p in children]
   finally:
@@ -90,8 +128,13 @@ def _run(program, count, *arguments):
   return [(p.returncode, out) for p, out in zip(children, outputs, strict=True)]
 
 
-def _train_on_two_processes(workdir, num_train_steps, divided=False):
-  results = _run(PROGRAM, 2, workdir, num_train_steps, divided)
+def _run(program, count, *arguments):
+  return _finish(_start(program, count, *arguments))
+
+
+def _train_on_two_processes(workdir, **overrides):
+  overrides |= {'sample_every_steps': 2}
+  results = _run(PROGRAM, 2, workdir, json.dumps(overrides))
   assert [status for status, _ in results] == [0, 0], results
   return [output for _, output in results]
 
@@ -105,7 +148,7 @@ def _metrics(workdir):
 def test_two_processes_start_as_one_and_survive_damage(tmp_path):
   one, two = tmp_path / 'one', tmp_path / 'two'
   loop.train_and_evaluate(tiny.config(num_train_steps=1), str(one))
-  first, second = _train_on_two_processes(two, 4)
+  first, second = _train_on_two_processes(two, num_train_steps=4)
   assert 'done: step 4 of 4' in first and 'step' not in second  # one speaks
   assert [line['step'] for line in _metrics(two)] == [1, 2, 3, 4]
   for key, value in _metrics(one)[0].items():
@@ -114,11 +157,71 @@ def test_two_processes_start_as_one_and_survive_damage(tmp_path):
 
   files = [p for p in (two / 'checkpoints/4').rglob('*') if p.is_file()]
   max(files, key=lambda p: p.stat().st_size).write_bytes(b'')
-  first, _ = _train_on_two_processes(two, 4, divided=True)
+  first, _ = _train_on_two_processes(two, num_train_steps=4, shard_state=True)
   assert 'resuming after step 2' in first
   assert [line['step'] for line in _metrics(two)] == [1, 2, 3, 4]
   loop.train_and_evaluate(tiny.config(num_train_steps=5), str(two))
   assert [line['step'] for line in _metrics(two)] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.slow
+def test_all_processes_stop_after_the_same_step(tmp_path):
+  endless = {'num_train_steps': 10**6, 'checkpoint_every_steps': 10**6}
+  children = _start(PROGRAM, 2, tmp_path, json.dumps(endless))
+  metrics = tmp_path / 'metrics.jsonl'
+  while children[1].poll() is None and not (
+    metrics.exists() and len(_metrics(tmp_path)) > 2
+  ):
+    time.sleep(0.1)
+  children[1].send_signal(signal.SIGTERM)
+  results = _finish(children)
+  assert [status for status, _ in results] == [0, 0], results
+  step = int(
+    re.search(r'stopped by SIGTERM: step (\d+) of 1000000', results[0][1])[1]
+  )
+  assert [p.name for p in (tmp_path / 'checkpoints').iterdir()] == [str(step)]
+  placement = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  run = systems.restore_run(tmp_path, placement)
+  assert run.step == int(run.state.step) == step == len(_metrics(tmp_path))
+
+
+def _evaluate(directory, count):
+  """Scores by name, and how many images each process looked at."""
+  tiny.write_run(directory, steps=(4,))
+  results = _run(EVALUATION, count, count, directory, directory / 'cache')
+  outputs = [output for _, output in results]
+  assert [status for status, _ in results] == [0] * count, outputs
+  assert ['evaluating step 4' in output for output in outputs] == (
+    [True, False][:count]
+  )
+  pictures = directory / 'eval/images/4_0/reference/circle2square'
+  assert len(list(pictures.iterdir())) == 7 * 2
+  assert json.loads((directory / 'best/best.json').read_text())['step'] == 4
+  (path,) = (directory / 'eval').glob('*.json')
+  scores = {s['name']: s for s in json.loads(path.read_text())['scores']}
+  assert len(_read_csv(directory)) == 2 * len(scores)
+  looked = [re.findall(r'looked at (\d+)', output) for output in outputs]
+  return scores, [sum(map(int, numbers)) for numbers in looked]
+
+
+def _read_csv(directory):
+  return (directory / 'eval' / 'scores.csv').read_text().splitlines()[1:]
+
+
+@pytest.mark.slow
+def test_two_processes_find_the_scores_of_one(tmp_path):
+  one, (all_images,) = _evaluate(tmp_path / 'one', 1)
+  two, shares = _evaluate(tmp_path / 'two', 2)
+  # Twice the outputs of both modes and pairs, and once the real images.
+  assert all_images == 2 * (2 * 2 * 7 * 2) + 2 * 7
+  # 3 of 7 and 4 of 7.
+  assert shares == [all_images * 3 // 7, all_images * 4 // 7]
+  assert one.keys() == two.keys() and 'fid/reference/mean' in one
+  for name, expected in one.items():
+    assert two[name].pop('value') == pytest.approx(
+      expected.pop('value'), rel=1e-5
+    ), name
+    assert two[name] == expected
 
 
 @pytest.mark.parametrize(

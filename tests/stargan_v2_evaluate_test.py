@@ -32,21 +32,21 @@ class _Val:
   domains = ('a', 'b')
   counts = (40, 3)
 
-  def images(self, domain):
-    for i in range(self.counts[domain]):
-      yield np.full((4, 4, 3), i, np.uint8)
+  def images(self, domain, indices):
+    for i in indices:
+      yield i, np.full((4, 4, 3), i, np.uint8)
 
 
-def _used(outputs):
-  """The references that each source was translated with: [N, K]."""
-  return np.int32(outputs[..., 0, 0, 0])
+def _used(make, num_sources, rng):
+  """The references that each source is translated with: [N, K]."""
+  drawn = make.draw(num_sources, 0, rng)
+  x = np.zeros((num_sources, 4, 4, 3), np.float32)
+  return np.int32(make.translate(x, drawn, 0)[..., 0, 0, 0])
 
 
 def test_references_go_on_from_one_source_domain_to_the_next():
-  make = _ReferenceOutputs(_Translator(), _Val(), 2)
-  rng = np.random.default_rng(0)
-  x = np.zeros((32, 4, 4, 3), np.float32)
-  first = _used(make(x, 0, rng))
+  make = _ReferenceOutputs(_Translator(), _Val(), 2, 2)
+  first = _used(make, 32, np.random.default_rng(0))
   # 40 references are one batch of 32 and 8 that are dropped: each output of a
   # batch of sources takes a batch, in which no reference comes twice.
   assert first.shape == (32, 2)
@@ -55,11 +55,12 @@ def test_references_go_on_from_one_source_domain_to_the_next():
   assert not np.array_equal(first[:, 0], first[:, 1])
   # A short batch of sources takes the beginning of a batch.
   expected = _shuffled(40, np.random.default_rng(0))
-  batches = list(itertools.islice(expected, 4))
+  batches = list(itertools.islice(expected, 6))
   np.testing.assert_array_equal(first, np.stack(batches[:2], 1))
   # Whatever generator comes with the next source domain.
-  short = _used(make(x[:5], 0, np.random.default_rng(9)))
-  np.testing.assert_array_equal(short, np.stack(batches[2:], 1)[:5])
+  more = _used(make, 37, np.random.default_rng(9))
+  np.testing.assert_array_equal(more[:32], np.stack(batches[2:4], 1))
+  np.testing.assert_array_equal(more[32:], np.stack(batches[4:], 1)[:5])
 
 
 def test_few_references_come_more_than_once():

@@ -18,7 +18,7 @@ import functools
 import hashlib
 import itertools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
 from typing import Any, Protocol
 
@@ -276,7 +276,8 @@ class EvalData:
     """Takes the images as they are."""
     self.domains = images.domains
     self.counts = images.counts
-    # A sum of all that the images of a domain are made from; reads them all.
+    # A sum of all that the images of a domain are made from; reads them all, a
+    # part on each process.
     self.digest = functools.cache(images.digest)
     self._images = images
     self._skips = _Skips(skip_bad_images)
@@ -295,17 +296,21 @@ class EvalData:
       slots.append(_to_batch(x_src, y_src, x_ref, x_ref2, y_ref))
     return {key: np.stack([slot[key] for slot in slots]) for key in _KEYS}
 
-  def images(self, domain: int) -> Iterator[np.ndarray]:
-    """Every image of a domain in order, uint8 [S, S, 3]."""
-    for index in range(self.counts[domain]):
+  def images(
+    self, domain: int, indices: Iterable[int]
+  ) -> Iterator[tuple[int, np.ndarray]]:
+    """Index and image, uint8 [S, S, 3], of those of a domain."""
+    for index in indices:
       try:
-        yield self._images.get(domain, index)
+        yield index, self._images.get(domain, index)
       except UnreadableImage as error:
         self._skips.add(error)
 
-  def pictures(self, domain: int) -> Iterator[Image.Image]:
-    """Every image of a domain in order, of the size it is stored in."""
-    for index in range(self.counts[domain]):
+  def pictures(
+    self, domain: int, indices: Iterable[int]
+  ) -> Iterator[Image.Image]:
+    """Those images of a domain, of the size they are stored in."""
+    for index in indices:
       try:
         yield self._images.picture(domain, index)
       except UnreadableImage as error:
@@ -369,17 +374,24 @@ class FileImages:
     return preprocess.resize(self.picture(domain, index), self._img_size)
 
   def digest(self, domain: int) -> str:
-    """A sum of all that the images of a domain are made from."""
+    """A sum of all that the images of a domain are made from.
+
+    Each process reads a part of them; all must call it together.
+    """
 
     def digest_file(index: int) -> bytes:
       try:
         return hashlib.sha256(self._source.read(domain, index)).digest()
       except OSError:
-        return b''  # named when the image is asked for
+        return bytes(32)  # named when the image is asked for
 
+    count = self.counts[domain]
     with futures.ThreadPoolExecutor() as pool:
-      parts = pool.map(digest_file, range(self.counts[domain]))
-      return hashlib.sha256(b''.join(parts)).hexdigest()
+      own = b''.join(
+        pool.map(digest_file, range(count)[sharding.own_part(count)])
+      )
+    parts = sharding.gather(np.frombuffer(own, np.uint8))
+    return hashlib.sha256(parts.tobytes()).hexdigest()
 
   def picture(self, domain: int, index: int) -> Image.Image:
     """Image `index` at its stored size; UnreadableImage names the file."""
@@ -523,14 +535,16 @@ def check_images(
   def check(domain: int, index: int) -> None:
     images.picture(domain, index)
 
-  bad, good = [], [0] * len(images.domains)
+  bad, good = {}, [0] * len(images.domains)
   errors = reading.read_each(check, share, 'checked')
-  for (domain, _), error in zip(share, errors, strict=True):
-    bad += [error] if error else []
-    good[domain] += not error
-  for name, count, left in zip(
-    images.domains, images.counts, good, strict=True
-  ):
-    if not left and count >= process_count:
-      raise UserError(f'domain {name!r} has no readable image: {bad[0]}')
-  reading.judge(bad, len(share), skip_bad)
+  for key, error in zip(share, errors, strict=True):
+    if error:
+      bad[key] = error
+    good[key[0]] += not error
+  # Of all processes: a domain is lost if none of them has a good image.
+  good = sharding.gather(np.array([good])).sum(0)
+  for (domain, _), error in bad.items():
+    if not good[domain]:
+      name = images.domains[domain]
+      raise UserError(f'domain {name!r} has no readable image: {error}')
+  reading.judge(list(bad.values()), len(share), skip_bad)

@@ -29,6 +29,7 @@ from jaxgan.metrics import inception, weights
 Array = Any
 
 INPUT_SIZE = 299
+_WIDTH = 2048
 CHUNK = 32
 _IMAGENET_MEAN = np.array([[[[0.485, 0.456, 0.406]]]], np.float32)
 _IMAGENET_STD = np.array([[[[0.229, 0.224, 0.225]]]], np.float32)
@@ -110,7 +111,7 @@ class Inception:
       sharding.map_chunks(fn, x, mesh=self._mesh, size=CHUNK)
       for x in _prepared(pictures, prepare)
     ]
-    return np.concatenate(parts) if parts else np.zeros((0, 2048), np.float32)
+    return np.concatenate(parts) if parts else np.zeros((0, _WIDTH), np.float32)
 
   def compute_cached(
     self,
@@ -122,8 +123,11 @@ class Inception:
   ) -> np.ndarray:
     """`compute`, or what an earlier run computed from the same content.
 
+    Several processes compute a part each, and all get the whole of it; process
+    0 reads and keeps it.
+
     Args:
-      pictures: only looked at if nothing is kept.
+      pictures: this process's part; only looked at if nothing is kept.
       img_size: as in `compute`.
       content: a sum of all that the pictures are made from.
       cache_dir: where features are kept.
@@ -136,9 +140,15 @@ class Inception:
     }
     name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
     path = epath.Path(cache_dir) / f'{self.name}-{name}.npz'
-    features = _read_cache(path, key)
-    if features is None:
+    first = jax.process_index() == 0
+    features = _read_cache(path, key) if first else None
+    (found,) = sharding.of_first([features is not None])
+    if not found:
       features = self.compute(pictures, img_size)
+    elif not first:
+      features = np.zeros((0, _WIDTH), np.float32)
+    features = sharding.gather(features)
+    if first and not found:
       try:
         _write_cache(path, key, features)
       except OSError as e:

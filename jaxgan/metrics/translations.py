@@ -10,12 +10,14 @@ import os
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import tqdm
 from etils import epath
+from jax.experimental import multihost_utils
 from PIL import Image
 
 from jaxgan import errors, files, images, sharding
@@ -27,12 +29,23 @@ NUM_OUTPUTS = 10
 METRICS = ('fid', 'lpips')
 _NEIGHBOUR = 3  # of precision and recall
 _ROLE = 5  # of random streams; 0 to 4 are those of the data
-# Bars are on stderr; moved less often where that is no terminal.
-_PROGRESS = {'mininterval': 0.5 if sys.stderr.isatty() else 15}
 
-# (sources [N, S, S, 3] in [-1, 1], target domain, generator of the pair's
-# random numbers) -> outputs [N, K, S, S, 3]
-OutputsFn = Callable[[np.ndarray, int, np.random.Generator], np.ndarray]
+
+class Outputs(Protocol):
+  """A way to translate a source into K outputs."""
+
+  def draw(
+    self, num_sources: int, target: int, rng: np.random.Generator
+  ) -> np.ndarray:
+    """What the styles of a pair's sources come from: [num_sources, K, ...].
+
+    The same on all processes, which must call it together.
+    """
+
+  def translate(
+    self, x: np.ndarray, drawn: np.ndarray, target: int
+  ) -> np.ndarray:
+    """Outputs [N, K, S, S, 3] of N of the sources [N, S, S, 3] in [-1, 1]."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,21 +156,26 @@ class Scorer:
   def score(
     self,
     mode: str,
-    make_outputs: OutputsFn,
+    outputs: Outputs,
     train: input_pipeline.EvalData,
     val: input_pipeline.EvalData,
     *,
+    img_size: int,
     seed: int,
     save_dir: epath.Path,
   ) -> list[Score]:
     """Translates every validation image into every other domain.
 
+    Several processes translate and look at a part each, and all get the scores
+    of the whole.
+
     Args:
       mode: how the target style is found; part of the names.
-      make_outputs: translates a batch.
+      outputs: how to translate.
       train: the real images to compare with.
       val: the sources.
-      seed: of the random numbers of `make_outputs`.
+      img_size: of the translations.
+      seed: of the random numbers of `outputs.draw`.
       save_dir: where to save the images, if the options say so.
 
     Raises:
@@ -166,12 +184,10 @@ class Scorer:
     pairs = _pairs(val.domains, self.options.domains)
     for _, target in pairs if self._inception else ():
       _check_enough(train.counts[target], train.domains[target])
-    counts = {d: self._num_sources(val, d) for d, _ in pairs}
+    own = {d: self._own_sources(val, d) for d, _ in pairs}
     by_pair = {}
-    num_batches = sum(-(-counts[source] // BATCH) for source, _ in pairs)
-    with tqdm.tqdm(
-      desc=mode, total=num_batches, unit='batch', **_PROGRESS
-    ) as bar:
+    total = sum(len(own[source]) for source, _ in pairs)
+    with tqdm.tqdm(desc=mode, total=total, unit='source', **_progress()) as bar:
       for source, target in pairs:
         name = f'{val.domains[source]}2{val.domains[target]}'
         bits = np.random.Philox(
@@ -179,10 +195,20 @@ class Scorer:
           counter=[0, zlib.crc32(mode.encode()), source, target],
         )
         rng = np.random.Generator(bits)
-        outputs = self._outputs(make_outputs, val, source, target, rng, bar)
+        drawn = outputs.draw(self._num_sources(val, source), target, rng)
+        batches = (
+          (numbers, outputs.translate(x, drawn[numbers], target))
+          for numbers, x in _batches(val, source, own[source])
+        )
         if self.options.save_images:
-          outputs = _saved(outputs, save_dir / mode / name)
-        by_pair[name] = self._score_pair(outputs, train, val, target)
+          _clear(save_dir / mode / name)
+          batches = _saved(batches, save_dir / mode / name)
+        scores = self._score_pair(batches, train, val, target, img_size, bar)
+        if not scores:
+          raise errors.UserError(
+            f'no validation image of {val.domains[source]!r} can be read'
+          )
+        by_pair[name] = scores
     return _named(by_pair, mode)
 
   def _load(self, metric: str, load: Callable):
@@ -203,56 +229,48 @@ class Scorer:
       val.counts[domain], self.options.num_sources or val.counts[domain]
     )
 
-  def _outputs(
-    self,
-    make_outputs: OutputsFn,
-    val: input_pipeline.EvalData,
-    source: int,
-    target: int,
-    rng: np.random.Generator,
-    bar: tqdm.tqdm,
-  ) -> Iterator[np.ndarray]:
-    """Batches of outputs [N, K, S, S, 3], the last one perhaps short."""
-    x = itertools.islice(val.images(source), self._num_sources(val, source))
-    batches = iter(lambda: list(itertools.islice(x, BATCH)), [])
-    first = next(batches, None)
-    if first is None:
-      raise errors.UserError(
-        f'no validation image of {val.domains[source]!r} can be read'
-      )
-    for batch in itertools.chain([first], batches):
-      yield make_outputs(preprocess.to_float(np.stack(batch)), target, rng)
-      bar.update()
+  def _own_sources(self, val: input_pipeline.EvalData, domain: int) -> range:
+    count = self._num_sources(val, domain)
+    return range(count)[sharding.own_part(count)]
 
   def _score_pair(
     self,
-    outputs: Iterator[np.ndarray],
+    batches: Iterator[tuple[list[int], np.ndarray]],
     train: input_pipeline.EvalData,
     val: input_pipeline.EvalData,
     target: int,
+    img_size: int,
+    bar: tqdm.tqdm,
   ) -> list[Score]:
-    """Scores of one pair, named by their metric alone."""
-    fakes, lpips_means, pixel_means, n_fake = [], [], [], 0
-    for x in outputs:
-      n_fake += x.shape[0] * x.shape[1]
-      pixel_means.append(_pixel_distances(x).mean())
+    """Scores of one pair, named by their metric alone; none of no output."""
+    count = self.options.num_outputs
+    # There may be nothing for this process to do.
+    no_distances = np.zeros((0, count * (count - 1) // 2), np.float32)
+    pixels, distances, fakes = [no_distances], [no_distances], []
+    for numbers, x in batches:
+      pixels.append(np.asarray(_pixel_distances(x)))
       if self._lpips:
-        lpips_means.append(self._lpips.distances(x).mean())
+        distances.append(self._lpips.distances(x))
       if self._inception:
         pictures = map(
           Image.fromarray, images.to_uint8(x).reshape(-1, *x.shape[2:])
         )
-        fakes.append(self._inception.compute(pictures, x.shape[2]))
+        fakes.append(self._inception.compute(pictures, img_size))
+      bar.update(len(numbers))
+    pixels = sharding.gather(np.concatenate(pixels))
+    if not len(pixels):
+      return []
     create = functools.partial(
-      Score, protocol=self.options.label, n_fake=n_fake
+      Score, protocol=self.options.label, n_fake=len(pixels) * count
     )
-    scores = [create('pixel_distance', float(np.mean(pixel_means)))]
+    scores = [create('pixel_distance', _mean_of_batches(pixels))]
     if self._lpips:
-      value = float(np.mean(lpips_means))
+      value = _mean_of_batches(sharding.gather(np.concatenate(distances)))
       scores.append(create('lpips', value, weights=self._lpips.label))
     if self._inception:
-      features_of_fakes = np.concatenate(fakes)
-      scores += self._compare(features_of_fakes, train, val, target, x.shape[2])
+      fakes = fakes or [self._inception.compute((), img_size)]
+      gathered = sharding.gather(np.concatenate(fakes))
+      scores += self._compare(gathered, train, val, target, img_size)
     return scores
 
   def _compare(
@@ -333,12 +351,20 @@ class _Lpips:
 
 @jax.jit
 def _pixel_distances(x: np.ndarray) -> jax.Array:
-  """Mean absolute difference of every two outputs: [pairs, N]."""
+  """Mean absolute difference of every two outputs: [N, pairs]."""
   pairs = jnp.array(list(itertools.combinations(range(x.shape[1]), 2)))
   x = jnp.clip(x, -1, 1)
   return jax.lax.map(
     lambda p: jnp.mean(jnp.abs(x[:, p[0]] - x[:, p[1]]), axis=(1, 2, 3)), pairs
-  )
+  ).T
+
+
+def _mean_of_batches(distances: np.ndarray) -> float:
+  """Of [N, pairs]: the mean of the means over the protocol's batches."""
+  means = [
+    distances[i : i + BATCH].mean() for i in range(0, len(distances), BATCH)
+  ]
+  return float(np.mean(means))
 
 
 def _pairs(
@@ -351,18 +377,34 @@ def _pairs(
   return [(s, t) for t in chosen for s in chosen if s != t]
 
 
+def _batches(
+  val: input_pipeline.EvalData, domain: int, own: range
+) -> Iterator[tuple[list[int], np.ndarray]]:
+  """Numbers and pixels [N, S, S, 3] of sources; the last are perhaps few."""
+  sources = val.images(domain, own)
+  while batch := list(itertools.islice(sources, BATCH)):
+    numbers, x = zip(*batch, strict=True)
+    yield list(numbers), preprocess.to_float(np.stack(x))
+
+
+def _clear(directory: epath.Path) -> None:
+  """An empty directory, where there may be images of an earlier look."""
+  if jax.process_index() == 0:
+    if directory.exists():
+      directory.rmtree()
+    directory.mkdir(parents=True)
+  multihost_utils.sync_global_devices(f'{directory} is empty')
+
+
 def _saved(
-  outputs: Iterator[np.ndarray], directory: epath.Path
-) -> Iterator[np.ndarray]:
+  batches: Iterator[tuple[list[int], np.ndarray]], directory: epath.Path
+) -> Iterator[tuple[list[int], np.ndarray]]:
   """Passes the outputs on, and writes them under the original's names."""
-  if directory.exists():
-    directory.rmtree()  # there may be more of an earlier look
-  directory.mkdir(parents=True, exist_ok=True)
-  for start, x in zip(itertools.count(step=BATCH), outputs, strict=False):
-    for i, group in enumerate(images.to_uint8(x), start + 1):
+  for numbers, x in batches:
+    for i, group in zip(numbers, images.to_uint8(x), strict=True):
       for j, image in enumerate(group, 1):
-        images.write_png(directory / f'{i:04}_{j:02}.png', image)
-    yield x
+        images.write_png(directory / f'{i + 1:04}_{j:02}.png', image)
+    yield numbers, x
 
 
 def _check_enough(count: int, domain: str) -> None:
@@ -374,15 +416,23 @@ def _check_enough(count: int, domain: str) -> None:
 
 
 def _shown(data: input_pipeline.EvalData, domain: int) -> Iterator[Image.Image]:
-  """The pictures of a domain, with a bar from the first on."""
+  """This process's pictures of a domain, with a bar from the first on."""
+  count = data.counts[domain]
+  own = range(count)[sharding.own_part(count)]
   yield from tqdm.tqdm(
-    data.pictures(domain),
+    data.pictures(domain, own),
     f'real images of {data.domains[domain]}',
-    data.counts[domain],
+    len(own),
     unit='image',
     leave=False,
-    **_PROGRESS,
+    **_progress(),
   )
+
+
+def _progress() -> dict[str, Any]:
+  """A bar on stderr, of process 0; moved less often if it is no terminal."""
+  seconds = 0.5 if sys.stderr.isatty() else 15
+  return {'mininterval': seconds, 'disable': jax.process_index() > 0}
 
 
 def _named(by_pair: dict[str, list[Score]], mode: str) -> list[Score]:

@@ -10,7 +10,7 @@ import ml_collections
 import numpy as np
 from etils import epath
 
-from jaxgan import errors, images
+from jaxgan import errors, images, sharding
 from jaxgan.data import input_pipeline, preprocess, shapes
 from jaxgan.metrics import shapes as shapes_metrics
 from jaxgan.metrics import translations
@@ -44,7 +44,8 @@ def evaluate(
     frozen: parameters of frozen networks.
     config: of the run.
     scorer: what to measure, and the networks for it.
-    seed: draws references, latents, and the images of drawn data.
+    seed: draws references, latents, and the images of drawn data; of several
+      processes, each translates and measures a part.
     save_dir: for the translations, if the scorer's options ask for them.
     nets: the modules.
     hp: for the size of a latent.
@@ -66,12 +67,19 @@ def evaluate(
   if scorer.labels or options.shortened or options.save_images or not scores:
     train, val = input_pipeline.create_eval_data(config)
     count = options.num_outputs
-    for mode, make_outputs in (
+    style_dim = nets.style_encoder.style_dim
+    for mode, outputs in (
       ('latent', _LatentOutputs(translator, hp.latent_dim, count)),
-      ('reference', _ReferenceOutputs(translator, val, count)),
+      ('reference', _ReferenceOutputs(translator, val, count, style_dim)),
     ):
       scores += scorer.score(
-        mode, make_outputs, train, val, seed=seed, save_dir=save_dir
+        mode,
+        outputs,
+        train,
+        val,
+        img_size=config.data.img_size,
+        seed=seed,
+        save_dir=save_dir,
       )
   return scores
 
@@ -83,14 +91,20 @@ class _LatentOutputs:
     self._translator = translator
     self._latent_dim, self._count = latent_dim, count
 
-  def __call__(
-    self, x: np.ndarray, target: int, rng: np.random.Generator
+  def draw(
+    self, num_sources: int, target: int, rng: np.random.Generator
+  ) -> np.ndarray:
+    """Latents [num_sources, count, latent_dim]."""
+    del target
+    shape = (num_sources, self._count, self._latent_dim)
+    return rng.standard_normal(shape, np.float32)
+
+  def translate(
+    self, x: np.ndarray, drawn: np.ndarray, target: int
   ) -> np.ndarray:
     """Outputs [N, count, S, S, 3] of sources [N, S, S, 3]."""
-    z = rng.standard_normal(
-      (len(x) * self._count, self._latent_dim), np.float32
-    )
-    return _translate(self._translator, x, self._translator.map(z)[:, target])
+    s = self._translator.map(drawn.reshape(-1, self._latent_dim))
+    return _translate(self._translator, x, s[:, target])
 
 
 class _ReferenceOutputs:
@@ -102,37 +116,53 @@ class _ReferenceOutputs:
   """
 
   def __init__(
-    self, translator: Translator, val: input_pipeline.EvalData, count: int
+    self,
+    translator: Translator,
+    val: input_pipeline.EvalData,
+    count: int,
+    style_dim: int,
   ):
-    self._translator, self._val, self._count = translator, val, count
+    self._translator, self._val = translator, val
+    self._count, self._style_dim = count, style_dim
     self._styles: dict[int, np.ndarray] = {}
     self._batches: dict[int, Iterator[np.ndarray]] = {}
 
-  def __call__(
-    self, x: np.ndarray, target: int, rng: np.random.Generator
+  def draw(
+    self, num_sources: int, target: int, rng: np.random.Generator
   ) -> np.ndarray:
-    """Outputs [N, count, S, S, 3] of sources [N, S, S, 3]."""
+    """Which of the references: [num_sources, count]."""
     if target not in self._styles:
       self._styles[target] = self._encode(target)
       self._batches[target] = _shuffled(len(self._styles[target]), rng)
-    batches = [next(self._batches[target]) for _ in range(self._count)]
-    order = np.stack([batch[: len(x)] for batch in batches], axis=1)
+    order = []
+    for start in range(0, num_sources, translations.BATCH):
+      batches = [next(self._batches[target]) for _ in range(self._count)]
+      order.append(np.stack(batches, axis=1)[: num_sources - start])
+    return np.concatenate(order)
+
+  def translate(
+    self, x: np.ndarray, drawn: np.ndarray, target: int
+  ) -> np.ndarray:
+    """Outputs [N, count, S, S, 3] of sources [N, S, S, 3]."""
     return _translate(
-      self._translator, x, self._styles[target][order.reshape(-1)]
+      self._translator, x, self._styles[target][drawn.reshape(-1)]
     )
 
   def _encode(self, domain: int) -> np.ndarray:
-    """Style codes of all validation images of a domain."""
-    pixels, styles = self._val.images(domain), []
-    while batch := list(itertools.islice(pixels, translations.BATCH)):
+    """Style codes of all validation images of a domain, [N, style_dim]."""
+    count = self._val.counts[domain]
+    own = self._val.images(domain, range(count)[sharding.own_part(count)])
+    styles = [np.zeros((0, self._style_dim), np.float32)]
+    while batch := list(itertools.islice(own, translations.BATCH)):
+      x = preprocess.to_float(np.stack([pixels for _, pixels in batch]))
       y = np.full(len(batch), domain)
-      x = preprocess.to_float(np.stack(batch))
       styles.append(self._translator.encode(x, y))
-    if not styles:
+    gathered = sharding.gather(np.concatenate(styles))
+    if not len(gathered):
       raise errors.UserError(
         f'no validation image of {self._val.domains[domain]!r} can be read'
       )
-    return np.concatenate(styles)
+    return gathered
 
 
 def _shuffled(count: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
@@ -187,11 +217,12 @@ def _evaluate_shapes(
   target = np.array(domains)[y_trg]
   content = jax.tree.map(lambda f: f[source], sources)
 
+  own = sharding.own_part(len(x))
   references = _draw(rng, target)
-  x_ref = preprocess.to_float(shapes.render(references, img_size))
-  s_ref = translator.encode(x_ref, y_trg)
-  fake = images.to_uint8(translator.translate(x, s_ref))
-  measured = shapes_metrics.measure(fake)
+  own_references = jax.tree.map(lambda f: f[own], references)
+  x_ref = preprocess.to_float(shapes.render(own_references, img_size))
+  s_ref = translator.encode(x_ref, y_trg[own])
+  measured = _measure(translator.translate(x[own], s_ref))
   scores += _scores(
     'reference', measured, target, content, references.hue, img_size
   )
@@ -201,9 +232,10 @@ def _evaluate_shapes(
     key, (len(pairs) * LATENTS_PER_PAIR, latent_dim), jnp.float32
   )
   repeated = np.repeat(np.arange(len(pairs)), LATENTS_PER_PAIR)
-  s = translator.map(z)[np.arange(len(z)), y_trg[repeated]]
-  fake = images.to_uint8(translator.translate(x[repeated], s))
-  measured = shapes_metrics.measure(fake)
+  own = sharding.own_part(len(z))
+  s = translator.map(z[own])
+  s = s[np.arange(len(s)), y_trg[repeated[own]]]
+  measured = _measure(translator.translate(x[repeated[own]], s))
   content = jax.tree.map(lambda f: f[repeated], content)
   scores += _scores(
     'latent', measured, target[repeated], content, None, img_size
@@ -213,6 +245,12 @@ def _evaluate_shapes(
   )
   scores.append(_score('shapes/latent/diversity', diversity, len(z)))
   return scores
+
+
+def _measure(fake: np.ndarray) -> shapes_metrics.Measured:
+  """What the outputs of all processes show."""
+  measured = shapes_metrics.measure(images.to_uint8(fake))
+  return shapes_metrics.Measured(*map(sharding.gather, measured))
 
 
 def _draw(rng: np.random.Generator, domains: np.ndarray) -> shapes.Factors:
