@@ -8,6 +8,7 @@ Orbax restores a flipped bit without a word; the sums do not.
 
 import concurrent.futures
 import hashlib
+import os
 from typing import Any
 
 import flax
@@ -248,7 +249,7 @@ def _files(directory: epath.Path, prefix: str = '') -> dict[str, epath.Path]:
   found = {}
   for path in sorted(directory.iterdir()):
     name = prefix + path.name
-    if path.is_dir():
+    if path.is_dir() and not os.path.islink(path):  # links lead in circles
       found |= _files(path, f'{name}/')
     elif not name.startswith(_SUMS):
       found[name] = path
@@ -256,10 +257,17 @@ def _files(directory: epath.Path, prefix: str = '') -> dict[str, epath.Path]:
 
 
 def _sha256(path: epath.Path) -> str:
+  """The sum of a file; '' for what is none, or cannot be read."""
   digest = hashlib.sha256()
-  with path.open('rb') as f:
-    while block := f.read(1 << 20):
-      digest.update(block)
+  try:
+    if not files.is_regular(path):
+      return ''
+    with path.open('rb') as f:
+      while block := f.read(1 << 20):
+        digest.update(block)
+  except OSError as e:
+    logging.warning('%s cannot be read: %s', path, e)
+    return ''
   return digest.hexdigest()
 
 

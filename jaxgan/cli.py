@@ -69,7 +69,8 @@ def define_process_flags() -> Callable[[], tuple[str, int | None, int | None]]:
 
 def parse_step(text: str) -> int | None:
   """The number of --step=N; None for --step=latest."""
-  if text != 'latest' and not text.isdigit():
+  # Not isdigit() alone: it takes a superscript for a digit, int() does not.
+  if text != 'latest' and not (text.isascii() and text.isdigit()):
     raise errors.UsageError(f'--step={text} is neither a number nor "latest"')
   return None if text == 'latest' else int(text)
 

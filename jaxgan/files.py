@@ -1,8 +1,19 @@
-"""Writing files whole or not at all, and where caches are."""
+"""Files: written whole or not at all, and read as data that anyone may send."""
 
+import io
+import json
 import os
+import re
+import stat
+import zipfile
+from typing import Any
 
+import numpy as np
 from etils import epath
+
+# What an archive may unpack to if it is larger than the archive itself.
+_MAX_UNPACKED = 2**26
+_NO_NAME = re.compile(r'[/\x00-\x1f\x7f-\x9f\ud800-\udfff]')
 
 
 def default_cache_dir() -> str:
@@ -13,9 +24,75 @@ def default_cache_dir() -> str:
 
 def write_whole(path: epath.Path, data: bytes | str) -> None:
   """Writes bytes or text under another name and renames; folder must exist."""
-  partial = path.parent / f'{path.name}.partial'
+  partial = partial_path(path)
   if isinstance(data, str):
     partial.write_text(data)
   else:
     partial.write_bytes(data)
   partial.replace(path)
+
+
+def partial_path(path: epath.Path) -> epath.Path:
+  """Where to write what will become `path` when it is whole."""
+  partial = path.parent / f'{path.name}.partial'
+  if os.path.islink(partial):  # Written to, it would lead elsewhere.
+    partial.unlink()
+  return partial
+
+
+def is_name(text: str) -> bool:
+  """Whether a text names a file or folder, and none outside of its own."""
+  return text not in ('', '.', '..') and not _NO_NAME.search(text)
+
+
+def is_regular(path: epath.PathLike) -> bool:
+  """Whether this is a file that ends: no folder, pipe or device.
+
+  Raises:
+    OSError: there is nothing.
+  """
+  path = os.fspath(path)  # a bucket (gs://...) holds nothing but files
+  return '://' in path or stat.S_ISREG(os.stat(path).st_mode)
+
+
+def read_json(path: epath.Path) -> dict[str, Any]:
+  """The object in a JSON file; raises ValueError if there is none."""
+  if not is_regular(path):
+    raise ValueError('not a file')
+  try:
+    content = json.loads(path.read_text())
+  except RecursionError:
+    raise ValueError('nested too deeply') from None
+  if not isinstance(content, dict):
+    raise ValueError('something else than an object')
+  return content
+
+
+def read_npz(path: epath.Path) -> dict[str, np.ndarray]:
+  """The arrays of numbers or text in an .npz file, every sum checked.
+
+  Raises:
+    OSError: there is no such file.
+    ValueError: it is no such archive, or no whole one.
+  """
+  if not is_regular(path):
+    raise ValueError('not a file')
+  data = path.read_bytes()
+  try:
+    check_unpacked_size(data)
+    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+      arrays = dict(archive)
+    if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+      raise ValueError('not all of its files are arrays')
+    return arrays
+  # zipfile, zlib and NumPy raise almost anything on foreign bytes.
+  except Exception as e:
+    raise ValueError(' '.join(str(e).split()) or type(e).__name__) from e
+
+
+def check_unpacked_size(data: bytes) -> None:
+  """Raises ValueError for a ZIP archive that would unpack to much more."""
+  with zipfile.ZipFile(io.BytesIO(data)) as archive:
+    size = sum(entry.file_size for entry in archive.infolist())
+  if size > max(len(data), _MAX_UNPACKED):
+    raise ValueError(f'an archive of {len(data):,} bytes for {size:,}')

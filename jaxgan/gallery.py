@@ -238,8 +238,10 @@ def _draw_grid(
   """Sources above, styles to the left."""
   styles = styles[:GRID_SIDE]
   rows = [list(row) for row in zip(*columns.values(), strict=True)]
-  top = [path.stem for path in columns]
-  left = ['', *(f'{style.domain}\n{style.name}' for style in styles)]
+  top = [errors.printable(path.stem) for path in columns]
+  left = ['']
+  for style in styles:
+    left.append(f'{style.domain}\n{errors.printable(style.name)}')
   if styles[0].reference:
     pictures = [_to_cell(model.read(style.reference)) for style in styles]
     rows = [[x, *row] for x, row in zip([None, *pictures], rows, strict=True)]

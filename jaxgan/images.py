@@ -112,7 +112,7 @@ def write_video(
   frames = map(_with_even_sides, frames)
   first = next(frames)
   height, width, _ = first.shape
-  partial = path.parent / f'{path.name}.partial'
+  partial = files.partial_path(path)
   command = [
     *(imageio_ffmpeg.get_ffmpeg_exe(), '-y', '-v', 'error'),
     *('-f', 'rawvideo', '-pix_fmt', 'rgb24', '-s', f'{width}x{height}'),

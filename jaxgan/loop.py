@@ -72,7 +72,7 @@ def train_and_evaluate(
     _check_settings(config)
     system.check_config(config)
     path = epath.Path(directory)
-    frozen = workdir.load_frozen(path) or system.create_frozen(config)
+    frozen = systems.load_frozen(path, config)
     if jax.process_index() == 0:
       workdir.prepare(path)
       stack.enter_context(workdir.locked(path))

@@ -5,6 +5,7 @@ import dataclasses
 import datetime
 import io
 import json
+import os
 import time
 import zlib
 from collections.abc import Mapping, Sequence
@@ -131,7 +132,7 @@ def follow_run(
         last_news = time.monotonic()
       continue  # see what there is now
     run_config = workdir.load_config(path)
-    last = run_config.num_train_steps if run_config else None
+    last = run_config.get('num_train_steps') if run_config else None
     late = time.monotonic() - last_news > timeout
     done, late = sharding.of_first([last in steps, late])
     if done:
@@ -154,7 +155,9 @@ def _steps(directory: epath.Path) -> list[int]:
   if not checkpoints.exists():
     return []
   names = [path.name for path in checkpoints.iterdir()]
-  return sorted(int(name) for name in names if name.isdigit())
+  return sorted(
+    int(name) for name in names if name.isascii() and name.isdigit()
+  )
 
 
 def _open(
@@ -243,7 +246,10 @@ def _is_scored(
   path = _json_path(directory / 'eval', step, scorer.options)
   if not path.exists():
     return False
-  content = json.loads(path.read_text())
+  try:
+    content = files.read_json(path)
+  except ValueError:
+    return False
   of_what = _of_what(scorer, seeds)
   return all(content.get(key) == value for key, value in of_what.items())
 
@@ -310,8 +316,11 @@ def _append_csv(
   buffer = io.StringIO()
   writer = csv.writer(buffer, lineterminator='\n')
   header = ','.join(_COLUMNS)
-  if path.exists() and not path.read_text().startswith(f'{header}\n'):
-    path.rename(path.with_suffix('.csv.old'))  # of another version
+  # Of another version, or a link that would lead elsewhere.
+  if os.path.islink(path) or (
+    path.exists() and not path.read_bytes().startswith(f'{header}\n'.encode())
+  ):
+    path.rename(path.with_suffix('.csv.old'))
   if not path.exists():
     writer.writerow(_COLUMNS)
   now = datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds')
@@ -408,17 +417,22 @@ class _Best:
   def _reason_against(self, record: Mapping) -> str:
     if record['value'] is None:
       return f'{record["name"]} was not measured'
-    if not (self._best / 'best.json').exists():
+    path = self._best / 'best.json'
+    if not path.exists():
       return ''
-    old = json.loads((self._best / 'best.json').read_text())
+    try:
+      old = files.read_json(path)
+      best = float(old['value'])
+    except (ValueError, TypeError, KeyError, OverflowError):
+      return f'{path} is damaged: remove it to keep a new one'
     for key in ('name', 'protocol', 'weights'):
-      if old[key] != record[key]:
+      if old.get(key) != record[key]:
         return (
-          f'it is of {key} {old[key]!r}, not {record[key]!r}: remove it to '
+          f'it is of {key} {old.get(key)!r}, not {record[key]!r}: remove it to '
           'keep by that'
         )
-    if (record['value'] >= old['value']) == _less_is_better(record['name']):
-      return f'{old["name"]} {old["value"]:.5g} of step {old["step"]} is best'
+    if (record['value'] >= best) == _less_is_better(record['name']):
+      return f'{old["name"]} {best:.5g} of step {old.get("step")} is best'
     return ''
 
 

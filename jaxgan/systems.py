@@ -19,6 +19,7 @@ A system is a module with
     train_step, sample and evaluate.
   create_frozen(config) -> {name: tree}: parameters that are never trained,
     read from the files that the config names; kept in the work directory.
+  check_frozen(frozen, config) raises UserError if they are not those.
   train_step(state, frozen, batch, rng, **static) -> (state, metrics)
   inference_params(state) -> the parameters to sample and evaluate with
   sample(params, frozen, val, rng, **static) -> {name: uint8 [H, W, 3]}
@@ -45,7 +46,14 @@ import jax
 import ml_collections
 from etils import epath
 
-from jaxgan import checkpoint, errors, sharding, stargan_v2, workdir
+from jaxgan import (
+  checkpoint,
+  errors,
+  files,
+  sharding,
+  stargan_v2,
+  workdir,
+)
 
 Tree = Any
 SYSTEMS = {'stargan_v2': stargan_v2}
@@ -53,14 +61,35 @@ SYSTEMS = {'stargan_v2': stargan_v2}
 
 def get_system(config: ml_collections.ConfigDict) -> ModuleType:
   """The module of `config.system`, with the precision it asks for enabled."""
-  name = config.get('system')
-  if name not in SYSTEMS:
-    raise errors.UserError(
-      f'config.system is {name!r}; there is: {", ".join(SYSTEMS)}'
-    )
+  system = _find_system(config)
   if config.model.dtype == 'float64':
     jax.config.update('jax_enable_x64', True)
+  return system
+
+
+def _find_system(config: ml_collections.ConfigDict) -> ModuleType:
+  name = config.get('system')
+  if not isinstance(name, str) or name not in SYSTEMS:
+    raise errors.UserError(
+      f'config.system is {str(name)[:40]!r}; there is: {", ".join(SYSTEMS)}'
+    )
   return SYSTEMS[name]
+
+
+def load_frozen(
+  directory: epath.Path, config: ml_collections.ConfigDict
+) -> Tree:
+  """Parameters that are never trained: the run's, or else the config's files'.
+
+  Raises:
+    UserError: they cannot be read, or do not fit.
+  """
+  system = _find_system(config)
+  frozen = workdir.load_frozen(directory)
+  if not frozen:
+    return system.create_frozen(config)
+  system.check_frozen(frozen, config)
+  return frozen
 
 
 class Run(NamedTuple):
@@ -94,8 +123,10 @@ def restore_run(
     raise errors.UserError(
       f'{directory} is not the work directory of a run: no config.json in it'
     )
-  system = get_system(config)
-  workdir.add_missing(config, system.default_config())
+  system = _find_system(config)
+  workdir.add_missing(directory, config, system.default_config())
+  _check_domains(directory, config)
+  get_system(config)  # for the precision
   init_fn, static = system.create_training(config)
   shapes = jax.eval_shape(init_fn, jax.random.key(0))
   like = sharding.abstract(shapes, jax.tree.map(lambda _: placement, shapes))
@@ -108,5 +139,20 @@ def restore_run(
     checkpointer.close()
   if restored is None:
     raise errors.UserError(f'{directory} has no checkpoint yet')
-  frozen = workdir.load_frozen(directory) or system.create_frozen(config)
+  frozen = load_frozen(directory, config)
   return Run(config, *restored, jax.device_put(frozen, placement), static)
+
+
+def _check_domains(
+  directory: epath.Path, config: ml_collections.ConfigDict
+) -> None:
+  """Raises UserError unless the domains can be told apart and be in names."""
+  names = config.data.domains
+  if (
+    not all(map(files.is_name, names))
+    or not len(set(names)) == len(names) == config.model.num_domains
+  ):
+    raise errors.UserError(
+      f'{directory / "config.json"} is damaged: data.domains are not '
+      f'{config.model.num_domains} names ({", ".join(map(repr, names))[:80]})'
+    )

@@ -5,6 +5,7 @@ torch is an optional package and imported only here.
 
 import io
 import warnings
+import zipfile
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
@@ -26,20 +27,20 @@ def load(path: epath.PathLike) -> Tree:
     The dicts, lists and numbers of the file, tensors as NumPy arrays.
 
   Raises:
-    UserError: torch is not installed, or the file is not one of those.
+    UserError: torch is not installed, the file is not one of those, or has
+      numbers that are NaN or infinite.
   """
   torch, path = _import_torch(), epath.Path(path)
-  if not path.is_file():
+  if not path.exists() or not files.is_regular(path):
     raise errors.UserError(f'there is no file {path}')
   try:
+    data = path.read_bytes()
+    if zipfile.is_zipfile(io.BytesIO(data)):
+      files.check_unpacked_size(data)
     with warnings.catch_warnings():
       warnings.simplefilter('ignore')  # of old formats
-      tree = torch.load(
-        io.BytesIO(path.read_bytes()), map_location='cpu', weights_only=True
-      )
-    return _map_leaves(
-      lambda x: x.detach().numpy() if torch.is_tensor(x) else x, tree
-    )
+      tree = torch.load(io.BytesIO(data), map_location='cpu', weights_only=True)
+    return _map_leaves(lambda x: _to_numpy(x, torch), tree)
   except Exception as e:  # torch raises almost anything on foreign bytes
     raise errors.UserError(
       f'{path} is no whole file of PyTorch weights '
@@ -58,6 +59,14 @@ def save(path: epath.PathLike, tree: Tree) -> None:
     buffer,
   )
   files.write_whole(path, buffer.getvalue())
+
+
+def _to_numpy(x: Any, torch: ModuleType) -> Any:
+  if not torch.is_tensor(x):
+    return x
+  if not torch.isfinite(x).all():
+    raise ValueError('it has numbers that are NaN or infinite')
+  return x.detach().numpy()
 
 
 def _import_torch() -> ModuleType:

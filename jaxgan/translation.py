@@ -20,7 +20,7 @@ from jax import export
 from PIL import Image
 
 from jaxgan import errors, images, sharding, systems
-from jaxgan.data import preprocess
+from jaxgan.data import preprocess, sources
 
 Picture = str | os.PathLike | Image.Image | np.ndarray
 
@@ -87,12 +87,7 @@ class Model:
     Raises:
       UserError: it cannot be read.
     """
-    if isinstance(picture, np.ndarray):
-      picture = Image.fromarray(picture)
-    if isinstance(picture, Image.Image):
-      image = preprocess.to_rgb(picture)
-    else:
-      image = _decode(epath.Path(picture))
+    image = _open(picture)
     if self._crop:
       image = _central_square(image)
     return Image.fromarray(preprocess.resize(image, self.img_size))
@@ -195,13 +190,23 @@ def _central_square(image: Image.Image) -> Image.Image:
   return image.crop((left, top, left + side, top + side))
 
 
-def _decode(path: epath.Path) -> Image.Image:
+def _open(picture: Picture) -> Image.Image:
+  """A picture of mode RGB; UserError names it if it cannot be read."""
+  name = picture
   try:
-    return preprocess.decode(path.read_bytes())
-  except preprocess.UnreadableImage as e:
-    raise errors.UserError(f'{path}: {e}') from e
+    if isinstance(picture, np.ndarray):
+      name = f'an array {picture.dtype} {list(picture.shape)}'
+      if picture.dtype != np.uint8 or picture.ndim < 2 or not picture.size:
+        raise ValueError('not uint8 [H, W, 3] or [H, W]')
+      picture = Image.fromarray(picture)
+    if isinstance(picture, Image.Image):
+      name = getattr(picture, 'filename', '') or 'an image'
+      return preprocess.to_rgb(picture)
+    return preprocess.decode(sources.read_file(epath.Path(picture)))
   except OSError as e:
-    raise errors.UserError(f'{path}: {e.strerror or e}') from e
+    raise errors.UserError(f'{name}: {e.strerror or e}') from e
+  except (TypeError, ValueError) as e:  # UnreadableImage among them
+    raise errors.UserError(f'{name}: {e}') from e
 
 
 def _draw_latents(seed: int, count: int, latent_dim: int) -> np.ndarray:

@@ -8,10 +8,9 @@ import contextlib
 import fcntl
 import io
 import json
+import math
 import os
 import socket
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -52,7 +51,7 @@ def prepare(workdir: epath.Path) -> None:
   """Makes the directory; raises UserError if nothing can be written there."""
   try:
     workdir.mkdir(parents=True, exist_ok=True)
-    probe = workdir / 'config.json.partial'
+    probe = files.partial_path(workdir / 'config.json')
     probe.write_text('')
     probe.unlink()
   except OSError as e:
@@ -76,13 +75,15 @@ def locked(workdir: epath.Path) -> Iterator[None]:
     return
   with contextlib.ExitStack() as stack:
     try:
-      file = stack.enter_context(open(workdir / 'lock', 'ab+', buffering=0))
+      file = stack.enter_context(
+        open(workdir / 'lock', 'ab+', buffering=0, opener=_open_no_link)
+      )
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
       file.truncate(0)
       file.write(f'process {os.getpid()} on {socket.gethostname()}'.encode())
     except BlockingIOError as e:
       file.seek(0)
-      owner = file.read().decode() or 'another process'
+      owner = file.read(200).decode(errors='replace') or 'another process'
       raise errors.UserError(
         f'{workdir} is in use by {owner}: wait for it, end it, or take another '
         '--workdir'
@@ -92,25 +93,76 @@ def locked(workdir: epath.Path) -> Iterator[None]:
     yield
 
 
+def _open_no_link(path: str, flags: int) -> int:
+  # What is written into the lock must not go elsewhere.
+  return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+
+
 def load_config(workdir: epath.Path) -> ml_collections.ConfigDict | None:
   """The config a run was started with, or None if there is no run."""
   path = workdir / 'config.json'
   if not path.exists():
     return None
   try:
-    return ml_collections.ConfigDict(json.loads(path.read_text()))
-  except (ValueError, TypeError, AttributeError) as e:
-    raise errors.UserError(f'{path} is no JSON object ({e})') from e
+    return ml_collections.ConfigDict(files.read_json(path))
+  # The last two: of keys that a ConfigDict cannot have.
+  except (ValueError, TypeError, AttributeError, KeyError) as e:
+    raise errors.UserError(f'{path} is no JSON object of settings ({e})') from e
 
 
 def add_missing(
-  config: ml_collections.ConfigDict, defaults: ml_collections.ConfigDict
+  workdir: epath.Path,
+  config: ml_collections.ConfigDict,
+  defaults: ml_collections.ConfigDict,
 ) -> None:
-  """Adds the settings that a run of an earlier version does not have."""
+  """Adds the settings that a run of an earlier version does not have.
+
+  Raises:
+    UserError: others are unknown, or of another kind than their defaults.
+  """
+  odd = _find_odd(config.to_dict(), defaults.to_dict())
+  if odd:
+    raise errors.UserError(
+      f'{workdir / "config.json"} is damaged, or of a later version: {odd}'
+    )
   old = _flatten(config)
   for key, value in _flatten(defaults).items():
     if key not in old:
       config.update_from_flattened_dict({key: value})
+
+
+def _find_odd(
+  values: Mapping[str, Any], defaults: Mapping[str, Any], group: str = ''
+) -> str:
+  """Says what cannot be among the settings; '' if all can."""
+  for key in sorted(values.keys() | defaults.keys()):
+    name, value, default = f'{group}{key}', values.get(key), defaults.get(key)
+    if key not in defaults:
+      return f'no setting is called {name!r}'
+    if isinstance(default, dict):
+      if not isinstance(value, dict):
+        return f'{name} is no group of settings'
+      if odd := _find_odd(value, default, f'{name}.'):
+        return odd
+    elif key in values and not _is_like(value, default):
+      return f'{name} is {str(value)[:40]!r}, and {default!r} by default'
+  return ''
+
+
+def _is_like(value: Any, default: Any) -> bool:
+  """Whether a setting is of the kind of its default."""
+  match default:
+    case bool() | str():
+      return type(value) is type(default)
+    case int():  # No count, size or seed is larger, or negative.
+      return type(value) is int and 0 <= value < 2**32
+    case float():  # Not NaN, nor infinite.
+      return type(value) in (int, float) and abs(value) < math.inf
+    case tuple() | list():
+      return isinstance(value, tuple | list) and all(
+        isinstance(item, str) for item in value
+      )
+  return False
 
 
 def save_config(workdir: epath.Path, config: ml_collections.ConfigDict) -> None:
@@ -129,13 +181,15 @@ def load_frozen(workdir: epath.Path) -> Tree:
   if not path.exists() or not _has_checkpoints(workdir):
     return {}
   try:
-    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
-      flat = dict(archive)  # checks the sum of every array
-  except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as e:
+    flat = files.read_npz(path)
+    if not all(value.dtype.kind in 'biuf' for value in flat.values()):
+      raise ValueError('not all are numbers')
+    return flax.traverse_util.unflatten_dict(flat, sep='/')
+  # The last two: names that are both of an array and of a group.
+  except (OSError, ValueError, TypeError, IndexError) as e:
     raise errors.UserError(
       f'{path} is damaged ({e}): restore it from a copy'
     ) from e
-  return flax.traverse_util.unflatten_dict(flat, sep='/')
 
 
 def save_frozen(workdir: epath.Path, frozen: Tree) -> None:
@@ -179,7 +233,7 @@ def check_config(
         'another --workdir, or continue with --allow_config_change'
       )
     return
-  add_missing(saved, defaults)
+  add_missing(workdir, saved, defaults)
   # Through JSON, as the saved one went: a tuple there is a list.
   old = _flatten(saved)
   new = _flatten(ml_collections.ConfigDict(json.loads(config.to_json())))
@@ -214,6 +268,8 @@ class MetricsFile:
       lines = self._path.read_bytes().decode(errors='replace').splitlines()
       kept = [line for line in lines if _step_of(line) <= resumed_step]
       files.write_whole(self._path, ''.join(f'{line}\n' for line in kept))
+    elif os.path.islink(self._path):  # to nothing: it would make that
+      self._path.unlink()
 
   def append(self, step: int, metrics: Mapping[str, float]) -> None:
     """Adds a line."""
@@ -226,5 +282,5 @@ def _step_of(line: str) -> float:
   """Step of a line; infinity for one that a killed process left half done."""
   try:
     return float(json.loads(line)['step'])
-  except (ValueError, KeyError, TypeError):
+  except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
     return float('inf')

@@ -119,6 +119,14 @@ def test_other_content_and_size_are_kept_apart(root, decodings):
     ('index.json', lambda data: data[:-9], 'Expecting|Unterminated'),
     ('index.json', lambda data: data.replace(b'bee', b'cow'), 'other domains'),
     ('index.json', lambda data: b'[]', 'list indices'),
+    ('index.json', lambda data: b'[' * 100_000, 'recursion'),
+    ('index.json', lambda data: data.replace(b'3,', b'6, -1,'), 'has counts'),
+    ('index.json', lambda data: data.replace(b'3,', b'NaN,'), 'has counts'),
+    (
+      'index.json',
+      lambda data: data.replace(b'"bad": []', b'"bad": [[0, 99]]'),
+      'out of range',
+    ),
   ],
 )
 def test_damage_is_noticed_and_mended(

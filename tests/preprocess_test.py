@@ -1,11 +1,12 @@
 import io
 import math
+import struct
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from jaxgan.data import preprocess
 from jaxgan.data.preprocess import UnreadableImage
@@ -98,10 +99,34 @@ def test_a_broken_png_is_unreadable_though_pillow_says_syntax_error():
     preprocess.decode(data)
 
 
-def test_a_decompression_bomb_is_unreadable(monkeypatch):
-  monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 10)
-  with pytest.raises(UnreadableImage, match='more pixels'):
+def test_the_limit_of_pixels(monkeypatch):
+  monkeypatch.setattr(preprocess, 'MAX_PIXELS', 16 * 8)
+  assert preprocess.decode(encode(half_red())).size == (16, 8)
+  monkeypatch.setattr(preprocess, 'MAX_PIXELS', 16 * 8 - 1)
+  monkeypatch.setattr(preprocess, 'MAX_SIDE', 99)
+  message = '^16 x 8 pixels, and the limit is 127, 99 a side: make it smaller$'
+  with pytest.raises(UnreadableImage, match=message):
     preprocess.decode(encode(half_red()))
+
+
+@pytest.mark.parametrize('form', ['JPEG', 'PNG', 'WEBP', 'BMP'])
+def test_the_limit_of_a_side(monkeypatch, form):
+  data = encode(half_red(), form)
+  monkeypatch.setattr(preprocess, 'MAX_SIDE', 16)
+  assert preprocess.decode(data).size == (16, 8)
+  monkeypatch.setattr(preprocess, 'MAX_SIDE', 15)
+  with pytest.raises(UnreadableImage, match='16 x 8 .* 15 a side'):
+    preprocess.decode(data)
+
+
+def test_a_picture_is_turned_though_its_exif_block_is_odd():
+  turn = struct.pack('>HHIHH', 0x0112, 3, 1, 6, 0)
+  odd = struct.pack('>HHI4s', 0x0103, 1, 4, b'abcd')  # text for a number
+  block = struct.pack('>2sHIH', b'MM', 42, 8, 2) + turn + odd + bytes(4)
+  data = encode(half_red(), exif=b'Exif\0\0' + block)
+  with pytest.raises(struct.error):
+    ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+  assert preprocess.decode(data).size == (8, 16)
 
 
 def test_exif_rotation_is_applied():

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -178,6 +179,24 @@ def test_what_is_wrong_with_a_tfds_data_set(tfds_root, name, split, message):
   with pytest.raises(UserError, match=message) as caught:
     sources.TfdsSource(name, split, str(tfds_root / 'array_record'))
   assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('form', ['array_record', 'tfrecord'])
+def test_a_damaged_tfds_file_is_named(tfds_root, tmp_path, form):
+  root = tmp_path / 'data'
+  shutil.copytree(
+    tfds_root / form, root, ignore=shutil.ignore_patterns('*.array_record')
+  )
+  (path,) = root.glob('squares/1.0.0/*record-*')
+  data = bytearray(path.read_bytes())
+  data[len(data) // 2] ^= 1
+  for damaged, message in (
+    (data, 'corrupted record at|header hash mismatch'),
+    (b'', f'tfds:squares train is damaged .*: remove {root}/squares/1.0.0'),
+  ):
+    path.write_bytes(damaged)
+    with pytest.raises(UserError, match=message):
+      sources.TfdsSource('squares', 'train', str(root), ('fig', 'pear'))
 
 
 def test_a_copy_that_lost_the_race_is_thrown_away(tmp_path):

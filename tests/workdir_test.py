@@ -12,7 +12,12 @@ from jaxgan import errors, workdir
 from jaxgan.stargan_v2.config import default_config
 from tests import tiny
 
-_VALUES = st.integers() | st.floats(allow_nan=False) | st.text() | st.booleans()
+_VALUES = (
+  st.integers(0, 2**32 - 1)
+  | st.floats(allow_nan=False, allow_infinity=False)
+  | st.text()
+  | st.booleans()
+)
 _CONFIGS = st.dictionaries(
   st.from_regex('[a-z_]{1,8}', fullmatch=True),
   _VALUES

@@ -95,6 +95,9 @@ def _read(folder: pathlib.Path, images: Any, img_size: int) -> Decoded | None:
     bad = tuple(reading.read_each(images.picture, index['bad'], 'read again'))
     for error in bad:
       _check(isinstance(error, UnreadableImage), 'lacks a readable image')
+    _check(
+      all(isinstance(n, int) and n > 0 for n in counts), f'has counts {counts}'
+    )
     _check(index['domains'] == list(images.domains), 'has other domains')
     _check(sum(counts) + len(bad) == sum(images.counts), 'has other counts')
     total = sum(counts)
@@ -102,8 +105,8 @@ def _read(folder: pathlib.Path, images: Any, img_size: int) -> Decoded | None:
     pixels = _map(folder / 'images.npy', shape, np.uint8)
     sizes = _map(folder / 'sizes.npy', (total, 2), np.int32)
     return Decoded(pixels, np.array(sizes), counts, bad)
-  except (OSError, ValueError, KeyError, TypeError) as error:
-    reason = ' '.join(str(error).split())
+  except Exception as error:  # Damage can show as almost anything.
+    reason = ' '.join(str(error).split())[:200]
     logging.warning('%s is damaged (%s) and is made anew', folder, reason)
     return None
 

@@ -8,15 +8,36 @@ import io
 import math
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import (
+  BmpImagePlugin,
+  ExifTags,
+  Image,
+  JpegImagePlugin,
+  PngImagePlugin,
+  WebPImagePlugin,
+)
 
-FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP')
+# Limits of a picture, found out before it is decoded: 8192 x 8192 pixels, or
+# as many in another shape. A file of a few bytes may claim any size.
+MAX_PIXELS = 2**26
+MAX_SIDE = 2**16
+MAX_SCANNED = 2**33  # pixels times scans of a JPEG: some 5 s
 SCALE = (0.8, 1.0)
 RATIO = (0.9, 1.1)
 
+_TURNS = {  # by EXIF orientation; 1 is upright
+  2: Image.Transpose.FLIP_LEFT_RIGHT,
+  3: Image.Transpose.ROTATE_180,
+  4: Image.Transpose.FLIP_TOP_BOTTOM,
+  5: Image.Transpose.TRANSPOSE,
+  6: Image.Transpose.ROTATE_270,
+  7: Image.Transpose.TRANSVERSE,
+  8: Image.Transpose.ROTATE_90,
+}
+
 
 class UnreadableImage(ValueError):
-  """The bytes are no picture, or a damaged one; the text says why."""
+  """The bytes are no picture, a damaged or a too large one; the text says."""
 
 
 def decode(data: bytes) -> Image.Image:
@@ -24,32 +45,89 @@ def decode(data: bytes) -> Image.Image:
 
   Alpha is dropped, not blended: what lies under it is shown, as the original
   does. 16-bit greyscale is scaled to 8 bits.
+
+  Raises:
+    UnreadableImage: it is none of these, damaged, or over the limits.
   """
+  return to_rgb(open_image(data))
+
+
+def open_image(data: bytes) -> Image.Image:
+  """Reads the header of a JPEG, PNG, WebP or BMP; `decode` says the rest."""
+  # Not Image.open: its own limit warns at 89 and refuses at 179 million pixels,
+  # and says so before the size of the picture is known.
+  if data.startswith(b'\xff\xd8\xff'):
+    plugin = JpegImagePlugin.JpegImageFile
+  elif data.startswith(b'\x89PNG\r\n\x1a\n'):
+    plugin = PngImagePlugin.PngImageFile
+  elif data.startswith(b'RIFF') and data[8:12] == b'WEBP':
+    plugin = WebPImagePlugin.WebPImageFile
+    # Its decoder takes memory for the canvas as it is opened.
+    _check_size(*_webp_size(data))
+  elif data.startswith(b'BM'):
+    plugin = BmpImagePlugin.BmpImageFile
+  elif data:
+    raise UnreadableImage('not a JPEG, PNG, WebP or BMP picture')
+  else:
+    raise UnreadableImage('empty file')
   try:
-    image = Image.open(io.BytesIO(data), formats=FORMATS)
-    image.load()
-    return to_rgb(image)
-  except Image.UnidentifiedImageError:
-    reason = 'not a JPEG, PNG, WebP or BMP picture' if data else 'empty file'
-    raise UnreadableImage(reason) from None
-  except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-    raise UnreadableImage('more pixels than Pillow will decode') from None
+    image = plugin(io.BytesIO(data))
   # Damaged data makes Pillow raise almost anything: OSError, SyntaxError,
   # struct.error, ValueError, ...
   except Exception as error:
-    reason = ' '.join(str(error).split()) or type(error).__name__
-    raise UnreadableImage(reason) from error
+    raise UnreadableImage(
+      f'damaged header of a {plugin.format}: {_reason(error)}'
+    ) from error
+  width, height = image.size
+  _check_size(width, height)
+  # A progressive JPEG may go over its pixels at the cost of 50 bytes each time.
+  scans = data.count(b'\xff\xda') if image.format == 'JPEG' else 1
+  if width * height * scans > MAX_SCANNED:
+    raise UnreadableImage(
+      f'{width} x {height} pixels in {scans} scans would take minutes to '
+      'decode: save it anew'
+    )
+  return image
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
   """An upright picture of mode RGB, by the rules of `decode`."""
-  image = _upright(image)
-  if image.mode.startswith('I'):  # 16 bits: Pillow would clip, not scale.
-    grey = (np.asarray(image, np.float64) / 257).round().astype(np.uint8)
-    image = Image.fromarray(grey)
-  elif 'transparency' in image.info:  # Pillow warns if this step is skipped.
-    image = image.convert('RGBA')
-  return image.convert('RGB')
+  _check_size(*image.size)
+  try:
+    image.load()
+    image = _upright(image)
+    if image.mode.startswith('I'):  # 16 bits: Pillow would clip, not scale.
+      grey = np.asarray(image).clip(0, 65535).astype(np.uint32)
+      image = Image.fromarray(((grey + 128) // 257).astype(np.uint8))
+    elif 'transparency' in image.info:  # Pillow warns if this step is skipped.
+      image = image.convert('RGBA')
+    return image.convert('RGB')
+  except Exception as error:
+    raise UnreadableImage(_reason(error)) from error
+
+
+def _check_size(width: int, height: int) -> None:
+  """Raises UnreadableImage for a picture over the limits."""
+  if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
+    raise UnreadableImage(
+      f'{width} x {height} pixels, and the limit is {MAX_PIXELS:,}, '
+      f'{MAX_SIDE:,} a side: make it smaller'
+    )
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+  """Width and height by the header; what is damaged is left to Pillow."""
+  kind, numbers = data[12:16], int.from_bytes(data[24:30], 'little')
+  if kind == b'VP8X':
+    return (numbers & 0xFFFFFF) + 1, (numbers >> 24) + 1
+  if kind == b'VP8L':
+    numbers = int.from_bytes(data[21:25], 'little')
+    return (numbers & 0x3FFF) + 1, (numbers >> 14 & 0x3FFF) + 1
+  return numbers >> 16 & 0x3FFF, numbers >> 32 & 0x3FFF
+
+
+def _reason(error: Exception) -> str:
+  return ' '.join(str(error).split()) or type(error).__name__
 
 
 def resize(image: Image.Image, img_size: int) -> np.ndarray:
@@ -76,10 +154,13 @@ def to_float(pixels: np.ndarray) -> np.ndarray:
 
 
 def _upright(image: Image.Image) -> Image.Image:
+  # Not ImageOps.exif_transpose: it also rewrites the EXIF block, and fails if
+  # anything else in there is damaged.
   try:
-    return ImageOps.exif_transpose(image)
+    turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
   except Exception:  # A damaged EXIF block is no reason to lose the picture.
-    return image
+    turn = None
+  return image if turn is None else image.transpose(turn)
 
 
 def _random_box(

@@ -31,7 +31,9 @@ def read_each(
     try:
       return read(*key)
     except UnreadableImage as error:
-      return error
+      # Not the error itself: it holds the frames that raised it, and so the
+      # bytes of every bad image.
+      return UnreadableImage(str(error))
 
   last_report = time.monotonic()
   with futures.ThreadPoolExecutor() as pool:

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import os
 import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
@@ -10,8 +11,10 @@ import numpy as np
 from absl import logging
 from etils import epath
 
-from jaxgan.errors import UserError
+from jaxgan import files
+from jaxgan.errors import UserError, printable
 
+MAX_BYTES = 2**29  # of a file: 8 for each pixel that `preprocess` takes
 EXTENSIONS = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
 
 
@@ -48,14 +51,36 @@ def create_source(
 def select_domains(
   found: Sequence[str], wanted: Sequence[str], where: str
 ) -> tuple[str, ...]:
-  """The wanted domains in the order found; all of them if none is named."""
+  """The wanted domains in the order found; all of them if none is named.
+
+  Raises:
+    UserError: one is not there, or its name cannot be that of a folder.
+  """
   for name in wanted:
     if name not in found:
       raise UserError(
         f'data.domains names {name!r}, which is not in {where}'
         f'{_did_you_mean(name, found)} (there: {", ".join(found)})'
       )
-  return tuple(name for name in found if not wanted or name in wanted)
+  domains = tuple(name for name in found if not wanted or name in wanted)
+  for name in domains:
+    if not files.is_name(name):
+      raise UserError(
+        f'{where} has a domain named {name!r}, which cannot be part of the name'
+        ' of a file: rename it'
+      )
+  return domains
+
+
+def read_file(path: epath.Path) -> bytes:
+  """The bytes of an image's file; raises OSError if it cannot be one."""
+  if not files.is_regular(path):
+    raise OSError('not a file')
+  # The size of an object in a bucket would be one more request for each.
+  size = 0 if '://' in os.fspath(path) else os.path.getsize(path)
+  if size > MAX_BYTES:
+    raise OSError(f'{size:,} bytes, and the limit is {MAX_BYTES:,}')
+  return path.read_bytes()
 
 
 def find_images(path: epath.PathLike) -> list[epath.Path]:
@@ -76,13 +101,19 @@ def find_images(path: epath.PathLike) -> list[epath.Path]:
 
 
 def _walk(folder: epath.Path) -> Iterator[epath.Path]:
-  for entry in _list_entries(folder):
-    if not _is_visible(entry):
-      continue
-    if entry.is_dir():
-      yield from _walk(entry)
-    elif _is_image(entry):
-      yield entry
+  waiting, seen = [folder], set()
+  while waiting:
+    path = waiting.pop()
+    if path.is_dir():
+      # By its real name: links may lead in circles.
+      text = os.fspath(path)
+      real = text if '://' in text else os.path.realpath(text)
+      if real not in seen:
+        seen.add(real)
+        entries = _list_entries(path)
+        waiting += [e for e in reversed(entries) if _is_visible(e)]
+    elif _is_image(path):
+      yield path
 
 
 class FolderSource:
@@ -102,15 +133,15 @@ class FolderSource:
       self._files.append(images)
       ignored += others
     self.counts = tuple(map(len, self._files))
-    self.ignored = tuple(map(str, ignored))
+    self.ignored = tuple(printable(str(path)) for path in ignored)
 
   def read(self, domain: int, index: int) -> bytes:
     """The bytes of a file."""
-    return self._files[domain][index].read_bytes()
+    return read_file(self._files[domain][index])
 
   def describe(self, domain: int, index: int) -> str:
     """The path of a file."""
-    return str(self._files[domain][index])
+    return printable(str(self._files[domain][index]))
 
 
 def find_domains(root: str, split: str) -> tuple[str, ...]:
@@ -180,7 +211,7 @@ def _warn_of_ignored(entries: Sequence[epath.Path], folder: epath.Path) -> None:
       '%s: ignored %d entries, the first is %s',
       folder,
       len(entries),
-      entries[0].name,
+      printable(entries[0].name),
     )
 
 
@@ -201,7 +232,13 @@ class TfdsSource:
     names = _label_names(builder, name)
     self.domains = select_domains(names, domains, self._name)
     self._records = _open_split(builder, split)
-    labels = np.array([_label(record) for record in self._records])
+    try:
+      labels = np.array([_label(record) for record in self._records])
+    except Exception as error:  # array_record and protobuf have many kinds
+      raise UserError(
+        f'{self._name} is damaged ({error}): remove {builder.data_dir} and'
+        ' prepare it anew'
+      ) from error
     self._keys = [
       np.flatnonzero(labels == names.index(domain)) for domain in self.domains
     ]
@@ -214,8 +251,11 @@ class TfdsSource:
 
   def read(self, domain: int, index: int) -> bytes:
     """The bytes of an encoded image."""
-    record = self._records[int(self._keys[domain][index])]
-    return record.features.feature['image'].bytes_list.value[0]
+    try:
+      record = self._records[int(self._keys[domain][index])]
+      return record.features.feature['image'].bytes_list.value[0]
+    except Exception as error:
+      raise OSError(str(error)) from error
 
   def describe(self, domain: int, index: int) -> str:
     """Split and record number."""
@@ -327,9 +367,14 @@ def _copy_shard(path: epath.Path, target: epath.Path) -> None:
 
   # One record a group, so that reading one does not decode its neighbours.
   writer = array_record_module.ArrayRecordWriter(str(target), 'group_size:1')
-  for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-    writer.write(record)
-  writer.close()
+  try:
+    for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+      writer.write(record)
+  except tf.errors.OpError as error:
+    reason = error.message.rpartition('}} ')[2]  # before it, TensorFlow's names
+    raise OSError(f'{path}: {reason}') from error
+  finally:
+    writer.close()
 
 
 def _did_you_mean(name: str, known: Sequence[str]) -> str:

@@ -11,8 +11,6 @@ import hashlib
 import io
 import itertools
 import json
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -187,18 +185,11 @@ def _read_cache(path: epath.Path, key: dict[str, Any]) -> np.ndarray | None:
   if not path.exists():
     return None
   try:
-    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
-      if json.loads(str(archive['key'])) == key:
-        return archive['features']
-      reason = 'is of something else'
-  except (
-    ValueError,
-    KeyError,
-    EOFError,
-    OSError,
-    zipfile.BadZipFile,
-    zlib.error,
-  ) as e:
+    archive = files.read_npz(path)
+    if json.loads(str(archive['key'])) == key:
+      return archive['features']
+    reason = 'is of something else'
+  except (OSError, ValueError, KeyError, RecursionError) as e:
     reason = f'is damaged ({e})'
   logging.warning('%s %s and is made anew', path, reason)
   return None

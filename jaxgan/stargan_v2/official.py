@@ -145,6 +145,8 @@ def _parse_name(path: epath.Path, step: int | None) -> tuple[int, bool]:
         'that of 100000_nets_ema.ckpt does: give it with --step'
       )
     step = int(name[1])
+  if step >= 2**31:
+    raise errors.UserError(f'{path}: {step} iterations are more than we count')
   return step, not name or bool(name[2])
 
 

@@ -153,6 +153,23 @@ def create_frozen(config: ml_collections.ConfigDict) -> dict[str, Tree]:
     raise errors.UserError(f'config.model.wing_file={path}: {e}') from e
 
 
+def check_frozen(
+  frozen: Mapping[str, Tree], config: ml_collections.ConfigDict
+) -> None:
+  """Raises UserError unless the face network is among them where w_hpf > 0."""
+
+  def shapes(tree: Tree) -> dict[tuple[str, ...], tuple[int, ...]]:
+    flat = flax.traverse_util.flatten_dict(tree)
+    return {path: jnp.shape(value) for path, value in flat.items()}
+
+  if config.model.w_hpf > 0:
+    fan = frozen.get('fan')
+    if not isinstance(fan, dict) or shapes(fan) != shapes(wing.param_shapes()):
+      raise errors.UserError(
+        'frozen.npz does not hold the face network: restore it from a copy'
+      )
+
+
 def check_config(config: ml_collections.ConfigDict) -> None:
   """Raises UserError for settings that no networks can be built from."""
   model, img_size = config.model, config.data.img_size

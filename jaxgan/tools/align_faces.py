@@ -9,17 +9,14 @@ another shape. One that cannot be read, or in which no face is found, is named
 and left out, and the exit status is 1.
 """
 
-import io
 import sys
-import zipfile
-import zlib
 from typing import Any
 
 import numpy as np
 from absl import flags
 from etils import epath
 
-from jaxgan import cli, errors, images, torch_files
+from jaxgan import cli, errors, files, images, torch_files
 from jaxgan.data import preprocess, sources
 from jaxgan.stargan_v2 import align, wing
 
@@ -63,10 +60,12 @@ def main(in_: str, out: str) -> int:
   written = 0
   for path, target in targets.items():
     try:
-      image = preprocess.resize(preprocess.decode(path.read_bytes()), size)
+      picture = preprocess.decode(sources.read_file(path))
+      image = preprocess.resize(picture, size)
       face = align.align_face(params, image, reference, _MIN_PEAK.value)
     except (preprocess.UnreadableImage, align.NoFaceError, OSError) as e:
-      print(f'error: {path}: {e}', file=sys.stderr)
+      line = errors.printable(f'error: {path}: {e}')
+      print(line, file=sys.stderr)
       continue
     _write(target, face)
     written += 1
@@ -102,19 +101,10 @@ def _load_wing(path: str) -> Tree:
 
 def _load_landmarks(path: str) -> np.ndarray:
   try:
-    data = epath.Path(path).read_bytes()
-    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-      mean = archive['mean']
+    mean = files.read_npz(epath.Path(path))['mean']
   except OSError as e:
     raise errors.UserError(f'--landmarks={path}: {e.strerror or e}') from e
-  except (
-    KeyError,
-    TypeError,  # a single array, no archive
-    ValueError,
-    EOFError,
-    zipfile.BadZipFile,
-    zlib.error,
-  ) as e:
+  except (KeyError, ValueError) as e:
     raise errors.UserError(
       f'--landmarks={path} is no whole .npz file with an array `mean`'
     ) from e

@@ -11,7 +11,6 @@ end with; 2 misuse.
 
 import contextlib
 import hashlib
-import io
 import sys
 import textwrap
 from collections import Counter, defaultdict
@@ -25,7 +24,7 @@ from PIL import Image
 
 from jaxgan import cli, systems
 from jaxgan.data import input_pipeline, preprocess, sources
-from jaxgan.errors import UsageError, UserError
+from jaxgan.errors import UsageError, UserError, printable
 from jaxgan.metrics import translations
 from jaxgan.stargan_v2.config import default_config
 
@@ -95,7 +94,7 @@ class _File(NamedTuple):
 
   @classmethod
   def of(cls, data: bytes) -> '_File':
-    image = Image.open(io.BytesIO(data), formats=preprocess.FORMATS)
+    image = preprocess.open_image(data)
     digest = hashlib.sha256(data).digest()
     return cls(image.format, image.mode, _is_turned(image), digest)
 
@@ -522,7 +521,7 @@ def _print_layout(root: str) -> None:
   """Says where there are images, to compare with where they should be."""
   with contextlib.suppress(UserError):
     paths = sources.find_images(root)
-    folders = Counter(str(path.parent) for path in paths)
+    folders = Counter(printable(str(path.parent)) for path in paths)
     _say(f'{root} holds {len(paths):,} images, in')
     for folder, count in list(folders.items())[:MAX_FOLDERS]:
       _say(f'  {folder}: {count:,}')

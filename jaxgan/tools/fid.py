@@ -60,7 +60,7 @@ def _list_images(directory: str) -> list[epath.Path]:
 def _read(paths: list[epath.Path]) -> Iterator[Image.Image]:
   for path in paths:
     try:
-      yield preprocess.decode(path.read_bytes())
+      yield preprocess.decode(sources.read_file(path))
     except (preprocess.UnreadableImage, OSError) as e:
       raise errors.UserError(
         f'{path} cannot be read ({e}): remove it, so that the counts are true'
