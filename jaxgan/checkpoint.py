@@ -7,8 +7,11 @@ Orbax restores a flipped bit without a word; the sums do not.
 """
 
 import concurrent.futures
+import contextlib
 import hashlib
 import os
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import flax
@@ -69,13 +72,12 @@ class Checkpointer:
   def save(self, step: int, state: Tree, facts: dict[str, Any]) -> None:
     """Starts writing a checkpoint; the state may be donated on return."""
     self._wait()
-    self._manager.save(
-      step,
-      args=ocp.args.Composite(
-        state=ocp.args.StandardSave(flax.serialization.to_state_dict(state)),
-        facts=ocp.args.JsonSave({'format': FORMAT, 'step': step, **facts}),
-      ),
+    args = ocp.args.Composite(
+      state=ocp.args.StandardSave(flax.serialization.to_state_dict(state)),
+      facts=ocp.args.JsonSave({'format': FORMAT, 'step': step, **facts}),
     )
+    with _failures_in_a_line(self._directory):
+      self._manager.save(step, args=args)
     self._sealing = self._executor.submit(self._seal, step)
 
   def restore(
@@ -149,14 +151,18 @@ class Checkpointer:
 
   def close(self) -> None:
     """Waits until everything is on disk; raises what went wrong there."""
-    self._wait()
-    self._manager.close()
-    self._executor.shutdown()
+    try:
+      self._wait()
+      with _failures_in_a_line(self._directory):
+        self._manager.close()
+    finally:
+      self._executor.shutdown()
 
   def _wait(self) -> None:
     if self._sealing is not None:
       sealing, self._sealing = self._sealing, None
-      sealing.result()
+      with _failures_in_a_line(self._directory):
+        sealing.result()
 
   def _seal(self, step: int) -> None:
     """Writes the sums once the checkpoint is committed."""
@@ -196,6 +202,22 @@ class Checkpointer:
         f'format {restored["facts"]["format"]}, and this program knows {FORMAT}'
       )
     return flax.serialization.from_state_dict(like, restored['state'])
+
+
+@contextlib.contextmanager
+def _failures_in_a_line(directory: epath.Path) -> Iterator[None]:
+  """Inside, what the file system refuses is a UserError."""
+  try:
+    yield
+  except (OSError, ValueError) as e:  # TensorStore raises the latter
+    code = re.search(r"os_error_code='(\d+)'", str(e))
+    if isinstance(e, ValueError) and not code:
+      raise
+    reason = os.strerror(int(code[1])) if code else e
+    raise errors.UserError(
+      f'cannot write a checkpoint to {directory} ({reason}): mend that and run '
+      'the same command again'
+    ) from e
 
 
 def _check_shapes(directory: epath.Path, template: Tree) -> None:

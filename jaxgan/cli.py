@@ -4,6 +4,7 @@ import itertools
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from absl import app, flags, logging
 
@@ -30,6 +31,7 @@ def run(
   def run_main(args):
     if not flags.FLAGS['verbosity'].present:
       logging.set_verbosity(logging.WARNING)  # --verbosity=0 tells all
+      logging.get_absl_logger().addFilter(_without_traceback)
     return main(*args[1:])
 
   try:
@@ -47,6 +49,12 @@ def run(
   except KeyboardInterrupt:
     print('error: interrupted', file=sys.stderr)
     sys.exit(130)
+
+
+def _without_traceback(record: Any) -> bool:
+  """Keeps the line; libraries log the trace of an error that they raise."""
+  record.exc_info = record.exc_text = None
+  return True
 
 
 def define_process_flags() -> Callable[[], tuple[str, int | None, int | None]]:

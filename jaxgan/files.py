@@ -1,11 +1,13 @@
 """Files: written whole or not at all, and read as data that anyone may send."""
 
+import contextlib
 import io
 import json
 import os
 import re
 import stat
 import zipfile
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -25,11 +27,22 @@ def default_cache_dir() -> str:
 def write_whole(path: epath.Path, data: bytes | str) -> None:
   """Writes bytes or text under another name and renames; folder must exist."""
   partial = partial_path(path)
-  if isinstance(data, str):
-    partial.write_text(data)
-  else:
-    partial.write_bytes(data)
-  partial.replace(path)
+  with naming(path):
+    if isinstance(data, str):
+      partial.write_text(data)
+    else:
+      partial.write_bytes(data)
+    partial.replace(path)
+
+
+@contextlib.contextmanager
+def naming(path: epath.Path) -> Iterator[None]:
+  """Inside, an OSError names the file, as those of a full disk do not."""
+  try:
+    yield
+  except OSError as e:
+    e.filename = e.filename or os.fspath(path)
+    raise
 
 
 def partial_path(path: epath.Path) -> epath.Path:

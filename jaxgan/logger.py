@@ -12,7 +12,7 @@ import numpy as np
 from clu import parameter_overview
 from etils import epath
 
-from jaxgan import images, workdir
+from jaxgan import errors, images, workdir
 
 
 class Logger:
@@ -109,7 +109,8 @@ class Logger:
       line += f'  {metrics["images_per_s"]:.1f} images/s  {_clock(left)} left'
     metrics['peak_memory_gb'] = _peak_memory_gb()
     if self._writer:
-      self._writer.write_scalars(step, metrics)
+      with _failures_in_a_line():
+        self._writer.write_scalars(step, metrics)
     self.say(f'{line}  {totals}')
 
   def write_images(self, step: int, grids: Mapping[str, np.ndarray]) -> None:
@@ -123,9 +124,10 @@ class Logger:
     self._wait()
     self._writing = self._executor.submit(self._write_pngs, step, grids)
     if self._writer:  # has a thread of its own
-      self._writer.write_images(
-        step, {f'samples/{name}': grid[None] for name, grid in grids.items()}
-      )
+      with _failures_in_a_line():
+        self._writer.write_images(
+          step, {f'samples/{name}': grid[None] for name, grid in grids.items()}
+        )
 
   def _write_pngs(self, step: int, grids: Mapping[str, np.ndarray]) -> None:
     directory = self._directory / 'samples' / str(step)
@@ -145,7 +147,23 @@ class Logger:
       self._wait()
     finally:
       if self._writer:
-        self._writer.close()
+        with _failures_in_a_line():
+          self._writer.close()
+
+
+@contextlib.contextmanager
+def _failures_in_a_line() -> Iterator[None]:
+  """Inside, what TensorFlow cannot write is a UserError."""
+  try:
+    yield
+  except Exception as e:
+    cause = e
+    while cause.__cause__:  # clu wraps it, twice
+      cause = cause.__cause__
+    if not type(cause).__module__.startswith('tensorflow.'):
+      raise
+    reason = str(cause).partition('\n')[0].rpartition('}} ')[2]
+    raise errors.UserError(f'cannot write TensorBoard events: {reason}') from e
 
 
 def _clock(seconds: float) -> str:

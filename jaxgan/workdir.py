@@ -37,6 +37,7 @@ FREE_SETTINGS = frozenset(
     'keep_every_steps',
     'on_nan',
     'data.cache_dir',
+    'data.timeout',
     'model.wing_file',
     'micro_batches',
     'shard_state',
@@ -274,7 +275,7 @@ class MetricsFile:
   def append(self, step: int, metrics: Mapping[str, float]) -> None:
     """Adds a line."""
     values = {key: float(value) for key, value in sorted(metrics.items())}
-    with self._path.open('a') as f:
+    with files.naming(self._path), self._path.open('a') as f:
       f.write(json.dumps({'step': step, **values}) + '\n')
 
 

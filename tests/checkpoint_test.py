@@ -1,6 +1,7 @@
 import json
 import logging
 import os
+import resource
 import subprocess
 
 import jax
@@ -162,3 +163,19 @@ def test_a_state_of_another_shape_is_an_error(saved):
   with pytest.raises(errors.UserError, match=message):
     checkpointer.restore(other)
   checkpointer.close()
+
+
+def test_what_cannot_be_written_is_told_in_a_line(saved):
+  checkpointer = checkpoint.Checkpointer(saved, keep=5)
+  size, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (1000, most))
+  try:
+    checkpointer.save(4, _state(4), {})
+    message = r'cannot write a checkpoint to .*checkpoints \(File too large\)'
+    with pytest.raises(errors.UserError, match=message):
+      checkpointer.close()
+    with pytest.raises(errors.UserError, match=message):
+      checkpointer.close()  # as often as the loop asks
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, most))
+  assert _restore(saved)[1] == 3

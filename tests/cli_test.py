@@ -109,3 +109,27 @@ def test_missing_config_is_one_line(form):
 def test_missing_workdir_flag_is_one_line():
   status, stderr = _run('train.py', f'--config={CONFIG}')
   assert status == 2 and '--workdir' in stderr.splitlines()[-1]
+
+
+LOGGING = """
+import sys
+from absl import logging
+from jaxgan import cli, errors
+def main():
+  try:
+    raise OSError('a disk')
+  except OSError as e:
+    logging.exception('a library tells')
+    raise errors.UserError('the disk is full') from e
+cli.run(main, sys.argv)
+"""
+
+
+@pytest.mark.parametrize('flags, traces', [([], 0), (['--verbosity=0'], 1)])
+def test_what_libraries_log_is_without_traces(flags, traces):
+  command = [sys.executable, '-c', LOGGING, *flags]
+  done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+  assert done.returncode == 1
+  assert done.stderr.count('Traceback') == traces
+  assert 'a library tells' in done.stderr
+  assert done.stderr.splitlines()[-1] == 'error: the disk is full'

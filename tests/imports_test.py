@@ -64,6 +64,8 @@ FLOORS = {
   'eval': 9,
   'benchmarks.peer': 8,
   'benchmarks.common': 8,
+  'benchmarks.trainings': 9,
+  'benchmarks.faults': 10,
   'benchmarks.train_step': 10,
   'benchmarks.translation': 10,
   'benchmarks.input_pipeline': 10,

@@ -1,4 +1,5 @@
 import itertools
+import os
 import subprocess
 import sys
 
@@ -28,6 +29,7 @@ def make_config(**changes):
         'augment': True,
         'skip_bad_images': False,
         'check_images': False,
+        'timeout': 300.0,
         'on_device': False,
         'cache_dir': '',
         'train_split': 'train',
@@ -190,6 +192,20 @@ def test_an_unreadable_image_stops_or_is_skipped(config, folder, warnings):
     (folder / f'train/ant/{green}.png').write_bytes(b'')
   with pytest.raises(UserError, match="no readable image of 'ant' in 200"):
     take(open_train(config), 5)
+
+
+def test_a_file_that_does_not_answer_is_named_and_never_skipped(config, folder):
+  silent = folder / 'train/ant/2.png'
+  silent.unlink()
+  os.mkfifo(silent)  # nobody writes to it
+  config.data.timeout = 0.5
+  config.data.skip_bad_images = True
+  message = 'ant/2.png could not be read in 0.5 s: is its file system alive'
+  with pytest.raises(UserError, match=message):
+    take(open_train(config), 5)
+  config.data.check_images = True
+  with pytest.raises(UserError, match=message):
+    open_train(config)
 
 
 def test_checking_finds_bad_images_before_training(config, folder, warnings):

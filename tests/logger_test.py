@@ -2,9 +2,11 @@ import threading
 
 import numpy as np
 import pytest
+import tensorflow as tf
+from clu import asynclib
 from etils import epath
 
-from jaxgan import images
+from jaxgan import errors, images
 from jaxgan.logger import Logger
 
 _GRIDS = {'reference': np.zeros((4, 6, 3), np.uint8)}
@@ -43,3 +45,21 @@ def test_images_that_cannot_be_written_are_told(tmp_path):
   logger.write_images(3, _GRIDS)
   with pytest.raises(OSError, match='samples'):
     logger.close()
+
+
+def test_events_that_cannot_be_written_are_told(tmp_path, monkeypatch):
+  logger = _logger(tmp_path)
+
+  def refuse(*args):
+    del args
+    message = (
+      '{{function_node x}} run/events; No space left on device\n\tFailed'
+    )
+    error = tf.errors.ResourceExhaustedError(None, None, message)
+    raise asynclib.AsyncError('see its cause') from error
+
+  monkeypatch.setattr(logger._writer, 'write_scalars', refuse)
+  message = 'TensorBoard events: run/events; No space left on device$'
+  with pytest.raises(errors.UserError, match=message):
+    logger.write_metrics(1, {'loss': np.float32(1)})
+  logger.close()

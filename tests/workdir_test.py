@@ -41,7 +41,7 @@ def test_free_settings_may_change(tmp_path_factory, key):
   old = tiny.config()
   for part in key.split('.'):
     old = old[part]
-  value = {str: 'other', bool: not old, int: 99}[type(old)]
+  value = {str: 'other', bool: not old, int: 99, float: 9.0}[type(old)]
   changed = tiny.config(**{key: value})
   workdir.check_config(path, changed, False, default_config())
 
@@ -71,6 +71,16 @@ def test_a_broken_config_is_named(tmp_path):
   (tmp_path / 'config.json').write_text('{"seed": ')
   with pytest.raises(errors.UserError, match=r'config\.json is no JSON'):
     workdir.load_config(epath.Path(tmp_path))
+
+
+def test_what_a_full_disk_refuses_is_named(tmp_path):
+  file = workdir.MetricsFile(epath.Path(tmp_path), 0)
+  (tmp_path / 'metrics.jsonl').symlink_to('/dev/full')
+  with pytest.raises(OSError, match="No space left .*: '.*/metrics.jsonl'"):
+    file.append(1, {'loss': 1.0})
+  (tmp_path / 'config.json.partial').symlink_to('/dev/full')
+  with pytest.raises(OSError, match="No space left .*: '.*/config.json'"):
+    workdir.save_config(epath.Path(tmp_path), tiny.config())
 
 
 _TRAINING = """

@@ -350,12 +350,19 @@ class _Skips:
 class FileImages:
   """The images of a source of files."""
 
-  def __init__(self, source: sources.Source, img_size: int, augment: bool):
-    """Draws are augmented if `augment`."""
+  def __init__(
+    self,
+    source: sources.Source,
+    img_size: int,
+    augment: bool,
+    timeout: float = 300,
+  ):
+    """Draws are augmented if `augment`; `timeout` s are for reading a file."""
     self.domains, self.counts = source.domains, source.counts
     self._source = source
     self._img_size = img_size
     self._augment = augment
+    self._timeout = timeout
 
   def draw(
     self, rng: np.random.Generator, domain: int, count: int
@@ -381,7 +388,7 @@ class FileImages:
 
     def digest_file(index: int) -> bytes:
       try:
-        return hashlib.sha256(self._source.read(domain, index)).digest()
+        return hashlib.sha256(self._read(domain, index)).digest()
       except OSError:
         return bytes(32)  # named when the image is asked for
 
@@ -396,10 +403,17 @@ class FileImages:
   def picture(self, domain: int, index: int) -> Image.Image:
     """Image `index` at its stored size; UnreadableImage names the file."""
     try:
-      return preprocess.decode(self._source.read(domain, index))
+      return preprocess.decode(self._read(domain, index))
     except (UnreadableImage, OSError) as error:
       name = self._source.describe(domain, index)
       raise UnreadableImage(f'{name} cannot be read ({error})') from None
+
+  def _read(self, domain: int, index: int) -> bytes:
+    return reading.read_in_time(
+      lambda: self._source.read(domain, index),
+      self._timeout,
+      lambda: self._source.describe(domain, index),
+    )
 
   def _load(
     self, rng: np.random.Generator, domain: int, index: int
@@ -480,7 +494,7 @@ def _open_images(
   for name, count in zip(source.domains, source.counts, strict=True):
     if count == 1 and split == data.train_split:
       logging.warning('Domain %r has one image: x_ref2 repeats x_ref', name)
-  return FileImages(source, data.img_size, augment)
+  return FileImages(source, data.img_size, augment, data.timeout)
 
 
 def _check_batch_size(batch_size: int, process_count: int) -> None:

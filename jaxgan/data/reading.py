@@ -1,5 +1,7 @@
-"""Reading every image of a data set once, many at a time."""
+"""Reading images: every one of a data set once, and each within its time."""
 
+import queue
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
@@ -14,6 +16,63 @@ T = TypeVar('T')
 
 CURE = 'remove it or set config.data.skip_bad_images=True'
 _CHUNK = 256  # results that wait to be taken, at most
+
+
+class _Reader:
+  """A thread that reads for others; a program can end although it is stuck."""
+
+  def __init__(self):
+    self._asked, self._results = queue.SimpleQueue(), queue.SimpleQueue()
+    threading.Thread(target=self._run, daemon=True).start()
+
+  def _run(self) -> None:
+    while True:
+      read = self._asked.get()
+      try:
+        self._results.put((read(), None))
+      except Exception as error:
+        self._results.put((None, error))
+
+  def ask(
+    self, read: Callable[[], T], seconds: float
+  ) -> tuple[T | None, Exception | None]:
+    """What `read` returns and what it raises; queue.Empty if that is late."""
+    self._asked.put(read)
+    return self._results.get(timeout=seconds)
+
+
+_idle: list[_Reader] = []  # pop and append are atomic
+
+
+def read_in_time(
+  read: Callable[[], T], seconds: float, describe: Callable[[], str]
+) -> T:
+  """Returns read(); a read that does not end would keep a run from ending.
+
+  Args:
+    read: called in another thread.
+    seconds: how long it may take.
+    describe: what to call that which is read.
+
+  Raises:
+    UserError: it took longer. It is never skipped: where one file does not
+      answer, the next one will not either.
+  """
+  try:
+    reader = _idle.pop()
+  except IndexError:
+    reader = _Reader()
+  try:
+    result, error = reader.ask(read, seconds)
+  except queue.Empty:  # and the reader, which is stuck, is left behind
+    raise UserError(
+      f'{describe()} could not be read in {seconds:g} s: is its file system '
+      'alive? A slow one needs a larger config.data.timeout'
+    ) from None
+  _idle.append(reader)
+  if error:
+    raise error
+  return result
 
 
 def read_each(

@@ -29,6 +29,7 @@ def default_config() -> ml_collections.ConfigDict:
   data.augment = True  # random crops and flips
   data.check_images = True  # decode every image once before training
   data.skip_bad_images = False  # draw another one, or leave it out on_device
+  data.timeout = 300.0  # seconds in which a file must have been read
   data.on_device = False  # keep all images in device memory and draw them there
   data.cache_dir = ''  # for on_device; '' for ~/.cache/jaxgan
 
