@@ -4,7 +4,7 @@ import concurrent.futures
 import contextlib
 import resource
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -12,7 +12,7 @@ import numpy as np
 from clu import parameter_overview
 from etils import epath
 
-from jaxgan import errors, images, workdir
+from jaxgan import collapse, errors, images, workdir
 
 
 class Logger:
@@ -23,6 +23,7 @@ class Logger:
     resumed_step: records after it are dropped.
     num_train_steps: where the run ends.
     batch_size: images per step, of all processes.
+    create_watcher: makes what is shown all records, the kept ones first.
   """
 
   def __init__(
@@ -31,10 +32,12 @@ class Logger:
     resumed_step: int,
     num_train_steps: int,
     batch_size: int,
+    create_watcher: Callable[[], collapse.Watcher],
   ):
     self._directory = directory
     self._num_train_steps = num_train_steps
     self._batch_size = batch_size
+    self._create_watcher = create_watcher
     self._speaks = jax.process_index() == 0
     self._writer = None  # of TensorBoard events
     self._executor = concurrent.futures.ThreadPoolExecutor(1)
@@ -58,6 +61,9 @@ class Logger:
     """Drops the records after a step, from which the run goes on."""
     if self._speaks:
       self._metrics_file = workdir.MetricsFile(self._directory, step)
+      self._watcher = self._create_watcher()
+      for record in workdir.read_metrics(self._directory):
+        self._watcher.see(record)
     self.start_clock(step)
 
   def say(self, message: str) -> None:
@@ -92,6 +98,7 @@ class Logger:
     if not self._speaks:
       return
     self._metrics_file.append(step, metrics)
+    warnings = self._watcher.see({'step': step, **metrics})
     seconds = time.monotonic() - self._clock_time
     steps = step - self._clock_step
     self.start_clock(step)
@@ -112,6 +119,8 @@ class Logger:
       with _failures_in_a_line():
         self._writer.write_scalars(step, metrics)
     self.say(f'{line}  {totals}')
+    for warning in warnings:
+      self.say(warning)
 
   def write_images(self, step: int, grids: Mapping[str, np.ndarray]) -> None:
     """Starts writing `samples/<step>/<name>.png`, also to TensorBoard.

@@ -1,6 +1,7 @@
 """The training loop: iterate, log, sample, checkpoint; it knows no system."""
 
 import contextlib
+import functools
 import itertools
 import signal
 import time
@@ -15,6 +16,7 @@ from jax.experimental import multihost_utils
 
 from jaxgan import (
   checkpoint,
+  collapse,
   errors,
   finetune,
   host,
@@ -128,7 +130,15 @@ def train_and_evaluate(
     if jax.process_index() == 0:
       workdir.save_frozen(path, sharding.local_copy(frozen))
       workdir.save_config(path, config)
-    logger = Logger(path, start_step, config.num_train_steps, config.batch_size)
+    logger = Logger(
+      path,
+      start_step,
+      config.num_train_steps,
+      config.batch_size,
+      functools.partial(
+        collapse.Watcher, system.SIGNS, collapse.window_size(config)
+      ),
+    )
     stack.callback(logger.close)
     logger.write_parameters(sharding.replicate(state.params, mesh))
     if facts:

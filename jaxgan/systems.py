@@ -21,6 +21,7 @@ A system is a module with
     read from the files that the config names; kept in the work directory.
   check_frozen(frozen, config) raises UserError if they are not those.
   train_step(state, frozen, batch, rng, **static) -> (state, metrics)
+  SIGNS: what `collapse` is to look at in the metrics of train_step
   inference_params(state) -> the parameters to sample and evaluate with
   sample(params, frozen, val, rng, **static) -> {name: uint8 [H, W, 3]}
   Translator(params, frozen, nets, masks_fn), the last two from static: the

@@ -279,6 +279,15 @@ class MetricsFile:
       f.write(json.dumps({'step': step, **values}) + '\n')
 
 
+def read_metrics(workdir: epath.Path) -> Iterator[dict[str, float]]:
+  """The whole lines of `metrics.jsonl`; none where there is no such file."""
+  path = workdir / 'metrics.jsonl'
+  if path.exists():
+    for line in path.read_bytes().decode(errors='replace').splitlines():
+      if math.isfinite(_step_of(line)):
+        yield json.loads(line)
+
+
 def _step_of(line: str) -> float:
   """Step of a line; infinity for one that a killed process left half done."""
   try:

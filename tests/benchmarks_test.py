@@ -278,3 +278,89 @@ def test_other_code_is_refused(tmp_path, lost):
   config = _config(channel_base=128, max_conv_dim=8, hidden_dim=6)
   with pytest.raises(errors.UserError, match='not a checkout'):
     peer.read_sources(str(tmp_path), config, peer._LOADED)
+
+
+def _evaluate(module, expression, *arguments):
+  """What an expression on a program's names gives, through JSON.
+
+  In a process of its own: the programs' flags have the same names.
+  """
+  code = (
+    f'import json, sys; from benchmarks.{module} import *; '
+    'a = [json.loads(x) for x in sys.argv[1:]]; '
+    f'print(json.dumps({expression}))'
+  )
+  done = subprocess.run(
+    [sys.executable, '-c', code, *map(json.dumps, arguments)],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    timeout=100,
+  )
+  assert done.returncode == 0, done.stderr
+  return json.loads(done.stdout)
+
+
+def test_what_grows_in_a_long_run_is_not_flat():
+  def sample(i, leak):
+    step = 10 * (i + 1)
+    return {
+      'step': step,
+      'memory_mb': 1000 + 0.2 * i * leak,
+      'open_files': 8 + (i >= 90) * leak,
+      'threads': 50,
+      'checkpoints_mb': 3 + (i % 5 == 0),
+      # One step in five has a checkpoint and a neighbour on the machine.
+      'ms_a_step': (100 if i % 5 == 0 else 20) + 0.1 * i * leak,
+      'processor_s': 0.02 * step,
+      'events_mb': 1e-3 * step + 1e-6 * step**2 * leak,
+      'metrics_mb': 1e-3 * step,
+      'samples_mb': 2e-3 * step,
+    }
+
+  runs = [[sample(i, leak) for i in range(200)] for leak in (0, 1)]
+  flat, grown = _evaluate('long_run', 'list(map(compare, a[0]))', runs)
+  assert [row['ratio'] for row in flat] == [1.0] * 9
+  assert all(row['flat'] for row in flat)
+  not_flat = {row['quantity'] for row in grown if not row['flat']}
+  assert not_flat == {
+    'memory_mb',
+    'open_files',
+    'ms_a_step',
+    'events_mb a 1,000 steps',
+  }
+  # Samples 20 to 64 against 155 to 199: means of 42 and 177.
+  memory, files, *_ = grown
+  assert memory['ratio'] == pytest.approx(1035.4 / 1008.4, abs=1e-4)
+  assert (files['first quarter'], files['last quarter']) == (8, 9)
+
+
+@pytest.mark.slow
+def test_long_run_watches_a_training():
+  done = _benchmark('long_run', '--steps=100', tensorflow=True)
+  *table, last = done.stdout.splitlines()
+  rows = {row['quantity']: row for row in json.loads(last)}
+  _check_markdown(table, list(rows.values()))
+  # A hundred steps under whatever load are no measurement.
+  assert done.returncode == 0 or done.stderr.startswith('error: not flat: ', 1)
+  assert rows['open_files']['ratio'] == 1
+  assert 100 < rows['memory_mb']['end'] < 10_000
+  assert rows['metrics_mb a 1,000 steps']['ratio'] == pytest.approx(1, abs=0.1)
+  assert rows['samples_mb a 1,000 steps']['end'] > 0.1
+
+
+def test_the_signs_of_runs_are_read_from_their_records():
+  sign = ['G/spread', 0.1, 'one picture', 'raise lambda']
+  values = [0.5] * 20 + [0.04] * 20 + [0.3] * 20
+  records = [{'step': 25 * i, 'G/spread': x} for i, x in enumerate(values)]
+  row = _evaluate(
+    'collapse', "describe('x', a[0], collapse.Sign(*a[1]), 10)", records, sign
+  )
+  assert row == {
+    'run': 'x',
+    'sign': 'G/spread',
+    'limit': 0.1,
+    'lowest': 0.04,
+    'end': 0.3,
+    'told at step': '700, 1200',
+  }

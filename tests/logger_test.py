@@ -1,3 +1,4 @@
+import functools
 import threading
 
 import numpy as np
@@ -6,14 +7,15 @@ import tensorflow as tf
 from clu import asynclib
 from etils import epath
 
-from jaxgan import errors, images
+from jaxgan import collapse, errors, images
 from jaxgan.logger import Logger
 
 _GRIDS = {'reference': np.zeros((4, 6, 3), np.uint8)}
 
 
 def _logger(tmp_path):
-  return Logger(epath.Path(tmp_path), 0, 10, 2)
+  create_watcher = functools.partial(collapse.Watcher, [], 10)
+  return Logger(epath.Path(tmp_path), 0, 10, 2, create_watcher)
 
 
 def test_images_are_written_while_the_run_goes_on(tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ from PIL import Image
 
 from jaxgan import (
   checkpoint,
+  collapse,
   errors,
   loop,
   scores,
@@ -73,13 +74,22 @@ def test_run_leaves_what_it_promises(finished):
   assert list(finished.glob('events.out.tfevents*'))
 
 
-def test_stopped_and_resumed_is_never_stopped(finished, tmp_path):
+def test_stopped_and_resumed_is_never_stopped(
+  finished, tmp_path, monkeypatch, capsys
+):
+  sign = collapse.Sign('G/lambda_ds', 3.0, 'low', 'raise it')
+  monkeypatch.setattr(stargan_v2, 'SIGNS', (sign,))
+  monkeypatch.setattr(collapse, 'MIN_WINDOW', 2)
   config = {'checkpoint_every_steps': 100}
   for end in (1, 3, 4):
     loop.train_and_evaluate(
       tiny.config(num_train_steps=end, **config), str(tmp_path)
     )
   _assert_same_run(finished, tmp_path)
+  # Of values of the first two runs; the third knows that it was told.
+  out = capsys.readouterr().out
+  assert out.count('warning: ') == 1
+  assert 'step 2: G/lambda_ds 1.9, below 3 in 2 of the last 2 values' in out
 
 
 def test_metrics_are_cut_back_to_the_resumed_step(finished, tmp_path):

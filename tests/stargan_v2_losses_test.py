@@ -59,6 +59,23 @@ def test_d_loss_by_hand():
   np.testing.assert_allclose(terms['real'], np.log1p(np.exp(-12)), rtol=1e-3)
   np.testing.assert_allclose(terms['fake'], 12 + np.log1p(np.exp(-12)))
   np.testing.assert_allclose(total, 12 + 2 * np.log1p(np.exp(-12)) + 9)
+  # sure of the real one and sure, but wrong, of the fake
+  np.testing.assert_allclose(terms['doubt'], 0.5, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+  'd, f, doubt',
+  [
+    (0.0, 2.0, 0.5),  # cannot tell
+    # D(4) = 2 and D(0.5 * 4 - 3) = -0.5, wrong by sigmoid(-2), sigmoid(-0.5)
+    (0.5, -3.0, (0.119203 + 0.377541) / 2),
+    (9.0, -6.0, 0.0),  # D(4) = 36, D(-4) = -36
+  ],
+)
+def test_doubt_by_hand(d, f, doubt):
+  params = PARAMS | {'discriminator': d, 'mapping_network': f}
+  _, terms = _run(losses.d_loss, ['discriminator'], params)
+  np.testing.assert_allclose(terms['doubt'], doubt, rtol=1e-5, atol=1e-12)
 
 
 def test_g_loss_by_hand():
@@ -67,6 +84,7 @@ def test_g_loss_by_hand():
   total, terms = _run(losses.g_loss, ['generator'])
   np.testing.assert_allclose(terms['adv'], np.log1p(np.exp(-12)), rtol=1e-3)
   assert (terms['sty'], terms['ds'], terms['cyc']) == (1.0, 4.0, 1.0)
+  assert terms['src'] == 0.0  # the source is 4 as well
   np.testing.assert_allclose(total, 3 * 1 - 5 * 4 + 7 * 1, atol=1e-4)
 
 

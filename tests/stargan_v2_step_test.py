@@ -143,14 +143,44 @@ def test_same_key_same_result_and_latents_change_by_step(train_step):
   assert other_step['D/latent_fake'] != metrics['D/latent_fake']
 
 
-def test_metrics_have_the_names_of_the_original(train_step):
+def test_metrics_have_the_names_of_the_original_and_the_signs(train_step):
   state, frozen, _ = tiny.create()
   _, metrics = train_step(state, frozen, tiny.batch(), jax.random.key(0))
   d, g = ('real', 'fake', 'reg'), ('adv', 'sty', 'ds', 'cyc')
   expected = {f'D/{mode}_{k}' for mode in ('latent', 'ref') for k in d}
   expected |= {f'G/{mode}_{k}' for mode in ('latent', 'ref') for k in g}
   totals = {f'{phase.name}_total' for phase in step.PHASES}
-  assert set(metrics) == expected | totals | {'G/lambda_ds'}
+  signs = {sign.metric for sign in stargan_v2.SIGNS}
+  assert len(signs) == 6
+  assert set(metrics) == expected | totals | signs | {'G/lambda_ds'}
+
+
+def test_signs_are_in_units_of_the_distance_of_two_references():
+  old, _, metrics, _ = tiny.one_update()
+  batch = tiny.batch()
+  unit = np.mean(np.abs(batch['x_ref'] - batch['x_ref2']))
+  assert unit > 0.5  # noise
+  np.testing.assert_allclose(
+    metrics['G/ref_diversity'], metrics['G/ref_ds'] / unit, rtol=1e-5
+  )
+  # The first phase that moves the generator is from old parameters.
+  nets, z = tiny.create()[2]['nets'], tiny.latents()[0]
+  s = losses.style(nets, old.params, batch['y_ref'], z=z)
+  fake = losses.translate(nets, old.params, batch['x_src'], s)
+  expected = np.mean(np.abs(fake - batch['x_src'])) / unit
+  np.testing.assert_allclose(metrics['G/latent_change'], expected, rtol=1e-4)
+
+
+def test_references_that_are_copies_leave_the_signs_finite():
+  state, frozen, _ = tiny.create()
+  batch = tiny.batch()
+  batch['x_ref2'] = batch['x_ref']
+  _, metrics, _ = tiny.update_fn()(state, frozen, batch, *tiny.latents())
+  assert all(np.isfinite(value) for value in metrics.values())
+  assert metrics['G/ref_diversity'] == 0
+  np.testing.assert_allclose(
+    metrics['G/latent_diversity'], metrics['G/latent_ds'] * 127.5, rtol=1e-5
+  )
 
 
 def test_the_mean_over_parts_is_that_of_the_batch():

@@ -80,6 +80,12 @@ def write_run(directory: pathlib.Path, steps: Sequence[int] = (2,)) -> None:
   checkpointer.close()
 
 
+def latents() -> jax.Array:
+  """Two of each slot, the same at every call."""
+  latent_dim = create()[2]['hp'].latent_dim
+  return jax.random.normal(jax.random.key(1), (2, BATCH, latent_dim))
+
+
 @functools.cache
 def update_fn():
   """The jitted `step.update` of the default tiny system."""
@@ -89,6 +95,5 @@ def update_fn():
 @functools.cache
 def one_update():
   """(old state, new state, metrics, gradients by phase)."""
-  state, frozen, static = create()
-  z = jax.random.normal(jax.random.key(1), (2, BATCH, static['hp'].latent_dim))
-  return state, *update_fn()(state, frozen, batch(), *z)
+  state, frozen, _ = create()
+  return state, *update_fn()(state, frozen, batch(), *latents())

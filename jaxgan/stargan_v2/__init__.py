@@ -7,6 +7,7 @@ from jaxgan.stargan_v2.official import export_official as export_official
 from jaxgan.stargan_v2.official import import_official as import_official
 from jaxgan.stargan_v2.sample import Translator as Translator
 from jaxgan.stargan_v2.sample import sample as sample
+from jaxgan.stargan_v2.step import SIGNS as SIGNS
 from jaxgan.stargan_v2.step import check_config as check_config
 from jaxgan.stargan_v2.step import check_frozen as check_frozen
 from jaxgan.stargan_v2.step import create_frozen as create_frozen

@@ -67,7 +67,8 @@ def discriminate(
   return nets.discriminator.apply({'params': params['discriminator']}, x, y)
 
 
-def _l1(a: Array, b: Array) -> Array:
+def l1(a: Array, b: Array) -> Array:
+  """Mean of |a - b|, in float32 or better."""
   dtype = layers.at_least_float32(a.dtype)
   return jnp.mean(jnp.abs(a.astype(dtype) - b.astype(dtype)))
 
@@ -98,13 +99,19 @@ def d_loss(
   s_trg = style(nets, params, y_trg, **source[0])
   x_fake = translate(nets, params, x_real, s_trg, masks_fn(x_real))
 
-  real = adversarial.logistic_real(discriminate(nets, trained, x_real, y_org))
-  fake = adversarial.logistic_fake(discriminate(nets, trained, x_fake, y_trg))
+  real_logits = discriminate(nets, trained, x_real, y_org)
+  fake_logits = discriminate(nets, trained, x_fake, y_trg)
+  real = adversarial.logistic_real(real_logits)
+  fake = adversarial.logistic_fake(fake_logits)
   reg = adversarial.r1_penalty(
     lambda x: discriminate(nets, trained, x, y_org), x_real
   )
   total = real + fake + hp.lambda_reg * reg
-  return total, {'total': total, 'real': real, 'fake': fake, 'reg': reg}
+
+  # Only told: how far from certain D is, the size of d (real + fake) / d D.
+  doubt = (jax.nn.sigmoid(-real_logits) + jax.nn.sigmoid(fake_logits)) / 2
+  terms = {'total': total, 'real': real, 'fake': fake, 'reg': reg}
+  return total, {**terms, 'doubt': jnp.mean(doubt)}
 
 
 def g_loss(
@@ -127,19 +134,19 @@ def g_loss(
   adv = adversarial.logistic_real(discriminate(nets, params, x_fake, y_trg))
 
   # Style reconstruction (eq. 2); the target s_trg is trained by it as well.
-  sty = _l1(style(nets, params, y_trg, x_ref=x_fake), s_trg)
+  sty = l1(style(nets, params, y_trg, x_ref=x_fake), s_trg)
 
   # Diversity (eq. 3). Differs from the paper: like the original code, no
   # gradient through the second image.
   s_trg2 = style(nets, params, y_trg, **source[1])
   x_fake2 = translate(nets, params, x_real, s_trg2, masks)
-  ds = _l1(x_fake, jax.lax.stop_gradient(x_fake2))
+  ds = l1(x_fake, jax.lax.stop_gradient(x_fake2))
 
   # Cycle consistency (eq. 4); the masks of the way back are the fake's.
   s_org = style(nets, params, y_org, x_ref=x_real)
   x_rec = translate(nets, params, x_fake, s_org, masks_fn(x_fake))
-  cyc = _l1(x_rec, x_real)
+  cyc = l1(x_rec, x_real)
 
   total = adv + hp.lambda_sty * sty - hp.lambda_ds * ds + hp.lambda_cyc * cyc
   terms = {'total': total, 'adv': adv, 'sty': sty, 'ds': ds, 'cyc': cyc}
-  return total, terms
+  return total, {**terms, 'src': l1(x_fake, x_real)}  # the last is only told

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from jaxgan import errors, layers, torch_files
+from jaxgan import collapse, errors, layers, torch_files
 from jaxgan.stargan_v2 import losses, networks, wing
 
 Array = jax.Array
@@ -49,6 +49,31 @@ PHASES = (
   Phase('D/ref', losses.d_loss, 'ref', ('discriminator',)),
   Phase('G/latent', losses.g_loss, 'latent', EMA_NETWORKS),
   Phase('G/ref', losses.g_loss, 'ref', ('generator',)),
+)
+
+GREY_LEVEL = 2 / 255  # of 8 bits in [-1, 1]; the references may be copies
+
+_ALIKE = (
+  'outputs of one source in two styles hardly differ',
+  'raise config.hparams.lambda_ds or ds_iter, or lower lambda_cyc',
+)
+_SOURCES = (
+  'outputs are nearly the sources themselves',
+  'lower config.hparams.lambda_cyc, and see that the domains differ',
+)
+_CERTAIN = (
+  'the discriminator is certain of every image and learns no more',
+  'raise config.hparams.lambda_reg, or take more images',
+)
+# Below what healthy runs show from their first tenth on (benchmarks.collapse).
+# Styles of references come later than those of latents.
+SIGNS = (
+  collapse.Sign('G/latent_diversity', 0.3, *_ALIKE),
+  collapse.Sign('G/ref_diversity', 0.1, *_ALIKE),
+  collapse.Sign('G/latent_change', 0.1, *_SOURCES),
+  collapse.Sign('G/ref_change', 0.1, *_SOURCES),
+  collapse.Sign('D/latent_doubt', 0.05, *_CERTAIN),
+  collapse.Sign('D/ref_doubt', 0.05, *_CERTAIN),
 )
 
 
@@ -267,6 +292,13 @@ def update(
       )
       params[name] = optax.apply_updates(params[name], updates)
     metrics |= {f'{phase.name}_{key}': value for key, value in terms.items()}
+
+  # In units of how far two real images of one domain are apart. A ratio of
+  # means over the whole batch: the same in any number of micro-batches.
+  unit = jnp.maximum(losses.l1(batch['x_ref'], batch['x_ref2']), GREY_LEVEL)
+  for name in ('G/latent', 'G/ref'):
+    metrics[f'{name}_diversity'] = metrics[f'{name}_ds'] / unit
+    metrics[f'{name}_change'] = metrics.pop(f'{name}_src') / unit
 
   ema_params = optax.incremental_update(
     {name: params[name] for name in EMA_NETWORKS},

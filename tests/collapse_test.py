@@ -1,0 +1,92 @@
+import ml_collections
+import pytest
+
+from jaxgan import collapse
+
+SIGN = collapse.Sign('G/spread', 0.1, 'one picture for all', 'raise lambda')
+
+
+def _told(values, window=10, sign=SIGN):
+  """{step: line} of what is said of logged values."""
+  watcher = collapse.Watcher([sign], window)
+  seen = {
+    step: watcher.see({'step': step, sign.metric: value})
+    for step, value in enumerate(values, start=1)
+  }
+  assert all(len(lines) <= 1 for lines in seen.values())
+  return {step: lines[0] for step, lines in seen.items() if lines}
+
+
+def test_a_sign_is_told_once_when_the_window_is_low_and_once_when_over():
+  told = _told([0.5] * 10 + [0.04] * 30 + [0.4] * 30 + [0.04] * 9)
+  assert told == {
+    # Nine of the last ten values are low, or high, for the first time.
+    19: (
+      'warning: step 19: G/spread 0.04, below 0.1 in 9 of the last 10 values: '
+      'one picture for all; raise lambda'
+    ),
+    49: 'step 49: G/spread 0.4, no longer below 0.1',
+    79: (
+      'warning: step 79: G/spread 0.04, below 0.1 in 9 of the last 10 values: '
+      'one picture for all; raise lambda'
+    ),
+  }
+
+
+@pytest.mark.parametrize(
+  'values',
+  [
+    [0.0] * 9,  # less than a window
+    [0.0] * 8 + [0.5] * 50,  # low at the start only
+    [0.05, 0.5] * 50,  # low half of the time
+    ([0.05] * 8 + [0.5] * 2) * 20,
+    [0.1] * 50,  # not below
+    [float('nan')] * 50,
+  ],
+)
+def test_what_is_not_for_long_is_not_told(values):
+  assert not _told(values)
+
+
+def test_one_value_in_ten_may_be_chance():
+  assert list(_told(([0.05] * 9 + [50.0]) * 20)) == [10]
+  started = [0.05] * 10
+  assert list(_told(started + ([0.3] * 9 + [0.0]) * 20)) == [10, 19]
+  # Between the two nothing changes: no warning comes and goes.
+  assert list(_told(started + [0.05, 0.3] * 100)) == [10]
+
+
+def test_a_resumed_run_tells_what_one_that_never_stopped_tells():
+  values = [0.05] * 15 + [0.5] * 20 + [0.05] * 20
+  records = [{'step': i, 'G/spread': x} for i, x in enumerate(values)]
+  whole = collapse.Watcher([SIGN], 10)
+  lines = [whole.see(record) for record in records]
+  assert sum(map(len, lines)) == 3
+  for stop in range(len(records)):
+    resumed = collapse.Watcher([SIGN], 10)
+    for record in records[:stop]:
+      resumed.see(record)
+    assert [resumed.see(record) for record in records[stop:]] == lines[stop:]
+
+
+def test_every_sign_has_its_own_values():
+  signs = [SIGN, collapse.Sign('D/doubt', 0.02, 'certain', 'more images')]
+  watcher = collapse.Watcher(signs, 2)
+  assert not watcher.see({'step': 1, 'G/spread': 0.0, 'D/doubt': 0.5})
+  first, *rest = watcher.see({'step': 2, 'G/spread': 0.0, 'D/doubt': 0.01})
+  assert first.startswith('warning: step 2: G/spread 0,') and not rest
+  # Lines of a version that had no such metric are no values.
+  assert not watcher.see({'step': 3})
+  (second,) = watcher.see({'step': 4, 'G/spread': 0.0, 'D/doubt': 0.0})
+  assert second.startswith('warning: step 4: D/doubt 0.005, below 0.02 in 2')
+
+
+@pytest.mark.parametrize(
+  'steps, log_every, expected',
+  [(100_000, 10, 1000), (2500, 25, 10), (500, 25, 10), (2500, 5, 50)],
+)
+def test_for_long_is_a_tenth_of_the_run(steps, log_every, expected):
+  config = ml_collections.ConfigDict(
+    {'num_train_steps': steps, 'log_every_steps': log_every}
+  )
+  assert collapse.window_size(config) == expected
