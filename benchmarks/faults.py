@@ -81,6 +81,24 @@ del sys.argv[:2]
 runpy.run_path(sys.argv[0], run_name='__main__')
 """
 
+# Runs a script for which images do not answer, as on a file system that hangs,
+# as long as there is a marker beside them.
+_FREEZING = """
+import os, runpy, sys, threading
+from jaxgan.data import sources
+
+read_file = sources.read_file
+
+def freezing(path):
+  if os.path.exists(f'{path}.frozen'):
+    threading.Event().wait()
+  return read_file(path)
+
+sources.read_file = freezing
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name='__main__')
+"""
+
 
 class Unavailable(Exception):
   """A fault that cannot be made here, and why."""
@@ -226,7 +244,7 @@ def term(bench: Bench, row: Row) -> None:
       training = bench.train(path)
       training.reach_line('^compiling')
       training.reach_step(steps)
-      time.sleep(rng.random())
+      time.sleep(rng.random() / 2)
       training.send(signal.SIGTERM)
       _stopped_at(training.finish(), path)
   with row.trying('the end'):
@@ -253,7 +271,7 @@ def term_two(bench: Bench, row: Row) -> None:
     if len(parts) != 2:
       raise Lost(f'of two processes, {parts} have saved step {step}')
     _train_two(bench, path)
-    trainings.compare(path, undisturbed, bench.steps)
+    trainings.compare(path, undisturbed, 4 * EVERY)
 
 
 def _train_two(bench: Bench, path: pathlib.Path, stop_after: int = 0) -> str:
@@ -268,6 +286,7 @@ def _train_two(bench: Bench, path: pathlib.Path, stop_after: int = 0) -> str:
       '--num_processes=2',
       f'--process_id={i}',
       shard_state=True,
+      num_train_steps=4 * EVERY,
     )
     for i in (0, 1)
   )
@@ -433,8 +452,15 @@ def _fill(directory: pathlib.Path, room: int) -> None:
     os.posix_fallocate(f.fileno(), 0, max(size, 1))
 
 
+def _undisturbed_folder(bench: Bench) -> pathlib.Path:
+  root = bench.directory / 'images'
+  if not root.exists():
+    _write_images(root)
+  return bench.undisturbed('folder', data__name='folder', data__root=root)
+
+
 def _write_images(root: pathlib.Path) -> None:
-  """A small `folder` data set of noise."""
+  """A small `folder` data set of noise, the same at every call."""
   rng = np.random.default_rng(0)
   for split, count in (('train', 8), ('val', 3)):
     for domain in ('a', 'b'):
@@ -462,8 +488,12 @@ def _write_other(path: pathlib.Path) -> None:
 
 
 def _freeze(path: pathlib.Path) -> None:
-  path.unlink()
-  os.mkfifo(path)  # nobody writes to it
+  _marker(path).touch()
+
+
+def _marker(path: pathlib.Path) -> pathlib.Path:
+  """What makes `_FREEZING` never answer when it is asked for an image."""
+  return path.with_name(f'{path.name}.frozen')
 
 
 def images(bench: Bench, row: Row) -> None:
@@ -471,7 +501,7 @@ def images(bench: Bench, row: Row) -> None:
   root, path = bench.new('images'), bench.new('folder')
   _write_images(root)
   folder = {'data__name': 'folder', 'data__root': root}
-  undisturbed = bench.undisturbed('folder', **folder)
+  undisturbed = _undisturbed_folder(bench)
   for hurt in (_remove, _halve, _write_text):
     with row.trying(hurt.__name__):
       _hurt_and_repair(bench, path, root / 'train/b/5.png', hurt, 5, folder)
@@ -513,6 +543,7 @@ def _hurt_and_repair(
     training.fail(f'{image} {says}')
     seconds = time.monotonic() - start
   finally:
+    _marker(image).unlink(missing_ok=True)
     image.unlink(missing_ok=True)
     image.write_bytes(whole)
   last = trainings.last_step(path)
@@ -522,12 +553,13 @@ def _hurt_and_repair(
 
 
 def frozen(bench: Bench, row: Row) -> None:
-  """Puts files that never answer in the place of images."""
+  """Lets images never answer, as where a file system hangs."""
   root, path = bench.new('images'), bench.new('frozen')
   _write_images(root)
   folder = {'data__name': 'folder', 'data__root': root}
-  undisturbed = bench.undisturbed('folder', **folder)
-  slow = {**folder, 'data__timeout': _TIMEOUT}
+  undisturbed = _undisturbed_folder(bench)
+  freezing = [sys.executable, '-c', _FREEZING]
+  slow = {**folder, 'data__timeout': _TIMEOUT, 'python': freezing}
   says = f'could not be read in {_TIMEOUT} s'
   seconds = []
   for name, steps in (('train', 5), ('val', 5), ('train', 0)):

@@ -12,7 +12,8 @@ The first tenth of the run is left out. It prints a Markdown table of the first
 quarter of the rest beside the last, and as the last line of stdout the same as
 JSON. Exit status 1 if a ratio is over its limit: something is not flat.
 
-  level, a median: memory, files, threads, checkpoints
+  level, a median: memory (the process's own, which has freed memory in it that
+    the allocator keeps), files, threads, checkpoints
   growth a 1,000 steps: processor time; TensorBoard events; metrics.jsonl;
     samples. Each may grow, but no faster in the end than in the beginning.
   fastest tenth: time of a step, which other programs can only make longer
@@ -62,12 +63,12 @@ class Quantity(NamedTuple):
 
 
 QUANTITIES = (
-  Quantity('memory_mb', 'level', 1.02),
+  Quantity('memory_mb', 'level', 1.1),
   Quantity('open_files', 'level', 1.0),
   Quantity('threads', 'level', 1.0),
   Quantity('checkpoints_mb', 'level', 1.01),
   Quantity('ms_a_step', 'fastest', 1.1),
-  Quantity('processor_s', 'growth', 1.1),
+  Quantity('processor_s', 'growth', 1.2),
   Quantity('events_mb', 'growth', 1.1),
   Quantity('metrics_mb', 'growth', 1.1),
   Quantity('samples_mb', 'growth', 1.1),
@@ -164,16 +165,21 @@ def _follow(
     if not (match := re.match(r'step (\d+)/.* images/s', line)):
       continue
     now, step = time.monotonic(), int(match[1])
-    yield {
+    sample = {
       'step': step,
       'ms_a_step': 1e3 * (now - logged) / _LOG_EVERY,
       **_process(process.pid),
       **_sizes(workdir),
     }
+    yield sample
     logged = now
     if step % (steps // 10) == 0:
-      print(line.strip(), file=sys.stderr, flush=True)
+      print(_format(sample), file=sys.stderr, flush=True)
   return line
+
+
+def _format(sample: Mapping[str, float]) -> str:
+  return '  '.join(f'{name} {value:.6g}' for name, value in sample.items())
 
 
 def _process(pid: int) -> dict[str, float]:
@@ -181,9 +187,13 @@ def _process(pid: int) -> dict[str, float]:
   stat = pathlib.Path(f'/proc/{pid}/stat').read_text()
   # From the third on; the second, the name, may hold anything.
   fields = stat.rpartition(')')[2].split()
-  user, system, threads, pages = (int(fields[i - 3]) for i in (14, 15, 20, 24))
+  user, system, threads = (int(fields[i - 3]) for i in (14, 15, 20))
+  # Its own pages, also those swapped out; not those of files, of libraries,
+  # which the kernel drops and reads again as it likes.
+  status = pathlib.Path(f'/proc/{pid}/status').read_text()
+  own = re.findall(r'(?:RssAnon|VmSwap):\s+(\d+) kB', status)
   return {
-    'memory_mb': pages * os.sysconf('SC_PAGE_SIZE') / 1e6,
+    'memory_mb': sum(map(int, own)) * 1024 / 1e6,
     'threads': threads,
     'open_files': len(os.listdir(f'/proc/{pid}/fd')),
     'processor_s': (user + system) / os.sysconf('SC_CLK_TCK'),

@@ -248,6 +248,13 @@ def _train_step_with_sums(
 ) -> tuple[Tree, dict[str, jax.Array]]:
   """The training step, with sums of what it sees and draws as metrics."""
   drawn = []
+  inputs = batch
+  if jax.config.jax_enable_x64:
+    # R1 differentiates by the images, in their precision.
+    inputs = {
+      key: x.astype(jnp.float64) if x.dtype == jnp.float32 else x
+      for key, x in batch.items()
+    }
 
   def update(state, frozen, batch, z_trg, z_trg2, **static):
     drawn.extend((z_trg, z_trg2))
@@ -255,7 +262,7 @@ def _train_step_with_sums(
 
   step_update = step_lib.update
   with mock.patch.object(step_lib, 'update', update):
-    state, metrics = step_lib.train_step(state, frozen, batch, rng, **static)
+    state, metrics = step_lib.train_step(state, frozen, inputs, rng, **static)
   seen = {**batch, **dict(zip(('z_trg', 'z_trg2'), drawn, strict=True))}
   sums = {_PREFIX + name: _sum_of_bits(x) for name, x in seen.items()}
   return state, metrics | sums

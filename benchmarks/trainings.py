@@ -233,7 +233,7 @@ class Bench:
       try:
         self.train(workdir, keep=self.steps, **settings).finish()
       except Lost as e:
-        raise errors.UserError(f'undisturbed {e}') from None
+        raise errors.UserError(f'undisturbed: {e}') from None
       self._undisturbed[name] = workdir
     return self._undisturbed[name]
 
@@ -294,9 +294,12 @@ def compare(
 
 def read_arrays(workdir: pathlib.Path, step: int) -> dict[str, tuple]:
   """The arrays of a checkpoint, as `bits` gives them."""
-  with contextlib.closing(ocp.StandardCheckpointer()) as checkpointer:
-    path = workdir / 'checkpoints' / str(step) / 'state'
-    return bits(checkpointer.restore(path))
+  path = workdir / 'checkpoints' / str(step) / 'state'
+  tree = ocp.StandardCheckpointHandler().metadata(path).tree
+  # As NumPy's: the devices that saved it need not be here.
+  kinds = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+  with contextlib.closing(ocp.PyTreeCheckpointer()) as checkpointer:
+    return bits(checkpointer.restore(path, restore_args=kinds))
 
 
 def bits(tree: Any) -> dict[str, tuple]:

@@ -2,8 +2,8 @@
 
 Losses do not show it: a generator may please the discriminator with one picture
 for all styles, or with the source itself. A system logs a few values that are
-low then, its signs, and says how low is bad. A sign changes when nine of ten
-values in a window agree: one in ten may be chance, on either side.
+low then, its signs, and says how low is bad. A sign changes when three of four
+values in a window agree: one in four may be chance, on either side.
 
 What is said is a function of the logged lines alone. A resumed run reads those
 it keeps, and then warns as one that never stopped; so can a report.
@@ -17,7 +17,7 @@ from typing import NamedTuple
 import ml_collections
 
 MIN_WINDOW = 10
-AGREEING = 0.9
+AGREEING = 3 / 4
 
 
 class Sign(NamedTuple):

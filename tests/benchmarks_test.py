@@ -306,7 +306,7 @@ def test_what_grows_in_a_long_run_is_not_flat():
     step = 10 * (i + 1)
     return {
       'step': step,
-      'memory_mb': 1000 + 0.2 * i * leak,
+      'memory_mb': 1000 + 2 * i * leak,
       'open_files': 8 + (i >= 90) * leak,
       'threads': 50,
       'checkpoints_mb': 3 + (i % 5 == 0),
@@ -331,7 +331,7 @@ def test_what_grows_in_a_long_run_is_not_flat():
   }
   # Samples 20 to 64 against 155 to 199: means of 42 and 177.
   memory, files, *_ = grown
-  assert memory['ratio'] == pytest.approx(1035.4 / 1008.4, abs=1e-4)
+  assert memory['ratio'] == pytest.approx(1354 / 1084, abs=1e-4)
   assert (files['first quarter'], files['last quarter']) == (8, 9)
 
 
@@ -342,7 +342,7 @@ def test_long_run_watches_a_training():
   rows = {row['quantity']: row for row in json.loads(last)}
   _check_markdown(table, list(rows.values()))
   # A hundred steps under whatever load are no measurement.
-  assert done.returncode == 0 or done.stderr.startswith('error: not flat: ', 1)
+  assert done.returncode == 0 or 'error: not flat: ' in done.stderr
   assert rows['open_files']['ratio'] == 1
   assert 100 < rows['memory_mb']['end'] < 10_000
   assert rows['metrics_mb a 1,000 steps']['ratio'] == pytest.approx(1, abs=0.1)
@@ -362,5 +362,5 @@ def test_the_signs_of_runs_are_read_from_their_records():
     'limit': 0.1,
     'lowest': 0.04,
     'end': 0.3,
-    'told at step': '700, 1200',
+    'told at step': '675, 1175',
   }

@@ -20,14 +20,14 @@ def _told(values, window=10, sign=SIGN):
 def test_a_sign_is_told_once_when_the_window_is_low_and_once_when_over():
   told = _told([0.5] * 10 + [0.04] * 30 + [0.4] * 30 + [0.04] * 9)
   assert told == {
-    # Nine of the last ten values are low, or high, for the first time.
-    19: (
-      'warning: step 19: G/spread 0.04, below 0.1 in 9 of the last 10 values: '
+    # Eight of the last ten values are low, or high, for the first time.
+    18: (
+      'warning: step 18: G/spread 0.04, below 0.1 in 8 of the last 10 values: '
       'one picture for all; raise lambda'
     ),
-    49: 'step 49: G/spread 0.4, no longer below 0.1',
-    79: (
-      'warning: step 79: G/spread 0.04, below 0.1 in 9 of the last 10 values: '
+    48: 'step 48: G/spread 0.4, no longer below 0.1',
+    78: (
+      'warning: step 78: G/spread 0.04, below 0.1 in 8 of the last 10 values: '
       'one picture for all; raise lambda'
     ),
   }
@@ -37,9 +37,9 @@ def test_a_sign_is_told_once_when_the_window_is_low_and_once_when_over():
   'values',
   [
     [0.0] * 9,  # less than a window
-    [0.0] * 8 + [0.5] * 50,  # low at the start only
+    [0.0] * 7 + [0.5] * 50,  # low at the start only
     [0.05, 0.5] * 50,  # low half of the time
-    ([0.05] * 8 + [0.5] * 2) * 20,
+    ([0.05] * 7 + [0.5] * 3) * 20,
     [0.1] * 50,  # not below
     [float('nan')] * 50,
   ],
@@ -48,10 +48,10 @@ def test_what_is_not_for_long_is_not_told(values):
   assert not _told(values)
 
 
-def test_one_value_in_ten_may_be_chance():
-  assert list(_told(([0.05] * 9 + [50.0]) * 20)) == [10]
+def test_one_value_in_four_may_be_chance():
+  assert list(_told(([0.05] * 8 + [50.0] * 2) * 20)) == [10]
   started = [0.05] * 10
-  assert list(_told(started + ([0.3] * 9 + [0.0]) * 20)) == [10, 19]
+  assert list(_told(started + ([0.3] * 8 + [0.0] * 2) * 20)) == [10, 18]
   # Between the two nothing changes: no warning comes and goes.
   assert list(_told(started + [0.05, 0.3] * 100)) == [10]
 

@@ -9,9 +9,12 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import faults, trainings
+from benchmarks import trainings
 from benchmarks.trainings import Lost
 from jaxgan import checkpoint
+from tests import programs
+
+faults = programs.load('benchmarks.faults')
 
 ROOT = pathlib.Path(__file__).parents[1]
 RUN = """

@@ -325,6 +325,13 @@ def test_a_checkpoint_of_odd_files_is_damaged(saved, damage):
   one_line(caught, 'no undamaged checkpoint')
 
 
+def test_links_in_a_checkpoint_are_not_walked(tmp_path):
+  for name in ('a', 'b'):
+    os.symlink('.', tmp_path / name)
+  (tmp_path / 'c').touch()
+  assert checkpoint._files(epath.Path(tmp_path)).keys() == {'a', 'b', 'c'}
+
+
 def replace(path, make):
   path.unlink()
   make(path)
@@ -476,7 +483,8 @@ def test_a_grid_is_drawn_whatever_files_are_called():
   style = gallery.Style('cat', 'a\udcff\n\x1b', np.zeros(2))
   columns = {epath.Path('\udcff\n.png'): [cell, cell]}
   grid = gallery._draw_grid(None, columns, [style])
-  assert grid.shape[2] == 3 and grid.shape[0] < 330
+  # A line of labels, and two images of 128 pixels between margins of 2.
+  assert grid.shape[0] == 16 + 2 + 2 * 130
 
 
 def test_printable():

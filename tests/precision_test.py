@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import precision
-from benchmarks.precision import Result
+from tests import programs
+
+precision = programs.load('benchmarks.precision')
 
 DTYPES = ('float32', 'bfloat16')
 NAMES = ('shapes/reference/domain_accuracy', 'shapes/latent/diversity')
@@ -16,7 +17,7 @@ def _result(dtype, seed, values=(0.5, 0.9)):
     step: dict.fromkeys(NAMES, value)
     for step, value in zip((250, 500), values, strict=True)
   }
-  return Result(dtype, seed, scores)
+  return precision.Result(dtype, seed, scores)
 
 
 def _last_line(f32, bf16):
