@@ -98,7 +98,7 @@ class Checkpointer:
       UserError: none of the checkpoints is good, or `step` has no good one.
     """
     self._wait()
-    steps = self.steps()
+    steps = self._agreed_steps()
     if step is not None:
       if step not in steps:
         have = ', '.join(map(str, steps)) or 'none'
@@ -173,11 +173,25 @@ class Checkpointer:
       lines = [f'{_sha256(path)}  {name}\n' for name, path in found.items()]
       files.write_whole(directory / _SUMS, ''.join(lines))
 
+  def _agreed_steps(self) -> list[int]:
+    """Those that process 0 sees: a run may be adding to them."""
+    steps = np.array(self.steps(), np.int32)
+    if jax.process_count() > 1:
+      count = int(multihost_utils.broadcast_one_to_all(np.array(len(steps))))
+      steps = np.resize(steps, count) if len(steps) else np.zeros(count, int)
+      steps = multihost_utils.broadcast_one_to_all(steps.astype(np.int32))
+    return steps.tolist()
+
   def _inspect(self, step: int) -> tuple[bool, str]:
     """(has sums, what is wrong with it or ''), the same on all processes."""
     sealed, problem = False, ''
     if jax.process_index() == 0:
-      sealed, problem = _verify(self._directory / str(step))
+      try:
+        sealed, problem = _verify(self._directory / str(step))
+      except OSError as e:  # the others wait for what is said of it
+        if jax.process_count() == 1:
+          raise
+        problem = f'it cannot be read ({e})'
     if jax.process_count() > 1:
       message = np.zeros(512, np.uint8)
       encoded = f'{int(sealed)}{problem}'.encode()[: len(message)]

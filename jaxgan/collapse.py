@@ -67,7 +67,7 @@ class _Followed:
 
   def see(self, record: Mapping[str, float]) -> str:
     metric, limit, meaning, cure = self._sign
-    if metric not in record:
+    if not isinstance(record.get(metric), int | float):
       return ''
     values, window = self._values, self._values.maxlen
     if len(values) == window:

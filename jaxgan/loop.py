@@ -32,9 +32,8 @@ Tree = Any
 
 _MAX_TRIES = 3  # times that a run goes back from a NaN before it gives up
 _NAN_CURE = (
-  'look for black or broken images in the data, run again from the last '
-  'checkpoint with a lower config.optim.lr and --allow_config_change, or with '
-  '--config.on_nan=restore, which leaves such steps out'
+  'look for black or broken images in the data, or run again from the last '
+  'checkpoint with a lower config.optim.lr and --allow_config_change'
 )
 
 
@@ -44,7 +43,10 @@ class NonFiniteError(errors.UserError):
   def __init__(self, what: str, step: int):
     self.what = f'{what} became NaN or infinite in step {step}'
     self.step = step
-    super().__init__(f'{self.what}: {_NAN_CURE}')
+    super().__init__(
+      f'{self.what}: {_NAN_CURE}, or with --config.on_nan=restore, which '
+      'leaves such steps out'
+    )
 
 
 def train_and_evaluate(
@@ -357,8 +359,13 @@ class _LeftOut:
   """
 
   def __init__(self, facts: Mapping[str, Any], allowed: bool):
-    self.steps = set(facts.get('steps_left_out', ()))
-    self._tries = facts.get('tries', 0)
+    try:
+      self.steps = set(map(int, facts.get('steps_left_out', ())))
+      self._tries = int(facts.get('tries', 0))
+    except (TypeError, ValueError) as e:
+      raise errors.UserError(
+        f'the facts of the checkpoint are not those of a training ({e})'
+      ) from e
     self._allowed = allowed
 
   def add(self, error: NonFiniteError) -> None:

@@ -273,7 +273,14 @@ def _adopt(
       f'config.data.img_size is {config.data.img_size}, that of the run is '
       f'{run_config.data.img_size}'
     )
-  for key in ('name', 'root', 'val_split', 'train_split', 'skip_bad_images'):
+  for key in (
+    'name',
+    'root',
+    'val_split',
+    'train_split',
+    'skip_bad_images',
+    'timeout',
+  ):
     run_config.data[key] = config.data[key]
   run_config.seed = config.seed
 

@@ -207,6 +207,10 @@ def test_a_file_that_does_not_answer_is_named_and_never_skipped(
     return read(path)
 
   monkeypatch.setattr(sources, 'read_file', freezing)
+  for timeout in (0.0, -1.0, float('inf')):
+    config.data.timeout = timeout
+    with pytest.raises(UserError, match='timeout must be a number of seconds'):
+      open_train(config)
   config.data.timeout = 0.5
   config.data.skip_bad_images = True
   message = 'ant/2.png could not be read in 0.5 s: is its file system alive'

@@ -105,6 +105,8 @@ def _read(folder: pathlib.Path, images: Any, img_size: int) -> Decoded | None:
     pixels = _map(folder / 'images.npy', shape, np.uint8)
     sizes = _map(folder / 'sizes.npy', (total, 2), np.int32)
     return Decoded(pixels, np.array(sizes), counts, bad)
+  except UserError:  # a file that does not answer
+    raise
   except Exception as error:  # Damage can show as almost anything.
     reason = ' '.join(str(error).split())[:200]
     logging.warning('%s is damaged (%s) and is made anew', folder, reason)

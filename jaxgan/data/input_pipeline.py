@@ -490,6 +490,10 @@ def _open_images(
   data = config.data
   if data.name == 'shapes':
     return ShapesImages(config, split)
+  if not 0 < data.timeout <= threading.TIMEOUT_MAX:
+    raise UserError(
+      f'config.data.timeout must be a number of seconds: {data.timeout}'
+    )
   source = sources.create_source(data.name, data.root, split, data.domains)
   for name, count in zip(source.domains, source.counts, strict=True):
     if count == 1 and split == data.train_split:
