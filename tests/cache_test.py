@@ -187,7 +187,7 @@ def test_what_is_killed_leaves_nothing_half(root, monkeypatch, decodings):
   real = preprocess.resize
 
   def killed(image, img_size):
-    if len(decodings) == 4:
+    if len(decodings) >= 4:  # threads may pass four together
       raise KeyboardInterrupt
     return real(image, img_size)
 
