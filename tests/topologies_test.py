@@ -41,27 +41,6 @@ def _benchmark(name, *args):
   return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.slow
-def test_two_processes_of_four_devices_train_as_one_device(tmp_path):
-  one, two = _benchmark(
-    'topologies',
-    f'--workdir={tmp_path}',
-    '--topologies=1x1,2x4',
-    '--nodivided',
-    '--steps=2',
-    '--float64_steps=3',
-  )
-  assert one['losses, one step'] == one['scores'] == 0
-  assert two['processes x devices'] == '2x4'
-  # Of both precisions, and after either's checkpoint.
-  assert two['images'] == two['z'] == '7 of 7 steps'
-  assert 0 < two['losses, float64'] <= 1e-8
-  assert two['parameters, float64'] <= 1e-8
-  assert 0 < two['losses, one step'] <= 1e-4
-  assert two['resumed'] == '2 of 2'
-  assert two['scores'] <= 1e-3
-
-
 @pytest.fixture
 def decoded(tmp_path, monkeypatch):
   """(config of a folder of 400 images, list of those that are decoded)."""
