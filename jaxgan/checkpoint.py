@@ -28,6 +28,9 @@ Tree = Any
 FORMAT = 1
 EMA_ONLY = 'ema_only'  # a fact: the rest of the state is freshly drawn
 _SUMS = 'sha256sums.txt'
+# Of an array that lies whole on many devices each writes a slice, by default
+# however small: with hundreds of arrays the time grows with the devices.
+_MIN_SLICE = 2**20  # bytes
 
 
 class Checkpointer:
@@ -59,8 +62,19 @@ class Checkpointer:
       cleanup_tmp_directories=not read_only,
       create=not read_only,
     )
+    arrays = ocp.type_handlers.ArrayHandler(
+      min_slice_bytes_for_replica_parallel=_MIN_SLICE
+    )
+    registry = ocp.type_handlers.create_type_handler_registry(
+      (jax.Array, arrays), (np.ndarray, ocp.type_handlers.NumpyHandler())
+    )
     self._manager = ocp.CheckpointManager(
-      self._directory, options=self._options
+      self._directory,
+      options=self._options,
+      item_handlers={
+        'state': ocp.PyTreeCheckpointHandler(type_handler_registry=registry),
+        'facts': ocp.JsonCheckpointHandler(),
+      },
     )
     self._executor = concurrent.futures.ThreadPoolExecutor(1)
     self._sealing: concurrent.futures.Future | None = None
@@ -73,7 +87,7 @@ class Checkpointer:
     """Starts writing a checkpoint; the state may be donated on return."""
     self._wait()
     args = ocp.args.Composite(
-      state=ocp.args.StandardSave(flax.serialization.to_state_dict(state)),
+      state=ocp.args.PyTreeSave(flax.serialization.to_state_dict(state)),
       facts=ocp.args.JsonSave({'format': FORMAT, 'step': step, **facts}),
     )
     with _failures_in_a_line(self._directory):
@@ -208,7 +222,11 @@ class Checkpointer:
     restored = self._manager.restore(
       step,
       args=ocp.args.Composite(
-        state=ocp.args.StandardRestore(template), facts=ocp.args.JsonRestore()
+        state=ocp.args.PyTreeRestore(
+          template,
+          restore_args=ocp.checkpoint_utils.construct_restore_args(template),
+        ),
+        facts=ocp.args.JsonRestore(),
       ),
     )
     if restored['facts']['format'] > FORMAT:
