@@ -1,10 +1,20 @@
-"""What this process asks of the machine that it runs on."""
+"""What this process asks of the machine that it runs on, and knows of it."""
 
+import collections
 import ctypes
+import importlib.metadata
+import pathlib
+import platform
+import subprocess
+
+import jax
+
+import jaxgan
 
 _MOST = 2**31 - 1  # bytes; the largest that mallopt takes
 # Of malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
 
 def keep_freed_memory() -> bool:
@@ -24,3 +34,41 @@ def keep_freed_memory() -> bool:
     and mallopt(_M_MMAP_THRESHOLD, _MOST)
     and mallopt(_M_TRIM_THRESHOLD, _MOST)
   )
+
+
+def describe() -> dict[str, str]:
+  """What a run is computed by: devices of all processes, code, versions."""
+  kinds = collections.Counter(d.device_kind for d in jax.devices())
+  described = {
+    'devices': ', '.join(f'{n} x {kind}' for kind, n in kinds.items()),
+    'processes': str(jax.process_count()),
+    'jaxgan': ' '.join([jaxgan.__version__, *_revision()]),
+    'python': platform.python_version(),
+  }
+  for name in _PACKAGES:
+    described[name] = importlib.metadata.version(name)
+  return described
+
+
+def _revision() -> list[str]:
+  """The git commit that this code is of, if it is in a checkout of its own."""
+  root = pathlib.Path(__file__).resolve().parents[1]
+  if not (root / '.git').exists():
+    return []
+
+  def git(*arguments: str) -> str:
+    done = subprocess.run(
+      ['git', '-C', str(root), *arguments],
+      capture_output=True,
+      text=True,
+      timeout=10,
+      check=True,
+    )
+    return done.stdout.strip()
+
+  try:
+    commit = git('rev-parse', '--short=12', 'HEAD')
+    changes = git('status', '--porcelain', '--untracked-files=no')
+  except (OSError, subprocess.SubprocessError):
+    return []
+  return [commit, *(['with changes'] if changes else [])]

@@ -1,7 +1,8 @@
-"""What a run tells: progress lines, metrics.jsonl, TensorBoard."""
+"""What a run tells: lines, records, TensorBoard events, its report."""
 
 import concurrent.futures
 import contextlib
+import math
 import resource
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +13,10 @@ import numpy as np
 from clu import parameter_overview
 from etils import epath
 
-from jaxgan import collapse, errors, images, workdir
+from jaxgan import collapse, errors, host, images, workdir
+
+_REPORT_SECONDS = 300  # between two reports where no samples are drawn
+_OF_THE_CLOCK = ('images_per_s', 'peak_memory_gb')
 
 
 class Logger:
@@ -24,6 +28,7 @@ class Logger:
     num_train_steps: where the run ends.
     batch_size: images per step, of all processes.
     create_watcher: makes what is shown all records, the kept ones first.
+    write_report: writes the report of what is recorded so far.
   """
 
   def __init__(
@@ -33,16 +38,21 @@ class Logger:
     num_train_steps: int,
     batch_size: int,
     create_watcher: Callable[[], collapse.Watcher],
+    write_report: Callable[[], None],
   ):
     self._directory = directory
     self._num_train_steps = num_train_steps
     self._batch_size = batch_size
-    self._create_watcher = create_watcher
+    self._create_watcher, self._write_report = create_watcher, write_report
     self._speaks = jax.process_index() == 0
     self._writer = None  # of TensorBoard events
     self._executor = concurrent.futures.ThreadPoolExecutor(1)
     self._writing: concurrent.futures.Future | None = None
+    self.start_clock(resumed_step)
+    self._reported = -math.inf  # time of the last report
     if self._speaks:
+      self._history = workdir.History(directory)
+      self._history.append(resumed_step, start=host.describe())
       self._writer = self._create_writer()
     self.go_back(resumed_step)
 
@@ -67,9 +77,10 @@ class Logger:
     self.start_clock(step)
 
   def say(self, message: str) -> None:
-    """Prints a line at once."""
+    """Prints a line at once, and keeps it in history.jsonl."""
     if self._speaks:
       print(message, flush=True)
+      self._history.append(self._clock_step, said=errors.printable(message))
 
   def write_parameters(self, params: Mapping) -> None:
     """Prints the size of each network; parameters.txt has every array."""
@@ -79,7 +90,7 @@ class Logger:
     (self._directory / 'parameters.txt').write_text(overview + '\n')
     for name, tree in params.items():
       count = sum(x.size for x in jax.tree.leaves(tree))
-      self.say(f'{name}: {count:,} parameters')
+      print(f'{name}: {count:,} parameters', flush=True)
 
   def start_clock(self, step: int) -> None:
     """Throughput is counted from here on."""
@@ -110,17 +121,22 @@ class Logger:
     )
     line = f'step {step}/{self._num_train_steps}'
     if steps and seconds:
-      speed = steps / seconds
-      metrics['images_per_s'] = speed * self._batch_size
-      left = (self._num_train_steps - step) / speed
+      metrics['images_per_s'] = steps / seconds * self._batch_size
+      left = (self._num_train_steps - step) * seconds / steps
       line += f'  {metrics["images_per_s"]:.1f} images/s  {_clock(left)} left'
     metrics['peak_memory_gb'] = _peak_memory_gb()
+    speed = {k: metrics[k] for k in _OF_THE_CLOCK if k in metrics}
+    self._history.append(step, **speed)
     if self._writer:
       with _failures_in_a_line():
         self._writer.write_scalars(step, metrics)
-    self.say(f'{line}  {totals}')
-    for warning in warnings:
-      self.say(warning)
+    print(f'{line}  {totals}', flush=True)
+    for warning in warnings:  # the report finds them in the metrics
+      print(warning, flush=True)
+    due = self._reported + _REPORT_SECONDS < time.monotonic()
+    if due and (self._writing is None or self._writing.done()):
+      self._wait()
+      self._writing = self._executor.submit(self._report)
 
   def write_images(self, step: int, grids: Mapping[str, np.ndarray]) -> None:
     """Starts writing `samples/<step>/<name>.png`, also to TensorBoard.
@@ -138,22 +154,41 @@ class Logger:
           step, {f'samples/{name}': grid[None] for name, grid in grids.items()}
         )
 
+  def _report(self) -> None:
+    self._write_report()
+    self._reported = time.monotonic()
+
   def _write_pngs(self, step: int, grids: Mapping[str, np.ndarray]) -> None:
     directory = self._directory / 'samples' / str(step)
     directory.mkdir(parents=True, exist_ok=True)
     for name, grid in grids.items():
       images.write_png(directory / f'{name}.png', grid)
-    self.say(f'step {step}: samples in {directory}')
+    print(f'step {step}: samples in {directory}', flush=True)
+    self._report()
 
   def _wait(self) -> None:
     writing, self._writing = self._writing, None
     if writing:
       writing.result()
 
+  def __enter__(self) -> 'Logger':
+    """Itself."""
+    return self
+
+  def __exit__(self, kind, error, trace) -> None:
+    """Closes; history.jsonl tells of an error."""
+    if error and self._speaks:
+      text = errors.printable(f'ended by an error: {error}')
+      with contextlib.suppress(OSError):  # the error may be a full disk
+        self._history.append(self._clock_step, said=text)
+    self.close()
+
   def close(self) -> None:
     """Waits until everything is written; raises OSError as `write_images`."""
     try:
       self._wait()
+      if self._speaks:
+        self._report()
     finally:
       if self._writer:
         with _failures_in_a_line():

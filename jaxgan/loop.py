@@ -21,6 +21,7 @@ from jaxgan import (
   finetune,
   host,
   processes,
+  report,
   sharding,
   systems,
   workdir,
@@ -75,6 +76,13 @@ def train_and_evaluate(
     system = systems.get_system(config)
     _check_settings(config)
     system.check_config(config)
+    sharding.check_same(
+      {
+        '--workdir': directory,
+        '--init_from': init_from,
+        **workdir.shared_settings(config),
+      }
+    )
     path = epath.Path(directory)
     frozen = systems.load_frozen(path, config)
     if jax.process_index() == 0:
@@ -140,8 +148,9 @@ def train_and_evaluate(
       functools.partial(
         collapse.Watcher, system.SIGNS, collapse.window_size(config)
       ),
+      functools.partial(report.update, path, system.SIGNS),
     )
-    stack.callback(logger.close)
+    stack.enter_context(logger)
     logger.write_parameters(sharding.replicate(state.params, mesh))
     if facts:
       logger.say(f'resuming after step {start_step}')

@@ -16,7 +16,15 @@ import ml_collections
 import numpy as np
 from etils import epath
 
-from jaxgan import checkpoint, errors, files, sharding, systems, workdir
+from jaxgan import (
+  checkpoint,
+  errors,
+  files,
+  report,
+  sharding,
+  systems,
+  workdir,
+)
 from jaxgan.metrics.translations import METRICS, Options, Score, Scorer
 
 _COLUMNS = (
@@ -71,6 +79,7 @@ def evaluate_run(
       something that the options need is missing.
   """
   scorer = _create_scorer(options, keep_best)
+  _check_same(directory, config, scorer, seeds, keep_best, step)
   run, best = _open(directory, step, config, keep_best)
   return _evaluate(directory, run, scorer, seeds, best)
 
@@ -107,6 +116,7 @@ def follow_run(
   if not path.is_dir():
     raise errors.UserError(f'there is no work directory {path}')
   scorer = _create_scorer(options, keep_best)
+  _check_same(directory, config, scorer, seeds, keep_best, 'each')
   unreadable, last_news = set(), time.monotonic()
   while True:
     steps = _steps(path)
@@ -142,6 +152,29 @@ def follow_run(
       _say(f'no new checkpoint for {timeout:g} s: giving up')
       return False
     time.sleep(min(_POLL_SECONDS, timeout))
+
+
+def _check_same(
+  directory: str,
+  config: ml_collections.ConfigDict | None,
+  scorer: Scorer,
+  seeds: int,
+  keep_best: str,
+  step: int | str | None,
+) -> None:
+  """Raises UserError where processes were asked for different scores."""
+  of_what = _of_what(scorer, seeds)
+  sharding.check_same(
+    {
+      '--workdir': directory,
+      '--step': step,
+      '--keep_best': keep_best,
+      '--seeds': seeds,
+      **{f'--{key}': value for key, value in of_what['options'].items()},
+      **{f'weights of {k}': v for k, v in of_what['weights'].items()},
+      **(workdir.shared_settings(config) if config else {}),
+    }
+  )
 
 
 def _say(message: str) -> None:
@@ -204,6 +237,7 @@ def _evaluate(
   records = _summarize(by_seed)
   if jax.process_index() == 0:
     _record(path, run.step, scorer, by_seed, records)
+    report.update(directory, system.SIGNS)
   if best:
     best.keep_if_better(records)
   return {record['name']: record['value'] for record in records}

@@ -2,6 +2,7 @@
 
 import collections
 import itertools
+import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -195,3 +196,26 @@ def of_first(numbers: Sequence[int]) -> list[int]:
   """What process 0 has given; all must call it together."""
   own = numbers if jax.process_index() == 0 else ()
   return gather(np.array(own, np.int64)).tolist()
+
+
+def check_same(settings: Mapping[str, Any]) -> None:
+  """Compares what the processes were started with; all must call it together.
+
+  Args:
+    settings: by the names that a user knows them by; of values the text counts.
+
+  Raises:
+    UserError: a process has others than process 0, on all processes.
+  """
+  texts = {key: str(value) for key, value in settings.items()}
+  own = f'{json.dumps(texts)}\n'.encode()
+  lines = gather(np.frombuffer(own, np.uint8)).tobytes().splitlines()
+  first, *others = map(json.loads, lines)
+  for i, other in enumerate(others, 1):
+    for key in sorted(first.keys() | other.keys()):
+      here, there = first.get(key), other.get(key)
+      if here != there:
+        raise errors.UserError(
+          f'{key} is {there} in process {i} and {here} in process 0: start all '
+          'processes with the same flags and files'
+        )

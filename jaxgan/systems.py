@@ -77,6 +77,11 @@ def _find_system(config: ml_collections.ConfigDict) -> ModuleType:
   return SYSTEMS[name]
 
 
+def system_of(directory: epath.PathLike) -> ModuleType:
+  """The system of a run; raises UserError if there is no run."""
+  return _find_system(workdir.require_config(epath.Path(directory)))
+
+
 def load_frozen(
   directory: epath.Path, config: ml_collections.ConfigDict
 ) -> Tree:
@@ -119,11 +124,7 @@ def restore_run(
     UserError: there is no such run, or no good checkpoint.
   """
   directory = epath.Path(directory)
-  config = workdir.load_config(directory)
-  if config is None:
-    raise errors.UserError(
-      f'{directory} is not the work directory of a run: no config.json in it'
-    )
+  config = workdir.require_config(directory)
   system = _find_system(config)
   workdir.add_missing(directory, config, system.default_config())
   _check_domains(directory, config)

@@ -1,10 +1,12 @@
 """The records of a run in its work directory.
 
-config.json, frozen.npz (parameters that are never trained), metrics.jsonl, and
-lock, which names the training at work there.
+config.json, frozen.npz (parameters that are never trained), metrics.jsonl,
+history.jsonl (what happened when), and lock, which names the training at work
+there.
 """
 
 import contextlib
+import datetime
 import fcntl
 import io
 import json
@@ -46,6 +48,9 @@ FREE_SETTINGS = frozenset(
     'model.select_heads',
   }
 )
+
+# Settings in which the processes of a run may differ: where a host keeps files.
+HOST_SETTINGS = frozenset({'data.root', 'data.cache_dir', 'model.wing_file'})
 
 
 def prepare(workdir: epath.Path) -> None:
@@ -111,6 +116,16 @@ def load_config(workdir: epath.Path) -> ml_collections.ConfigDict | None:
     raise errors.UserError(f'{path} is no JSON object of settings ({e})') from e
 
 
+def require_config(workdir: epath.Path) -> ml_collections.ConfigDict:
+  """`load_config`; raises UserError if there is no run."""
+  config = load_config(workdir)
+  if config is None:
+    raise errors.UserError(
+      f'{workdir} is not the work directory of a run: no config.json in it'
+    )
+  return config
+
+
 def add_missing(
   workdir: epath.Path,
   config: ml_collections.ConfigDict,
@@ -126,8 +141,8 @@ def add_missing(
     raise errors.UserError(
       f'{workdir / "config.json"} is damaged, or of a later version: {odd}'
     )
-  old = _flatten(config)
-  for key, value in _flatten(defaults).items():
+  old = flatten(config)
+  for key, value in flatten(defaults).items():
     if key not in old:
       config.update_from_flattened_dict({key: value})
 
@@ -236,8 +251,8 @@ def check_config(
     return
   add_missing(workdir, saved, defaults)
   # Through JSON, as the saved one went: a tuple there is a list.
-  old = _flatten(saved)
-  new = _flatten(ml_collections.ConfigDict(json.loads(config.to_json())))
+  old = flatten(saved)
+  new = flatten(ml_collections.ConfigDict(json.loads(config.to_json())))
   differences = [
     f'{key}: {old.get(key, "not set")} -> {new.get(key, "not set")}'
     for key in sorted(old.keys() | new.keys())
@@ -250,12 +265,22 @@ def check_config(
     )
 
 
+def shared_settings(config: ml_collections.ConfigDict) -> dict[str, Any]:
+  """The settings that all processes of a run must have alike, as flags."""
+  return {
+    f'--config.{key}': value
+    for key, value in flatten(config).items()
+    if key not in HOST_SETTINGS
+  }
+
+
 def _has_checkpoints(workdir: epath.Path) -> bool:
   checkpoints = workdir / 'checkpoints'
   return checkpoints.exists() and any(checkpoints.iterdir())
 
 
-def _flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
+def flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
+  """{'group.name': value} of all settings."""
   return flax.traverse_util.flatten_dict(config.to_dict(), sep='.')
 
 
@@ -281,7 +306,35 @@ class MetricsFile:
 
 def read_metrics(workdir: epath.Path) -> Iterator[dict[str, float]]:
   """The whole lines of `metrics.jsonl`; none where there is no such file."""
-  path = workdir / 'metrics.jsonl'
+  yield from _read_lines(workdir / 'metrics.jsonl')
+
+
+class History:
+  """`history.jsonl`: what happened when, a JSON object a line.
+
+  Each has `time` (UTC) and `step`, and one of `start`, what the run is computed
+  by; `said`, a line; `images_per_s` and `peak_memory_gb`. It is of the clock,
+  unlike `metrics.jsonl`, and nothing in it is taken back.
+  """
+
+  def __init__(self, workdir: epath.Path):
+    self._path = workdir / 'history.jsonl'
+    if os.path.islink(self._path):  # it would lead elsewhere
+      self._path.unlink()
+
+  def append(self, step: int, **what: Any) -> None:
+    """Adds a line."""
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds')
+    with files.naming(self._path), self._path.open('a') as f:
+      f.write(json.dumps({'time': now, 'step': step, **what}) + '\n')
+
+
+def read_history(workdir: epath.Path) -> Iterator[dict[str, Any]]:
+  """The whole lines of `history.jsonl`; none where there is no such file."""
+  yield from _read_lines(workdir / 'history.jsonl')
+
+
+def _read_lines(path: epath.Path) -> Iterator[dict[str, Any]]:
   if path.exists():
     for line in path.read_bytes().decode(errors='replace').splitlines():
       if math.isfinite(_step_of(line)):

@@ -15,7 +15,7 @@ _GRIDS = {'reference': np.zeros((4, 6, 3), np.uint8)}
 
 def _logger(tmp_path):
   create_watcher = functools.partial(collapse.Watcher, [], 10)
-  return Logger(epath.Path(tmp_path), 0, 10, 2, create_watcher)
+  return Logger(epath.Path(tmp_path), 0, 10, 2, create_watcher, lambda: None)
 
 
 def test_images_are_written_while_the_run_goes_on(tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from etils import epath
 from PIL import Image
 
 from jaxgan import (
@@ -18,6 +19,7 @@ from jaxgan import (
   sharding,
   stargan_v2,
   systems,
+  workdir,
 )
 from tests import tiny
 
@@ -72,6 +74,26 @@ def test_run_leaves_what_it_promises(finished):
   with Image.open(finished / 'samples' / '4' / 'reference.png') as image:
     assert image.size == (9 * 34 + 2, 9 * 34 + 2)
   assert list(finished.glob('events.out.tfevents*'))
+
+
+def test_history_and_report_tell_of_every_start(finished):
+  history = list(workdir.read_history(epath.Path(finished)))
+  (start,) = [r['start'] for r in history if 'start' in r]
+  assert start['devices'] == '2 x cpu' and start['jax'] == jax.__version__
+  speeds = [r for r in history if 'images_per_s' in r]
+  assert [r['step'] for r in speeds] == [1, 2, 3, 4]
+  assert history[-1]['said'] == 'done: step 4 of 4'
+  page = (finished / 'report' / 'index.html').read_text()
+  for text in ('4 of 4', '2 x cpu', 'done: step 4 of 4', 'G diversity'):
+    assert text in page
+
+
+def test_an_error_is_told_in_the_report(tmp_path, monkeypatch):
+  monkeypatch.setattr(stargan_v2, 'train_step', lambda *a, **k: 1 / 0)
+  with pytest.raises(ZeroDivisionError):
+    loop.train_and_evaluate(tiny.config(), str(tmp_path))
+  page = (tmp_path / 'report' / 'index.html').read_text()
+  assert 'ended by an error: division by zero' in page
 
 
 def test_stopped_and_resumed_is_never_stopped(
@@ -282,6 +304,17 @@ def test_init_from_takes_weights_by_domain(finished, tmp_path):
     np.testing.assert_allclose(
       got['heads']['kernel'], expected['heads']['kernel'][:2], atol=1e-6
     )
+
+
+def test_what_processes_must_have_alike_is_compared(tmp_path, monkeypatch):
+  compared = {}
+  monkeypatch.setattr(sharding, 'check_same', compared.update)
+  with pytest.raises(errors.UserError, match='not divisible'):
+    loop.train_and_evaluate(tiny.config(batch_size=3), str(tmp_path))
+  assert compared['--workdir'] == str(tmp_path)
+  assert compared['--config.batch_size'] == 3
+  assert '--config.optim.lr' in compared and '--init_from' in compared
+  assert '--config.data.root' not in compared  # hosts may differ
 
 
 def test_batch_must_divide_among_devices():

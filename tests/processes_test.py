@@ -72,7 +72,7 @@ ENDING = """
 import os, sys, time
 import jax
 jax.config.update('jax_platforms', 'cpu')
-from jaxgan import cli, errors, processes
+from jaxgan import cli, errors, processes, sharding
 processes._SILENCE = 6
 address, i, end = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 
@@ -83,6 +83,8 @@ def main():
     processes._watch._client.wait_at_barrier('joined', 60_000)
     if end == 'well':
       time.sleep(4 * i)  # finished earlier than others
+    elif end == '2 with other flags':
+      sharding.check_same({'--seed': 4, '--workdir': 'run' + 's' * (i == 2)})
     elif end == 'all with a mistake':
       raise errors.UsageError('such a setting')
     elif end == '1 with a mistake' and i == 1:
@@ -233,6 +235,11 @@ def test_two_processes_find_the_scores_of_one(tmp_path):
       'all with a mistake',
       (2, 2, 2),
       [f'error: process {i}: such a setting' for i in range(3)],
+    ),
+    (
+      '2 with other flags',
+      (1, 1, 1),
+      3 * ['--workdir is runs in process 2 and run in process 0: start all'],
     ),
     ('1 with a mistake', (1, 1, 1), 3 * ['error: process 1: no such file']),
     ('1 interrupted', (1, 130, 1), 3 * ['error: process 1: interrupted']),

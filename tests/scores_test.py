@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxgan import checkpoint, errors, scores, stargan_v2, systems
+from jaxgan import checkpoint, errors, scores, sharding, stargan_v2, systems
 from jaxgan.metrics import translations
 from jaxgan.metrics.translations import Options, Score
 from tests import tiny
@@ -208,3 +208,15 @@ def test_a_score_that_will_not_be_is_named_before_the_work(run, monkeypatch):
   monkeypatch.setattr(stargan_v2, 'evaluate', None)
   with pytest.raises(errors.UserError, match='fid will not be measured .fid:'):
     scores.evaluate_run(str(run), keep_best='kid/latent/mean')
+
+
+def test_what_processes_are_to_score_is_compared(run, monkeypatch):
+  compared = {}
+  monkeypatch.setattr(sharding, 'check_same', compared.update)
+  config = tiny.config(seed=5)
+  scores.evaluate_run(str(run), config=config, step=2, seeds=3)
+  assert compared['--step'] == 2 and compared['--seeds'] == 3
+  assert compared['--protocol'] == 'stargan_v2'
+  assert compared['--config.seed'] == 5
+  scores.follow_run(str(run), timeout=0)
+  assert compared['--step'] == 'each'

@@ -1,0 +1,443 @@
+"""The report of a run: one page that opens from disk and needs nothing else.
+
+It is made of what lies in the work directory, whoever wrote it, and of nothing
+else; so training and evaluation may both make it anew at any time.
+"""
+
+import base64
+import datetime
+import functools
+import html
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jinja2
+import ml_collections
+import numpy as np
+from absl import logging
+from etils import epath
+from PIL import Image
+
+from jaxgan import collapse, errors, files, workdir
+from jaxgan.data import preprocess, sources
+
+Record = Mapping[str, Any]
+
+MAX_POINTS = 400  # of a curve; where there are more, means of as many bins
+MAX_STEPS = 24  # of samples, spread evenly over the run
+MAX_SIDE = 1024  # pixels; larger grids are made smaller
+MAX_SAID = 200  # last lines of what the run said
+_LOSSLESS = 2**19  # pixels; smaller grids are kept as they are
+
+_COLOURS = ('#1f6fb4', '#d9702b', '#3a9a5b', '#9467bd', '#8c564b', '#777777')
+
+
+def update(directory: epath.PathLike, signs: Sequence[collapse.Sign]) -> None:
+  """Writes the report, or warns: no run of days is to end for it."""
+  try:
+    write(directory, signs)
+  except Exception as e:  # whatever others have left in the work directory
+    logging.warning('the report of %s is not written: %s', directory, e)
+
+
+def write(
+  directory: epath.PathLike, signs: Sequence[collapse.Sign]
+) -> epath.Path:
+  """Writes `report/index.html` of a work directory, whole or not at all.
+
+  Args:
+    directory: work directory of a run.
+    signs: of collapse, of the run's system.
+
+  Returns:
+    The file.
+
+  Raises:
+    UserError: there is no run, or what draws the report is not installed.
+    OSError: the page cannot be written.
+  """
+  directory = epath.Path(directory)
+  page = render(directory, signs)
+  path = directory / 'report' / 'index.html'
+  if os.path.islink(path.parent):  # it would lead elsewhere
+    path.parent.unlink()
+  path.parent.mkdir(exist_ok=True)
+  files.write_whole(path, page)
+  return path
+
+
+def render(directory: epath.Path, signs: Sequence[collapse.Sign]) -> str:
+  """The page of a run, as HTML.
+
+  Raises:
+    UserError: there is no run, or what draws the report is not installed.
+  """
+  plotly = _import_plotly()
+  config = workdir.require_config(directory)
+  metrics = list(workdir.read_metrics(directory))
+  history = list(workdir.read_history(directory))
+  evaluations = list(_read_evaluations(directory))
+  window = collapse.window_size(config)
+  environment = jinja2.Environment(
+    loader=jinja2.PackageLoader('jaxgan'), autoescape=True
+  )
+  sections = {
+    'Signs of collapse': _sign_curves(metrics, signs),
+    'Losses': _loss_curves(metrics, signs),
+    'Scores': _score_curves(evaluations),
+    'Speed': _speed_curves(history),
+  }
+  return environment.get_template('report.html').render(
+    name=directory.name,
+    updated=_now(),
+    facts=_facts(config, metrics, history),
+    warnings=_warnings(metrics, signs, window),
+    samples=_samples(directory / 'samples'),
+    sections={
+      title: [(curve.title, _draw(curve, plotly)) for curve in curves]
+      for title, curves in sections.items()
+    },
+    tables=_tables(evaluations),
+    said=[r for r in history if isinstance(r.get('said'), str)][-MAX_SAID:],
+    settings=workdir.flatten(config),
+    plotly_js=plotly.offline.get_plotlyjs(),
+  )
+
+
+def _import_plotly() -> Any:
+  """Plotly, which takes half a second to import."""
+  try:
+    import plotly.graph_objects
+    import plotly.offline
+  except ImportError as e:
+    raise errors.UserError(f'no report: plotly is not installed ({e})') from e
+  return plotly
+
+
+def _now() -> str:
+  now = datetime.datetime.now(datetime.UTC)
+  return now.strftime('%Y-%m-%d %H:%M UTC')
+
+
+def _facts(
+  config: ml_collections.ConfigDict,
+  metrics: Sequence[Record],
+  history: Sequence[Record],
+) -> dict[str, str]:
+  """What run this is, and how far it has come."""
+  starts = [r for r in history if isinstance(r.get('start'), dict)]
+  speeds = [r for r in history if _is_number(r.get('images_per_s'))]
+  said = [r['said'] for r in history if isinstance(r.get('said'), str)]
+  step = metrics[-1]['step'] if metrics else 0
+  facts = {
+    'step': f'{step:g} of {config.get("num_train_steps")}',
+    'last said': said[-1] if said else '',
+    'system': str(config.get('system')),
+    'data': f'{config.data.get("name")}, {config.data.get("img_size")} px',
+    'domains': ', '.join(map(str, config.data.get('domains', ()))),
+    'batch size': str(config.get('batch_size')),
+  }
+  if speeds:
+    facts['images/s'] = f'{speeds[-1]["images_per_s"]:.1f}'
+  if starts:
+    facts['started'] = f'{starts[0]["time"]}' + (
+      f', {len(starts)} times in all, last {starts[-1]["time"]}'
+      if len(starts) > 1
+      else ''
+    )
+    facts |= {key: str(value) for key, value in starts[-1]['start'].items()}
+  return {key: value for key, value in facts.items() if value}
+
+
+def _warnings(
+  metrics: Iterable[Record], signs: Sequence[collapse.Sign], window: int
+) -> list[str]:
+  watcher = collapse.Watcher(signs, window)
+  return [line for record in metrics for line in watcher.see(record)]
+
+
+class Curve(NamedTuple):
+  """A chart: lines over the steps, and perhaps dotted limits."""
+
+  title: str
+  lines: dict[str, tuple[Sequence[float], Sequence[float]]]  # {name: (x, y)}
+  limits: tuple[float, ...] = ()
+  marked: bool = False  # a dot at each point
+
+
+def _sign_curves(
+  metrics: Sequence[Record], signs: Sequence[collapse.Sign]
+) -> list[Curve]:
+  limits = {sign.metric: sign.limit for sign in signs}
+  return [
+    Curve(title, lines, tuple(sorted({limits[name] for name in names})))
+    for title, names, lines in _charts(metrics)
+    if names <= limits.keys()
+  ]
+
+
+def _loss_curves(
+  metrics: Sequence[Record], signs: Sequence[collapse.Sign]
+) -> list[Curve]:
+  metrics_of_signs = {sign.metric for sign in signs}
+  return [
+    Curve(title, lines)
+    for title, names, lines in _charts(metrics)
+    if not names <= metrics_of_signs
+  ]
+
+
+def _charts(
+  metrics: Sequence[Record],
+) -> Iterator[tuple[str, set[str], dict[str, tuple]]]:
+  """(title, names, lines) of metrics that belong together.
+
+  G/latent_adv and G/ref_adv are two lines of one chart, `G adv`. What stands
+  before the first underscore is the name of a line if it does so more than
+  once: G/lambda_ds has a chart of its own.
+  """
+  all_names = sorted({k for record in metrics[-1:] for k in record} - {'step'})
+  heads = [name.partition('_')[0] for name in all_names]
+  charts: dict[str, dict[str, str]] = {}
+  for name, head in zip(all_names, heads, strict=True):
+    group, _, line = head.rpartition('/')
+    if heads.count(head) > 1:
+      title = f'{group} {name[len(head) + 1 :]}'
+    else:
+      title, line = name.replace('/', ' '), ''
+    charts.setdefault(title, {})[line] = name
+  for title, names in charts.items():
+    lines = {line: _points(metrics, name) for line, name in names.items()}
+    lines = {line: _thin(*points) for line, points in lines.items() if points}
+    if lines:
+      yield title, set(names.values()), lines
+
+
+def _speed_curves(history: Sequence[Record]) -> list[Curve]:
+  curves = []
+  for title, key in (
+    ('images/s', 'images_per_s'),
+    ('peak memory, GB', 'peak_memory_gb'),
+  ):
+    if points := _points(history, key):
+      curves.append(Curve(title, {'': _thin(*points)}))
+  return curves
+
+
+def _points(
+  records: Iterable[Record], key: str
+) -> tuple[list[float], list[float]] | None:
+  """(steps, values) of a key, in order; of a step the last that was told."""
+  values = {r['step']: r[key] for r in records if _is_number(r.get(key))}
+  steps = sorted(values)
+  return (steps, [values[step] for step in steps]) if steps else None
+
+
+def _is_number(value: Any) -> bool:
+  return isinstance(value, int | float) and bool(np.isfinite(value))
+
+
+def _thin(
+  x: Sequence[float], y: Sequence[float]
+) -> tuple[list[float], list[float]]:
+  """No more than MAX_POINTS points: means of bins of equally many."""
+  count = min(len(x), MAX_POINTS)
+  return tuple(
+    [float(np.mean(part)) for part in np.array_split(np.asarray(v), count)]
+    for v in (x, y)
+  )
+
+
+def _draw(curve: Curve, plotly: Any) -> str:
+  """The chart as a piece of HTML."""
+  figure = plotly.graph_objects.Figure()
+  for i, (name, (x, y)) in enumerate(curve.lines.items()):
+    figure.add_scatter(
+      x=x,
+      y=[float(f'{value:.5g}') for value in y],
+      name=html.escape(name) or html.escape(curve.title),
+      mode='lines+markers' if curve.marked or len(x) == 1 else 'lines',
+      line={'color': _COLOURS[i % len(_COLOURS)], 'width': 1.5},
+    )
+  for limit in curve.limits:
+    figure.add_hline(limit, line_dash='dot', line_width=1, line_color='#b00')
+  figure.update_layout(
+    template='none',
+    height=210,
+    margin={'l': 48, 'r': 8, 't': 8, 'b': 28},
+    hovermode='x unified',
+    showlegend=len(curve.lines) > 1,
+    legend={'orientation': 'h', 'y': 1, 'yanchor': 'bottom', 'x': 0},
+    xaxis={'gridcolor': '#eee', 'zeroline': False},
+    yaxis={'gridcolor': '#eee', 'zeroline': False},
+    font={'size': 11},
+  )
+  return figure.to_html(
+    full_html=False,
+    include_plotlyjs=False,
+    config={'responsive': True, 'displayModeBar': False},
+  )
+
+
+def _samples(directory: epath.Path) -> dict[str, list[tuple[int, str]]]:
+  """{grid: [(step, picture as a data URI)]}, by step."""
+  if not directory.is_dir():
+    return {}
+  steps = sorted(
+    int(path.name)
+    for path in directory.iterdir()
+    if path.name.isascii() and path.name.isdigit()
+  )
+  if len(steps) > MAX_STEPS:
+    kept = np.linspace(0, len(steps) - 1, MAX_STEPS).round().astype(int)
+    steps = [steps[i] for i in kept]
+  grids: dict[str, list[tuple[int, str]]] = {}
+  for step in steps:
+    # As they were written: the system's own order.
+    paths = sorted((directory / str(step)).glob('*.png'))
+    for path in sorted(paths, key=lambda path: os.lstat(path).st_mtime_ns):
+      try:
+        picture = _embedded(path, os.stat(path).st_mtime_ns)
+      except (OSError, ValueError) as e:  # UnreadableImage among them
+        logging.warning('not in the report: %s: %s', path, e)
+        continue
+      grids.setdefault(path.stem, []).append((step, picture))
+  return grids
+
+
+@functools.lru_cache(maxsize=200)
+def _embedded(path: epath.Path, changed: int) -> str:
+  """A picture as a data URI, encoded once in the life of a process."""
+  del changed
+  image = preprocess.decode(sources.read_file(path))
+  image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
+  buffer = io.BytesIO()
+  small = image.width * image.height <= _LOSSLESS
+  image.save(buffer, 'WEBP', quality=80, lossless=small)
+  encoded = base64.b64encode(buffer.getvalue()).decode()
+  return f'data:image/webp;base64,{encoded}'
+
+
+class Evaluation(NamedTuple):
+  """What a file of scores holds."""
+
+  step: int
+  of_what: str  # protocol, seeds, weights
+  scores: list[Record]
+
+
+def _read_evaluations(directory: epath.Path) -> Iterator[Evaluation]:
+  """By step; files that are no evaluations are passed over."""
+  found = []
+  for path in sorted((directory / 'eval').glob('*.json')):
+    try:
+      content = files.read_json(path)
+      options, seeds = content['options'], int(content['seeds'])
+      of_what = str(options['protocol'])
+      shortened = {
+        key: options[key]
+        for key in ('domains', 'num_sources', 'num_outputs')
+        if '_shortened_' in path.name and options.get(key)
+      }
+      if shortened:
+        of_what += f', a shorter look ({json.dumps(shortened)})'
+      of_what += f', {seeds} seeds' if seeds > 1 else ''
+      scores = [
+        {**score, 'parts': (*score['name'].split('/'), '', '')[:3]}
+        for score in content['scores']
+      ]
+      found.append(Evaluation(int(content['step']), of_what, scores))
+    except (ValueError, KeyError, TypeError, AttributeError) as e:
+      logging.warning('not in the report: %s: %s', path, e)
+  yield from sorted(found, key=lambda e: e.step)
+
+
+def _score_curves(evaluations: Sequence[Evaluation]) -> list[Curve]:
+  """Means over all pairs, and factors, against the step."""
+  charts: dict[str, dict[str, list[tuple[int, float]]]] = {}
+  for evaluation in evaluations:
+    for score in evaluation.scores:
+      metric, mode, what = score['parts']
+      if not _is_number(score.get('value')):
+        continue
+      if score.get('protocol') == 'factors':
+        title = f'{metric}: {what}'
+      elif what == 'mean':
+        title = f'{metric}, {evaluation.of_what}'
+      else:
+        continue
+      lines = charts.setdefault(title, {}).setdefault(mode, [])
+      lines.append((evaluation.step, score['value']))
+  return [
+    Curve(
+      title,
+      {mode: tuple(zip(*pts, strict=True)) for mode, pts in lines.items()},
+      marked=True,
+    )
+    for title, lines in charts.items()
+    if any(len(points) > 1 for points in lines.values())
+  ]
+
+
+class Table(NamedTuple):
+  """Scores: a row of texts under each other's heads."""
+
+  title: str
+  columns: list[str]
+  rows: list[list[str]]
+
+
+def _tables(evaluations: Sequence[Evaluation]) -> list[Table]:
+  """Of each protocol the last evaluation, a table for each mode.
+
+  Factors have one table, with a row for each mode; that of real images is what
+  a perfect translation would reach.
+  """
+  last = {evaluation.of_what: evaluation for evaluation in evaluations}
+  tables = []
+  for of_what, evaluation in last.items():
+    where = f'step {evaluation.step}'
+    groups: dict[str, dict[str, dict[str, Record]]] = {}
+    for score in evaluation.scores:
+      metric, mode, what = score['parts']
+      if score.get('protocol') == 'factors':
+        title, row, column = f'{metric}, {where}', mode, what
+      else:
+        title, row, column = f'{mode}: {of_what}, {where}', what, metric
+      groups.setdefault(title, {}).setdefault(row, {})[column] = score
+    for title, rows in groups.items():
+      columns = list(dict.fromkeys(c for row in rows.values() for c in row))
+      tables.append(
+        Table(
+          title + _seen_through(rows),
+          columns,
+          [
+            [name, *(_format(row.get(column)) for column in columns)]
+            for name, row in rows.items()
+          ],
+        )
+      )
+  return tables
+
+
+def _seen_through(rows: Mapping[str, Mapping[str, Record]]) -> str:
+  weights = {
+    f'{column} through {score["weights"]}'
+    for row in rows.values()
+    for column, score in row.items()
+    if score.get('weights') and column in ('fid', 'lpips')
+  }
+  return ''.join(f', {text}' for text in sorted(weights))
+
+
+def _format(score: Record | None) -> str:
+  """A number; nothing where none was measured."""
+  if score is None or not _is_number(score.get('value')):
+    return ''
+  spread = score.get('std')
+  return f'{score["value"]:.4g}' + (
+    f' ± {spread:.2g}' if _is_number(spread) else ''
+  )

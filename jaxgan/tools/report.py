@@ -1,0 +1,26 @@
+"""Makes the report of a run anew, from what lies in its work directory.
+
+python -m jaxgan.tools.report --workdir=DIR
+
+Training and evaluation do so by themselves; this is for runs of earlier
+versions, and where they could not. It may be called while a run is trained.
+"""
+
+import sys
+
+from absl import flags
+
+from jaxgan import cli, report, systems
+
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Work directory of the run.')
+flags.mark_flags_as_required(['workdir'])
+
+
+def main() -> None:
+  """Writes the page and says where it is."""
+  signs = systems.system_of(_WORKDIR.value).SIGNS
+  print(report.write(_WORKDIR.value, signs))
+
+
+if __name__ == '__main__':
+  cli.run(main, sys.argv)
