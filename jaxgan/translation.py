@@ -29,7 +29,11 @@ PSI = 0.7  # truncation of latent styles: 0 is the mean style, 1 is none
 
 
 def load(
-  workdir: epath.PathLike, step: int | None = None, *, crop: bool = False
+  workdir: epath.PathLike,
+  step: int | None = None,
+  *,
+  crop: bool = False,
+  chunk: int = 8,
 ) -> 'Model':
   """Opens a run, to translate with; nothing there is changed.
 
@@ -38,6 +42,7 @@ def load(
     step: of the checkpoint; None for the newest good one.
     crop: of a picture that is no square take the largest square in its middle;
       otherwise all of it is squeezed into a square, as in training.
+    chunk: images that are computed at a time; fewer are filled up to so many.
 
   Raises:
     UserError: there is no such run, or no good checkpoint.
@@ -50,6 +55,7 @@ def load(
     run.frozen,
     nets=run.static['nets'],
     masks_fn=run.static['masks_fn'],
+    chunk=chunk,
   )
   return Model(translator, run.config, run.step, crop)
 

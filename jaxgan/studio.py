@@ -1,0 +1,430 @@
+"""The studio: a page in a browser that translates with a trained run."""
+
+import functools
+import os
+import pathlib
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import gradio as gr
+import ml_collections
+import numpy as np
+from absl import logging
+from etils import epath
+from PIL import Image
+
+from jaxgan import errors, images, translation
+from jaxgan.data import input_pipeline
+
+NUM_LATENTS = 6  # in the row to choose from
+NUM_SAMPLES = 4  # of each domain, where the run's data is here
+VIDEO_FRAMES, VIDEO_FPS = 60, 30  # from one style to the other
+LATENT, REFERENCE = 'random', 'reference image'
+_MAX_RADIO = 8  # domains; more are in a menu
+_PROGRESS = gr.Progress()  # as a default, Gradio sees that it is asked for
+# Fonts of the browser: the page asks for nothing outside of this machine.
+THEME = gr.themes.Default(
+  font=['system-ui', 'sans-serif'], font_mono=['monospace']
+)
+# Small pictures as large as there is room, galleries no wider than the page.
+CSS = """
+#source img, #result img, #grid img, [id$=_reference] img {
+  width: 100%; height: 100%; object-fit: contain; image-rendering: pixelated; }
+.grid-container { min-width: 0;
+  grid-template-columns: repeat(6, minmax(0, 1fr)) !important; }
+"""
+
+
+class Sample(NamedTuple):
+  """A validation image of the run's data, as a file."""
+
+  domain: str
+  path: str
+
+
+class Style(NamedTuple):
+  """Where a style is taken from."""
+
+  kind: str  # LATENT or REFERENCE
+  number: int  # of the latent in the row
+  reference: str | None  # path of an image
+
+
+class Studio:
+  """What the page does, as functions of what is chosen on it.
+
+  Args:
+    model: of the run; best with a chunk of 1, for images come one at a time.
+    directory: where files for the browser are written.
+  """
+
+  def __init__(self, model: translation.Model, directory: pathlib.Path):
+    self.model, self._directory = model, directory
+    # By path: those of uploads are named by their content.
+    self._read = functools.lru_cache(maxsize=64)(model.read)
+    self._encode = functools.lru_cache(maxsize=256)(
+      lambda path, domain: model.reference_styles([path], domain)[0]
+    )
+    self._latents = functools.lru_cache(maxsize=256)(
+      lambda domain, seed, psi: model.latent_styles(
+        domain, NUM_LATENTS, seed=seed, psi=psi
+      )
+    )
+
+  def warm_up(self) -> None:
+    """Compiles all that the page computes."""
+    size = self.model.img_size
+    picture = Image.new('RGB', (size, size))
+    for domain in self.model.domains:
+      self.model.latent_styles(domain, NUM_LATENTS)
+    codes = self.model.reference_styles([picture], self.model.domains[0])
+    self.model.translate([picture], codes)
+
+  def row(
+    self, source: str, domain: str, seed: int, psi: float
+  ) -> list[Image.Image]:
+    """The source in each of the random styles."""
+    return self._translate(source, self._latents(domain, seed, psi))
+
+  def translate(
+    self,
+    source: str,
+    domain: str,
+    seed: int,
+    psi: float,
+    styles: Sequence[Style],
+    mix: float,
+  ) -> Image.Image:
+    """The source in a style between two, as far from the first as `mix` is.
+
+    Raises:
+      UserError: an image cannot be read, or no reference is chosen.
+    """
+    # Of one that is not looked at, no reference need be there.
+    codes = [
+      self._code(style, domain, seed, psi) if weight else 0.0
+      for style, weight in zip(styles, (1 - mix, mix), strict=True)
+    ]
+    code = (1 - mix) * codes[0] + mix * codes[1]
+    (image,) = self._translate(source, code[None])
+    return image
+
+  def grid(self, source: str, seed: int, psi: float) -> np.ndarray:
+    """The source in the random styles of every domain, uint8 [H, W, 3]."""
+    rows, left = [], []
+    for domain in self.model.domains:
+      row = self.row(source, domain, seed, psi)
+      rows.append([np.asarray(image) for image in row])
+      left.append(domain)
+    original = [np.asarray(self._read(source)), *[None] * (NUM_LATENTS - 1)]
+    return images.labelled_grid(
+      [original, *rows],
+      top=[f'style {n}' for n in range(1, 1 + NUM_LATENTS)],
+      left=['source', *left],
+    )
+
+  def video(
+    self,
+    source: str,
+    domain: str,
+    seed: int,
+    psi: float,
+    styles: Sequence[Style],
+    progress: Callable[[float], None],
+  ) -> str:
+    """Path of a video in which the style moves to the second and back."""
+    codes = [self._code(style, domain, seed, psi) for style in styles]
+    above = np.asarray(self._read(source))
+
+    def frames() -> Iterator[np.ndarray]:
+      for i, (a, b) in enumerate((codes, codes[::-1])):
+        path = translation.interpolate(a, b, VIDEO_FRAMES)
+        for j, code in enumerate(path):
+          (image,) = self._translate(source, code[None])
+          progress((i + j / VIDEO_FRAMES) / 2)
+          yield images.grid([[above, np.asarray(image)]])
+
+    folder = tempfile.mkdtemp(dir=self._directory)
+    path = epath.Path(folder) / 'video.mp4'
+    images.write_video(path, frames(), VIDEO_FPS)
+    return str(path)
+
+  def _translate(self, source: str, codes: np.ndarray) -> list[Image.Image]:
+    rows = self.model.translate([self._read(source)], codes)
+    return [row[0] for row in rows]
+
+  def _code(
+    self, style: Style, domain: str, seed: int, psi: float
+  ) -> np.ndarray:
+    if style.kind == LATENT:
+      return self._latents(domain, seed, psi)[style.number]
+    if style.reference is None:
+      raise errors.UserError('choose a reference image, or a random style')
+    return self._encode(style.reference, domain)
+
+
+def load_samples(
+  config: ml_collections.ConfigDict, directory: pathlib.Path
+) -> list[Sample]:
+  """Writes validation images of the run's data as files to choose from.
+
+  None where the data is not here, as of an imported run: that is told.
+  """
+  config = config.copy_and_resolve_references()
+  config.data.skip_bad_images = True
+  samples = []
+  try:
+    _, val = input_pipeline.create_eval_data(config)
+    for i, domain in enumerate(val.domains):
+      numbers = range(min(NUM_SAMPLES, val.counts[i]))
+      for j, picture in enumerate(val.pictures(i, numbers)):
+        path = directory / f'sample_{i}_{j}.png'
+        picture.save(path)
+        samples.append(Sample(domain, str(path)))
+  except (errors.UserError, OSError) as e:
+    logging.warning('no samples to choose from: %s', e)
+  return samples
+
+
+def _shown(fn: Callable) -> Callable:
+  """The function, with what the user can mend shown on the page."""
+
+  @functools.wraps(fn)
+  def run(*args):
+    try:
+      return fn(*args)
+    except errors.UserError as e:
+      # Of the path, which is the server's, the name alone.
+      raise gr.Error(os.path.basename(str(e)), print_exception=False) from e
+
+  return run
+
+
+def build(studio: Studio, samples: Sequence[Sample], title: str) -> gr.Blocks:
+  """The page; each of its users has choices of their own."""
+  model = studio.model
+  domains = list(model.domains)
+  paths = [sample.path for sample in samples]
+  start = {
+    domain: next((s.path for s in samples if s.domain == domain), None)
+    for domain in domains
+  }
+  first_source = paths[0] if paths else None
+  first_domain = next(
+    (d for d in domains if not samples or d != samples[0].domain), domains[0]
+  )
+
+  with gr.Blocks(title=title, analytics_enabled=False) as page:
+    gr.Markdown(f'## {title}')
+    with gr.Row():
+      with gr.Column():
+        source = gr.Image(
+          first_source,
+          label='Source: drop an image',
+          type='filepath',
+          image_mode=None,
+          sources=['upload', 'clipboard'],
+          height=320,
+          elem_id='source',
+        )
+        source_samples = _sample_gallery(samples, 'samples')
+      with gr.Column():
+        result = gr.Image(
+          label='Translation',
+          format='png',
+          interactive=False,
+          height=320,
+          buttons=['download', 'fullscreen'],
+          elem_id='result',
+        )
+        menu = gr.Radio if len(domains) <= _MAX_RADIO else gr.Dropdown
+        domain = menu(
+          domains, value=first_domain, label='Domain', elem_id='domain'
+        )
+        mix = gr.Slider(
+          0,
+          1,
+          0,
+          step=0.01,
+          label='Mix: 0 first style, 1 second',
+          elem_id='mix',
+        )
+    with gr.Row():
+      panels = [
+        _style_panel(label, i, samples, start[first_domain])
+        for i, label in enumerate(('First style', 'Second style'))
+      ]
+    with gr.Row(equal_height=True):
+      psi = gr.Slider(
+        0,
+        1,
+        translation.PSI,
+        step=0.05,
+        label='psi of random styles: 0 the mean style, 1 as varied as they are',
+        elem_id='psi',
+      )
+      seed = gr.Number(0, precision=0, minimum=0, label='Seed', elem_id='seed')
+      other = gr.Button('Other random styles', elem_id='other')
+    with gr.Row():
+      with gr.Column():
+        draw_grid = gr.Button('Draw a grid of all domains', elem_id='draw_grid')
+        grid = gr.Image(
+          label='Grid',
+          format='png',
+          interactive=False,
+          buttons=['download', 'fullscreen'],
+          elem_id='grid',
+        )
+      with gr.Column():
+        make_video = gr.Button(
+          'Make a video from the first style to the second',
+          elem_id='make_video',
+        )
+        video = gr.Video(
+          label='Video',
+          interactive=False,
+          buttons=['download'],
+          elem_id='video',
+        )
+
+    looks = [source, domain, seed, psi]
+    choices = [part for panel in panels for part in panel[:3]]
+
+    def styles(chosen) -> list[Style]:
+      return [Style(*chosen[:3]), Style(*chosen[3:6])]
+
+    @_shown
+    def render(path, domain, seed, psi, mix, *chosen):
+      if path is None:
+        return None
+      return studio.translate(path, domain, seed, psi, styles(chosen), mix)
+
+    @_shown
+    def draw_rows(path, domain, seed, psi, *numbers):
+      row = studio.row(path, domain, seed, psi) if path else []
+      return [gr.Gallery(row, selected_index=int(n)) for n in numbers]
+
+    @_shown
+    def render_grid(path, _, seed, psi):
+      _check_source(path)
+      return studio.grid(path, seed, psi)
+
+    @_shown
+    def render_video(path, domain, seed, psi, progress=_PROGRESS, *chosen):
+      _check_source(path)
+      return studio.video(path, domain, seed, psi, styles(chosen), progress)
+
+    # One at a time, whoever asks; the others queue.
+    computed = {'concurrency_limit': 1, 'concurrency_id': 'device'}
+    changed = [part.change for part in (*looks, *choices)]
+    gr.on(
+      [page.load, mix.change, *changed],
+      render,
+      [*looks, mix, *choices],
+      result,
+      trigger_mode='always_last',
+      show_progress='minimal',
+      **computed,
+    )
+    gr.on(
+      [page.load, *(part.change for part in looks)],
+      draw_rows,
+      [*looks, *(panel.number for panel in panels)],
+      [panel.row for panel in panels],
+      trigger_mode='always_last',
+      show_progress='hidden',
+      **computed,
+    )
+    draw_grid.click(render_grid, looks, grid, **computed)
+    make_video.click(render_video, [*looks, *choices], video, **computed)
+    other.click(lambda seed: seed + 1, seed, seed)
+    _take_chosen(source_samples, paths, source)
+    for panel in panels:
+      panel.row.select(_chosen_number, None, panel.number)
+      _take_chosen(panel.samples, paths, panel.reference)
+  return page
+
+
+class _Panel(NamedTuple):
+  """The components of a style; the first three make a `Style`."""
+
+  kind: gr.Radio
+  number: gr.Number
+  reference: gr.Image
+  row: gr.Gallery
+  samples: gr.Gallery
+
+
+def _style_panel(
+  label: str, number: int, samples: Sequence[Sample], reference: str | None
+) -> _Panel:
+  name = f'style{number + 1}'
+  with gr.Column():
+    kind = gr.Radio(
+      [LATENT, REFERENCE], value=LATENT, label=label, elem_id=f'{name}_kind'
+    )
+    chosen = gr.Number(number, visible=False)
+    with gr.Column() as if_latent:
+      row = gr.Gallery(
+        label='Choose one',
+        columns=NUM_LATENTS,
+        height=130,
+        allow_preview=False,
+        selected_index=number,
+        format='png',
+        buttons=[],
+        elem_id=f'{name}_row',
+      )
+    with gr.Column(visible=False) as if_reference:
+      image = gr.Image(
+        reference,
+        label='An image of the domain',
+        type='filepath',
+        image_mode=None,
+        sources=['upload', 'clipboard'],
+        height=200,
+        elem_id=f'{name}_reference',
+      )
+      gallery = _sample_gallery(samples, f'{name}_samples')
+  kind.change(
+    lambda kind: [gr.Column(visible=kind == k) for k in (LATENT, REFERENCE)],
+    kind,
+    [if_latent, if_reference],
+    queue=False,
+  )
+  return _Panel(kind, chosen, image, row, gallery)
+
+
+def _sample_gallery(samples: Sequence[Sample], name: str) -> gr.Gallery:
+  return gr.Gallery(
+    [(sample.path, sample.domain) for sample in samples],
+    label='or one of these',
+    columns=NUM_LATENTS,
+    height=230,
+    allow_preview=False,
+    interactive=False,
+    visible=bool(samples),
+    buttons=[],
+    elem_id=name,
+  )
+
+
+def _take_chosen(
+  gallery: gr.Gallery, paths: Sequence[str], image: gr.Image
+) -> None:
+  """What is chosen in a gallery of samples becomes the image."""
+
+  def take(event: gr.SelectData):
+    return paths[event.index]
+
+  gallery.select(take, None, image)
+
+
+def _chosen_number(event: gr.SelectData) -> int:
+  return event.index
+
+
+def _check_source(path: str | None) -> None:
+  if path is None:
+    raise errors.UserError('choose a source first')

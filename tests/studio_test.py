@@ -1,0 +1,337 @@
+"""The studio: its functions, what its server gives away, and its page."""
+
+import contextlib
+import io
+import json
+import os
+import pathlib
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxgan import errors, translation, workdir
+from tests import tiny
+
+pytest.importorskip('gradio', reason='pip install -r requirements-studio.txt')
+
+from jaxgan import studio  # noqa: E402  its Gradio may not be installed
+from jaxgan.studio import LATENT, REFERENCE, Style  # noqa: E402
+
+ROOT = pathlib.Path(__file__).parents[1]
+CHROMIUM, DRIVER = shutil.which('chromium'), shutil.which('chromedriver')
+_PATIENCE = 120  # seconds
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+  directory = tmp_path_factory.mktemp('runs') / 'shapes'
+  tiny.write_run(directory)
+  return directory
+
+
+@pytest.fixture(scope='module')
+def model(run):
+  return translation.load(run, chunk=1)
+
+
+@pytest.fixture
+def functions(model, tmp_path):
+  return studio.Studio(model, tmp_path)
+
+
+def _write_picture(path, seed=0):
+  pixels = np.random.default_rng(seed).integers(0, 256, (40, 52, 3), np.uint8)
+  Image.fromarray(pixels).save(path)
+  return str(path)
+
+
+def _close(a, b):
+  """As pictures: the same but for rounding."""
+  np.testing.assert_allclose(np.int32(a), np.int32(b), atol=1)
+
+
+def test_a_style_is_as_far_from_the_first_as_the_mix_says(
+  functions, model, tmp_path
+):
+  source, other = (_write_picture(tmp_path / f'{i}.png', i) for i in (0, 1))
+  latents = model.latent_styles('square', studio.NUM_LATENTS, seed=3, psi=0.5)
+  encoded = model.reference_styles([other], 'square')[0]
+  chosen = Style(LATENT, 2, None), Style(REFERENCE, 0, other)
+
+  def expect(code):
+    return model.translate([source], code[None])[0][0]
+
+  def translate(mix):
+    return functions.translate(source, 'square', 3, 0.5, chosen, mix)
+
+  _close(translate(0), expect(latents[2]))
+  _close(translate(1), expect(encoded))
+  _close(translate(0.25), expect(0.75 * latents[2] + 0.25 * encoded))
+  for image, code in zip(
+    functions.row(source, 'square', 3, 0.5), latents, strict=True
+  ):
+    _close(image, expect(code))
+
+
+def test_a_reference_is_asked_for_only_where_it_counts(functions, tmp_path):
+  source = _write_picture(tmp_path / 'a.png')
+  chosen = Style(LATENT, 0, None), Style(REFERENCE, 0, None)
+  functions.translate(source, 'square', 0, 0.7, chosen, 0)
+  with pytest.raises(errors.UserError, match='choose a reference'):
+    functions.translate(source, 'square', 0, 0.7, chosen, 0.1)
+
+
+def test_grid_and_video_show_the_source(functions, tmp_path, monkeypatch):
+  monkeypatch.setattr(studio, 'VIDEO_FRAMES', 3)
+  source = _write_picture(tmp_path / 'a.png')
+  grid = functions.grid(source, 0, 0.7)
+  side = tiny.SIZE + 2
+  assert grid.shape[1] == side * (1 + studio.NUM_LATENTS) + 2
+  _close(
+    grid[18 : 18 + tiny.SIZE, side + 2 : 2 * side],
+    functions.model.read(source),
+  )
+  chosen = Style(LATENT, 0, None), Style(LATENT, 1, None)
+  seen = []
+  path = functions.video(source, 'circle', 0, 0.7, chosen, seen.append)
+  assert path.endswith('video.mp4') and os.path.getsize(path) > 1000
+  assert seen == pytest.approx([0, 1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6])
+
+
+def test_samples_are_of_every_domain_or_none(run, tmp_path):
+  config = workdir.require_config(run)
+  samples = studio.load_samples(config, tmp_path)
+  domains = [sample.domain for sample in samples]
+  assert domains == sorted(config.data.domains * studio.NUM_SAMPLES)
+  for sample in samples:
+    with Image.open(sample.path) as image:
+      assert image.size == (32, 32)
+  config.data.name, config.data.root = 'folder', str(tmp_path / 'none')
+  assert studio.load_samples(config, tmp_path) == []
+
+
+@contextlib.contextmanager
+def _serving(run, *flags):
+  """(address, the program's temporary directory)."""
+  with socket.socket() as s:
+    s.bind(('127.0.0.1', 0))
+    port = s.getsockname()[1]
+  with tempfile.TemporaryDirectory() as scratch:
+    program = subprocess.Popen(
+      [
+        *(sys.executable, '-m', 'jaxgan.tools.studio', f'--workdir={run}'),
+        *(f'--port={port}', *flags),
+      ],
+      cwd=ROOT,
+      env={
+        **os.environ,
+        'TMPDIR': scratch,
+        'JAX_PLATFORMS': 'cpu',
+        'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',
+      },
+      stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT,
+      text=True,
+    )
+    try:
+      for line in program.stdout:
+        if found := re.match(r'studio: (\S+)', line):
+          break
+      else:
+        pytest.fail('the studio did not start')
+      yield found[1], pathlib.Path(scratch)
+    finally:
+      program.terminate()
+      program.communicate(timeout=_PATIENCE)
+
+
+@pytest.fixture(scope='module')
+def server(run):
+  with _serving(run) as (address, scratch):
+    yield address, scratch
+
+
+def _status(address, data=None, headers=()):
+  request = urllib.request.Request(address, data, dict(headers))
+  try:
+    with urllib.request.urlopen(request, timeout=_PATIENCE) as answer:
+      return answer.status, answer.read()
+  except urllib.error.HTTPError as e:
+    return e.code, e.read()
+
+
+def _upload(address, name, data):
+  body = (
+    b'--edge\r\nContent-Disposition: form-data; name="files"; filename="'
+    + name.encode()
+    + b'"\r\nContent-Type: image/png\r\n\r\n'
+    + data
+    + b'\r\n--edge--\r\n'
+  )
+  headers = {'Content-Type': 'multipart/form-data; boundary=edge'}
+  return _status(f'{address}gradio_api/upload', body, headers.items())
+
+
+def test_no_file_but_its_own_is_served(server, run):
+  address, scratch = server
+  assert address.startswith('http://127.0.0.1:')
+  for path in (
+    '/etc/passwd',
+    run / 'config.json',
+    ROOT / 'README.md',
+    'README.md',
+    f'{scratch}/../../../../etc/passwd',
+  ):
+    for route in ('gradio_api/file=', 'file=', 'file/', 'gradio_api/file/'):
+      status, body = _status(f'{address}{route}{path}')
+      assert status in (403, 404), (route, path, body[:200])
+
+
+def test_uploads_stay_where_they_belong_and_are_limited(server):
+  address, scratch = server
+  before = set(scratch.rglob('*'))
+  status, body = _upload(address, '../../../up.png', b'x' * 100)
+  assert status == 200
+  (path,) = json.loads(body)
+  assert pathlib.Path(path).resolve().is_relative_to(scratch.resolve())
+  new = {p for p in scratch.rglob('*') if p.is_file()} - before
+  assert [p.resolve() for p in new] == [pathlib.Path(path).resolve()]
+
+
+def test_others_cannot_reach_it(server):
+  address, _ = server
+  port = int(address.rstrip('/').rpartition(':')[2])
+  others = {
+    info[4][0]
+    for info in socket.getaddrinfo(socket.gethostname(), port, socket.AF_INET)
+  } - {'127.0.0.1', '127.0.1.1'}
+  for host in others:
+    with pytest.raises(OSError), socket.create_connection((host, port), 5):
+      pass
+
+
+@pytest.fixture(scope='module')
+def browser():
+  """Chromium without a screen, by the driver of the distribution."""
+  webdriver = pytest.importorskip(
+    'selenium.webdriver', reason='pip install -r requirements-test.txt'
+  )
+  if not (CHROMIUM and DRIVER):
+    pytest.skip('no chromium and chromedriver: apt install chromium-driver')
+  options = webdriver.ChromeOptions()
+  options.binary_location = CHROMIUM
+  with tempfile.TemporaryDirectory() as profile:
+    for flag in (
+      'headless',
+      'no-sandbox',
+      'disable-gpu',
+      'disable-background-networking',
+      'disable-component-update',
+      'disable-sync',
+      'no-first-run',
+      f'user-data-dir={profile}',
+      'window-size=1200,1600',
+    ):
+      options.add_argument(f'--{flag}')
+    service = webdriver.ChromeService(DRIVER)
+    driver = webdriver.Chrome(options, service)
+    driver.set_script_timeout(_PATIENCE)
+    yield driver
+    driver.quit()
+
+
+def _wait(fn):
+  """What a function gives when it gives anything."""
+  end = time.monotonic() + _PATIENCE
+  while time.monotonic() < end:
+    if value := fn():
+      return value
+    time.sleep(0.1)
+  pytest.fail('nothing came')
+
+
+def _picture(browser, name):
+  """Pixels of the image in a part of the page; None where there is none."""
+  data = browser.execute_async_script(
+    """
+    const [name, done] = arguments;
+    const image = document.querySelector(`#${name} img`);
+    if (!image) { done(null); return; }
+    fetch(image.src).then((answer) => answer.arrayBuffer()).then(
+      (b) => done(Array.from(new Uint8Array(b))), () => done(null));
+    """,
+    name,
+  )
+  return data and np.asarray(Image.open(io.BytesIO(bytes(data))))
+
+
+def _shows(browser, name, expected):
+  """Waits until a part of the page shows a picture, but for rounding."""
+  expected = np.int32(expected)
+
+  def same():
+    picture = _picture(browser, name)
+    if picture is None or picture.shape != expected.shape:
+      return False
+    return np.abs(np.int32(picture) - expected).max() <= 1
+
+  _wait(same)
+
+
+def test_the_page_translates_in_a_browser(server, browser, model, tmp_path):
+  from selenium.webdriver.common.by import By
+
+  address, _ = server
+  browser.get(address)
+  _wait(lambda: _picture(browser, 'result') is not None)
+
+  # An image of one's own.
+  source = _write_picture(tmp_path / 'own.png')
+  upload = _wait(
+    lambda: browser.find_elements(By.CSS_SELECTOR, '#source input[type=file]')
+  )
+  upload[0].send_keys(source)
+  first, second = model.latent_styles('square', 2)
+
+  def expect(code):
+    return model.translate([source], code[None])[0][0]
+
+  _shows(browser, 'result', expect(first))
+
+  # Half way to the second style.
+  slider = _wait(
+    lambda: browser.find_elements(By.CSS_SELECTOR, '#mix input[type=range]')
+  )
+  browser.execute_script(
+    """
+    const [slider, value] = arguments;
+    slider.value = value;
+    slider.dispatchEvent(new Event('input', {bubbles: true}));
+    """,
+    slider[0],
+    0.5,
+  )
+  _shows(browser, 'result', expect((first + second) / 2))
+
+  # Another domain.
+  for label in browser.find_elements(By.CSS_SELECTOR, '#domain label'):
+    if label.text.strip() == 'triangle':
+      label.click()
+  first, second = model.latent_styles('triangle', 2)
+  _shows(browser, 'result', expect((first + second) / 2))
+  errors_shown = [
+    entry
+    for entry in browser.get_log('browser')
+    if entry['level'] == 'SEVERE' and address in entry['message']
+  ]
+  assert not errors_shown
