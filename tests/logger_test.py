@@ -7,15 +7,15 @@ import tensorflow as tf
 from clu import asynclib
 from etils import epath
 
-from jaxgan import collapse, errors, images
+from jaxgan import collapse, errors, images, logger
 from jaxgan.logger import Logger
 
 _GRIDS = {'reference': np.zeros((4, 6, 3), np.uint8)}
 
 
-def _logger(tmp_path):
+def _logger(tmp_path, write_report=lambda: None):
   create_watcher = functools.partial(collapse.Watcher, [], 10)
-  return Logger(epath.Path(tmp_path), 0, 10, 2, create_watcher, lambda: None)
+  return Logger(epath.Path(tmp_path), 0, 10, 2, create_watcher, write_report)
 
 
 def test_images_are_written_while_the_run_goes_on(tmp_path, monkeypatch):
@@ -26,31 +26,52 @@ def test_images_are_written_while_the_run_goes_on(tmp_path, monkeypatch):
     write_png(path, image)
 
   monkeypatch.setattr(images, 'write_png', write_slowly)
-  logger = _logger(tmp_path)
-  logger.write_images(3, _GRIDS)
+  log = _logger(tmp_path)
+  log.write_images(3, _GRIDS)
   path = tmp_path / 'samples' / '3' / 'reference.png'
   assert not path.exists()
   go_on.set()
-  logger.close()
+  log.close()
   assert path.exists()
+
+
+def test_the_report_is_made_with_samples_after_a_while_and_at_the_end(
+  tmp_path, monkeypatch
+):
+  made = []
+  log = _logger(tmp_path, lambda: made.append(len(made)))
+  expected = []
+  for seconds, act, count in (
+    (300, lambda: log.write_metrics(1, {'loss': np.float32(1)}), 1),
+    (300, lambda: log.write_metrics(2, {'loss': np.float32(1)}), 1),
+    (300, lambda: log.write_images(2, _GRIDS), 2),
+    (300, lambda: log.write_metrics(3, {'loss': np.float32(1)}), 2),
+    (0, lambda: log.write_metrics(4, {'loss': np.float32(1)}), 3),
+    (300, log.close, 4),
+  ):
+    monkeypatch.setattr(logger, '_REPORT_SECONDS', seconds)
+    act()
+    log._wait()
+    expected.append((len(made), count))
+  assert all(got == count for got, count in expected), expected
 
 
 def test_images_that_cannot_be_written_are_told(tmp_path):
   (tmp_path / 'samples').write_text('not a directory')
-  logger = _logger(tmp_path)
-  logger.write_images(3, _GRIDS)
+  log = _logger(tmp_path)
+  log.write_images(3, _GRIDS)
   with pytest.raises(OSError, match='samples'):
-    logger.write_images(6, _GRIDS)
-  logger.close()  # told once
+    log.write_images(6, _GRIDS)
+  log.close()  # told once
 
-  logger = _logger(tmp_path)
-  logger.write_images(3, _GRIDS)
+  log = _logger(tmp_path)
+  log.write_images(3, _GRIDS)
   with pytest.raises(OSError, match='samples'):
-    logger.close()
+    log.close()
 
 
 def test_events_that_cannot_be_written_are_told(tmp_path, monkeypatch):
-  logger = _logger(tmp_path)
+  log = _logger(tmp_path)
 
   def refuse(*args):
     del args
@@ -60,8 +81,8 @@ def test_events_that_cannot_be_written_are_told(tmp_path, monkeypatch):
     error = tf.errors.ResourceExhaustedError(None, None, message)
     raise asynclib.AsyncError('see its cause') from error
 
-  monkeypatch.setattr(logger._writer, 'write_scalars', refuse)
+  monkeypatch.setattr(log._writer, 'write_scalars', refuse)
   message = 'TensorBoard events: run/events; No space left on device$'
   with pytest.raises(errors.UserError, match=message):
-    logger.write_metrics(1, {'loss': np.float32(1)})
-  logger.close()
+    log.write_metrics(1, {'loss': np.float32(1)})
+  log.close()
