@@ -298,14 +298,22 @@ def _samples(directory: epath.Path) -> dict[str, list[tuple[int, str]]]:
   for step in steps:
     # As they were written: the system's own order.
     paths = sorted((directory / str(step)).glob('*.png'))
-    for path in sorted(paths, key=lambda path: os.lstat(path).st_mtime_ns):
+    for path in sorted(paths, key=_changed):
       try:
-        picture = _embedded(path, os.stat(path).st_mtime_ns)
+        picture = _embedded(path, _changed(path))
       except (OSError, ValueError) as e:  # UnreadableImage among them
         logging.warning('not in the report: %s: %s', path, e)
         continue
       grids.setdefault(path.stem, []).append((step, picture))
   return grids
+
+
+def _changed(path: epath.Path) -> int:
+  """When a file was written; 0 in a bucket (gs://...)."""
+  try:
+    return os.stat(path).st_mtime_ns
+  except OSError:
+    return 0
 
 
 @functools.lru_cache(maxsize=200)
