@@ -305,6 +305,43 @@ def test_another_w_hpf_is_named(original, w_hpf):
       official.import_official(file, tiny.config(model__w_hpf=w_hpf))
 
 
+@pytest.mark.parametrize('original', [2.0], indirect=True, ids=['faces'])
+def test_a_file_without_the_kernel_takes_it_from_the_config(original, tmp_path):
+  # As the released file of CelebA-HQ.
+  _, whole, trees = original
+  nets = {name: dict(tensors) for name, tensors in trees['nets_ema'].items()}
+  del nets['generator']['hpf.filter']
+  path = _save(tmp_path / '000007_nets_ema.ckpt', nets)
+  with pytest.raises(errors.UserError, match='released CelebA-HQ has --config'):
+    official.import_official(path, tiny.config())
+  run, out = tmp_path / 'run', tmp_path / 'out'
+  exchange.import_run(str(path), tiny.config(model__w_hpf=2.0), str(run))
+  exchange.export_run(str(run), str(out))
+  # The original's code of today wants the kernel to be there.
+  _assert_same_nets(torch_files.load(out / path.name), trees['nets_ema'])
+
+  del nets['fan']
+  with pytest.raises(errors.UserError, match='not .*style_encoder, fan'):
+    official.import_official(_save(path, nets), tiny.config(model__w_hpf=2.0))
+
+
+def test_a_face_network_without_use_is_left_out(tmp_path, caplog):
+  # As in the released file of AFHQ.
+  nets = torch_files.load(EMA_FILE)
+  fan = _draw_fan(np.random.default_rng(0))
+  path = _save(tmp_path / EMA_FILE.name, nets | {'fan': fan})
+  with caplog.at_level(logging.WARNING):
+    imported = official.import_official(path, tiny.config())
+  assert 'the face network in it has no use here' in caplog.text
+  plain = official.import_official(EMA_FILE, tiny.config())
+  assert imported.frozen == plain.frozen == {}
+  jax.tree.map(
+    np.testing.assert_array_equal,
+    imported.state.ema_params,
+    plain.state.ema_params,
+  )
+
+
 def test_domains_are_numbered_by_name_or_taken_from_the_data(tmp_path):
   for name in ('dog', 'cat', 'wild'):
     folder = tmp_path / 'train' / name
@@ -327,7 +364,7 @@ def _edit(change):
   'change, message',
   [
     (lambda t: t.pop('style_encoder'), 'holds generator, mapping_network, not'),
-    (lambda t: t.update(fan={}), 'holds .*, fan, not generator, mapping_'),
+    (lambda t: t.update(x={}), 'holds .*, x, not generator, mapping_'),
     (lambda t: t.update(generator=7), 'generator is not a state dict'),
     (
       lambda t: t['generator'].update(

@@ -1,6 +1,7 @@
 import csv
 import json
 import shutil
+import sys
 
 import jax
 import numpy as np
@@ -220,3 +221,11 @@ def test_what_processes_are_to_score_is_compared(run, monkeypatch):
   assert compared['--config.seed'] == 5
   scores.follow_run(str(run), timeout=0)
   assert compared['--step'] == 'each'
+
+
+def test_scores_are_kept_where_there_is_no_tensorflow(run, monkeypatch, capsys):
+  monkeypatch.delattr('clu.metric_writers', raising=False)
+  monkeypatch.setitem(sys.modules, 'clu.metric_writers', None)
+  scores.evaluate_run(str(run))
+  assert 'no TensorBoard events: TensorFlow cannot' in capsys.readouterr().out
+  assert (run / 'eval' / '4_stargan_v2.json').exists()

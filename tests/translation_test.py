@@ -1,3 +1,6 @@
+import importlib
+
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -61,6 +64,17 @@ def test_psi_goes_from_the_mean_to_the_style(model):
   np.testing.assert_allclose(half, (mean + full) / 2, atol=1e-6)
   many = model.latent_styles('triangle', 2000, seed=1, psi=1.0)
   np.testing.assert_allclose(mean[0], many.mean(0), atol=0.15 * many.std())
+
+
+def test_the_mean_style_is_the_same_in_any_number_of_parts(model, monkeypatch):
+  def mean():
+    return model._translator.mean_styles(jax.random.key(0), model.latent_dim)
+
+  whole = mean()
+  # Not `from ... import`: a function of the package has the same name.
+  sample = importlib.import_module('jaxgan.stargan_v2.sample')
+  monkeypatch.setattr(sample, '_DOMAINS_AT_ONCE', 1)
+  np.testing.assert_allclose(mean(), whole, rtol=1e-5, atol=1e-6)
 
 
 def test_a_latent_is_the_same_however_many_are_drawn(model):
