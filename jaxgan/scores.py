@@ -143,8 +143,8 @@ def follow_run(
       continue  # see what there is now
     run_config = workdir.load_config(path)
     last = run_config.get('num_train_steps') if run_config else None
-    late = time.monotonic() - last_news > timeout
-    done, late = sharding.of_first([last in steps, late])
+    is_late = time.monotonic() - last_news > timeout
+    done, late = sharding.of_first([last in steps, is_late])
     if done:
       _say(f'done: step {last} is reached')
       return True
@@ -376,8 +376,11 @@ def _append_csv(
 def _write_tensorboard(
   directory: epath.Path, step: int, records: Sequence[Mapping]
 ) -> None:
-  from clu import metric_writers  # imports TensorFlow
-
+  try:
+    from clu import metric_writers  # imports TensorFlow
+  except ImportError as e:
+    print(f'no TensorBoard events: TensorFlow cannot be imported ({e})')
+    return
   writer = metric_writers.SummaryWriter(str(directory))
   known = {r['name']: r['value'] for r in records if r['value'] is not None}
   writer.write_scalars(step, known)

@@ -89,9 +89,8 @@ def import_official(
       _check_same_fan(path, nets['fan'], ema['fan'])
       frozen['unused']['generator'] = unused['generator']
     opt_state = _load_optimisers(optims_path, nets, like, config)
-  state = step_lib.TrainState(
-    np.array(step, np.int32), params, opt_state, ema_params
-  )
+  count: Any = np.array(step, np.int32)  # as the trees, still NumPy's
+  state = step_lib.TrainState(count, params, opt_state, ema_params)
   return Imported(config, state, frozen, ema_only)
 
 
@@ -161,7 +160,11 @@ def _sibling(path: epath.Path, kind: str) -> epath.Path:
 
 
 def _load_networks(path: epath.Path, names: Sequence[str]) -> StateDicts:
-  """Reads state dicts of `names`, and of the face network where it is used."""
+  """Reads state dicts of `names`, and of the face network where it is used.
+
+  The released file of AFHQ has one as well, for nothing
+  (https://github.com/clovaai/stargan-v2/issues/51): it is left out.
+  """
   tree, nets = torch_files.load(path), {}
   for name, state_dict in tree.items() if isinstance(tree, dict) else ():
     if not isinstance(state_dict, dict) or not all(
@@ -173,8 +176,11 @@ def _load_networks(path: epath.Path, names: Sequence[str]) -> StateDicts:
       key.removeprefix('module.'): value  # of DataParallel
       for key, value in state_dict.items()
     }
-  if convert.HIGH_PASS in nets.get('generator', {}):
-    names = (*names, 'fan')
+  if nets.keys() >= set(names):
+    if _has_high_pass_path(nets):
+      names = (*names, 'fan')
+    elif nets.pop('fan', None):
+      logging.warning('%s: the face network in it has no use here', path)
   if nets.keys() != set(names):
     raise errors.UserError(
       f'{path} holds {", ".join(map(str, nets)) or "no networks"}, not '
@@ -190,10 +196,27 @@ def _load_networks(path: epath.Path, names: Sequence[str]) -> StateDicts:
   return nets
 
 
+def _has_high_pass_path(nets: StateDicts) -> bool:
+  """Whether the generator is of w_hpf > 0: it is one block deeper then."""
+  depths = [
+    sum(key.endswith('conv1.weight') for key in nets[name] if part in key)
+    for name, part in (('generator', 'encode.'), ('style_encoder', 'shared.'))
+  ]
+  return depths[0] > depths[1]
+
+
 def _complete(
   config: ml_collections.ConfigDict, path: epath.Path, nets: StateDicts
 ) -> ml_collections.ConfigDict:
   """Adds what the config left open; its other settings must be the file's."""
+  # As in the released file of CelebA-HQ, by what its users report:
+  # https://github.com/clovaai/stargan-v2/issues/103.
+  untold = convert.HIGH_PASS not in nets['generator']
+  if _has_high_pass_path(nets) and untold and config.model.w_hpf <= 0:
+    raise errors.UserError(
+      f'{path} is of w_hpf > 0 and does not tell the value: give the one it '
+      'was trained with; the released CelebA-HQ has --config.model.w_hpf=1'
+    )
   try:
     found = _find_settings(nets, config.model)
   except (LookupError, ValueError, ArithmeticError) as e:
@@ -222,7 +245,7 @@ def _complete(
 
 def _find_settings(
   nets: StateDicts, model: ml_collections.ConfigDict
-) -> dict[str, float]:
+) -> dict[str, Any]:
   """What a file tells of the settings; those of `model` if they may be it."""
   generator, mapping_network, style_encoder = (nets[n] for n in _EMA_NETWORKS)
   blocks = [key for key in style_encoder if key.endswith('conv1.weight')]
@@ -236,7 +259,7 @@ def _find_settings(
   if max_conv_dim == first_width << len(blocks):  # it limits nothing
     max_conv_dim = max(max_conv_dim, model.max_conv_dim)
   hidden_dim, latent_dim = mapping_network['shared.0.weight'].shape
-  w_hpf = 0.0
+  w_hpf = model.w_hpf if _has_high_pass_path(nets) else 0.0
   if convert.HIGH_PASS in generator:
     centre = generator[convert.HIGH_PASS][1, 1]
     w_hpf = float(f'{8 / float(centre):.6g}')  # as it was before float32
@@ -339,11 +362,13 @@ def _check_unused(
       f'{where} has {len(odd)} unknown tensors, the first is {odd[0]}'
     )
   for key, value in expected.items():
+    if key == convert.HIGH_PASS and key not in unused:
+      continue  # the config tells
     if key not in unused or unused[key].shape != value.shape:
       raise errors.UserError(
         f'{where} has no tensor {key} of shape {value.shape}'
       )
-  if convert.HIGH_PASS in expected and not np.allclose(
+  if convert.HIGH_PASS in unused and not np.allclose(
     unused[convert.HIGH_PASS], expected[convert.HIGH_PASS]
   ):
     raise errors.UserError(f'{where} {convert.HIGH_PASS} is another kernel')
@@ -406,18 +431,18 @@ def _from_adam(
     raise ValueError(
       f'{len(numbers)} parameters, of {len(keys)} in the network'
     )
-  entries = {keys[numbers.index(n)]: entry for n, entry in entries.items()}
-  for key, entry in entries.items():
+  named = {keys[numbers.index(n)]: entry for n, entry in entries.items()}
+  for key, entry in named.items():
     if entry.keys() != {'step', *_MOMENTS}:
       raise ValueError(f'{key} has {", ".join(entry)}')
-  steps = sorted({int(entry['step']) for entry in entries.values()})
+  steps = sorted({int(entry['step']) for entry in named.values()})
   if len(steps) != 1:
     raise ValueError(f'its parameters have made {steps} steps')
   adam = {'count': np.array(steps[0], np.int32)}
   for moment, ours in _MOMENTS.items():
-    tensors = {key: entry[moment] for key, entry in entries.items()}
+    tensors = {key: entry[moment] for key, entry in named.items()}
     adam[ours] = _from_state_dict(name, tensors, like.params[name])
-  odd = entries.keys() - _to_state_dict(name, adam['mu']).keys()
+  odd = named.keys() - _to_state_dict(name, adam['mu']).keys()
   if odd:
     raise ValueError(f'{min(odd)} is never trained')
   return adam

@@ -16,6 +16,7 @@ Tree = Any
 
 PSIS = (0.5, 0.7, 1.0)  # truncation: 1 is none
 NUM_MEAN_LATENTS = 10_000
+_DOMAINS_AT_ONCE = 16  # of all latents of a mean
 NUM_SOURCES = 8
 LATENTS_PER_DOMAIN = 3
 
@@ -66,17 +67,20 @@ class Translator:
     run = _encode(self._nets)
     return self._map_chunks(lambda x, y: run(self._params, x, y), x, y)
 
-  def map(self, z: np.ndarray) -> np.ndarray:
+  def map(self, z: images.Array) -> np.ndarray:
     """F(z, .): style codes of all domains [N, K, style_dim]."""
     return np.asarray(_map(self._nets)(self._params, z), np.float32)
 
   def mean_styles(self, rng: Array, latent_dim: int) -> np.ndarray:
     """The centre of each domain's style codes, [K, style_dim]."""
     z = jax.random.normal(rng, (NUM_MEAN_LATENTS, latent_dim), jnp.float32)
-    return self.map(z).mean(0)
+    # A latent is mapped to all domains: where these are many, few at a time.
+    domains = self._nets.mapping_network.num_domains
+    parts = np.array_split(z, -(-domains // _DOMAINS_AT_ONCE))
+    return sum(self.map(part).sum(0) for part in parts) / NUM_MEAN_LATENTS
 
   def map_truncated(
-    self, z: np.ndarray, mean: np.ndarray, psi: float
+    self, z: images.Array, mean: np.ndarray, psi: float
   ) -> np.ndarray:
     """F(z, .), moved towards the means [K, style_dim]; psi 1 is not at all."""
     return mean + psi * (self.map(z) - mean)
@@ -202,4 +206,5 @@ def _cycle(
   x_fake = translator.translate(x_src, s_ref)
   s_src = translator.encode(x_src, batch['y_src'])
   x_rec = translator.translate(x_fake, s_src)
-  return images.grid([x_src, batch['x_ref'], x_fake, x_rec])
+  rows = x_src, batch['x_ref'], x_fake, x_rec
+  return images.grid([list(row) for row in rows])
