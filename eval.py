@@ -14,7 +14,9 @@ from jaxgan.metrics.translations import Options
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, "Path of a config; default: the run's own."
 )
-_WORKDIR = flags.DEFINE_string('workdir', None, 'Work directory of the run.')
+_WORKDIR = flags.DEFINE_string(
+  'workdir', None, 'Work directory of the run.', required=True
+)
 _STEP = flags.DEFINE_string('step', 'latest', 'Step of the checkpoint.')
 _PROTOCOL = flags.DEFINE_string(
   'protocol', Options.protocol, 'stargan_v2, as the original, or clean.'
@@ -51,7 +53,6 @@ _FOLLOW_TIMEOUT = flags.DEFINE_float(
   'follow_timeout', 3600, 'Seconds without a new checkpoint to give up after.'
 )
 _given_processes = cli.define_process_flags()
-flags.mark_flags_as_required(['workdir'])
 
 
 def main() -> int:

@@ -12,7 +12,10 @@ from ml_collections import config_flags
 from jaxgan import cli, errors, loop, processes
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Path of a config.')
-_WORKDIR = flags.DEFINE_string('workdir', None, 'Where the run is kept.')
+flags.mark_flag_as_required('config')
+_WORKDIR = flags.DEFINE_string(
+  'workdir', None, 'Where the run is kept.', required=True
+)
 _INIT_FROM = flags.DEFINE_string(
   'init_from', '', 'Work directory of a run to take the weights from.'
 )
@@ -26,7 +29,6 @@ _PROFILE = flags.DEFINE_string(
   'profile', '', 'Steps a:b to profile into <workdir>/profile.'
 )
 _given_processes = cli.define_process_flags()
-flags.mark_flags_as_required(['config', 'workdir'])
 
 
 def main() -> None:

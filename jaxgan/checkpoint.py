@@ -300,7 +300,7 @@ def _wait_for_all(what: str) -> None:
 
 def _files(directory: epath.Path, prefix: str = '') -> dict[str, epath.Path]:
   """All files below a checkpoint but its sums, {relative name: path}."""
-  found = {}
+  found: dict[str, epath.Path] = {}
   for path in sorted(directory.iterdir()):
     name = prefix + path.name
     if path.is_dir() and not os.path.islink(path):  # links lead in circles

@@ -4,11 +4,13 @@ import itertools
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from absl import app, flags, logging
 
 from jaxgan import errors
+
+T = TypeVar('T')
 
 # Before anything imports TensorFlow, which is chatty.
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
@@ -17,7 +19,7 @@ os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
 
 def run(
   main: Callable[..., int | None],
-  argv: Sequence[str],
+  argv: list[str],
   positional: Sequence[str] = (),
 ) -> None:
   """Parses the flags, runs `main`, and exits with its status.
@@ -59,20 +61,25 @@ def _without_traceback(record: Any) -> bool:
 
 def define_process_flags() -> Callable[[], tuple[str, int | None, int | None]]:
   """Defines flags; returns what gives their values to `processes.joined`."""
-  holders = (
-    flags.DEFINE_string(
-      'coordinator',
-      '',
-      'Address of process 0, host:port, where nothing tells it.',
-    ),
-    flags.DEFINE_integer(
-      'num_processes', None, 'With --coordinator: how many there are.', 1
-    ),
-    flags.DEFINE_integer(
-      'process_id', None, 'With --coordinator: which of them this one is.', 0
-    ),
+  coordinator = flags.DEFINE_string(
+    'coordinator',
+    '',
+    'Address of process 0, host:port, where nothing tells it.',
   )
-  return lambda: tuple(holder.value for holder in holders)
+  count = flags.DEFINE_integer(
+    'num_processes', None, 'With --coordinator: how many there are.', 1
+  )
+  number = flags.DEFINE_integer(
+    'process_id', None, 'With --coordinator: which of them this one is.', 0
+  )
+  return lambda: (coordinator.value, count.value, number.value)
+
+
+def required(flag: flags.FlagHolder[T | None]) -> T:
+  """The value of a flag; raises UsageError where it is missing or empty."""
+  if not flag.value:
+    raise errors.UsageError(f'--{flag.name} is missing: see --help')
+  return flag.value
 
 
 def parse_step(text: str) -> int | None:

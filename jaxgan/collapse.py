@@ -61,7 +61,8 @@ class _Followed:
 
   def __init__(self, sign: Sign, window: int):
     self._sign = sign
-    self._values = collections.deque(maxlen=window)
+    self._window = window
+    self._values: collections.deque[float] = collections.deque(maxlen=window)
     self._num_low = 0
     self._shows = False
 
@@ -69,7 +70,7 @@ class _Followed:
     metric, limit, meaning, cure = self._sign
     if not isinstance(record.get(metric), int | float):
       return ''
-    values, window = self._values, self._values.maxlen
+    values, window = self._values, self._window
     if len(values) == window:
       self._num_low -= values[0] < limit
     values.append(record[metric])

@@ -69,7 +69,7 @@ def export_run(directory: str, out: str, *, step: int | None = None) -> None:
   Raises:
     UserError: there is no such checkpoint, or `out` cannot be written to.
   """
-  path, out = epath.Path(directory), epath.Path(out)
+  path, folder = epath.Path(directory), epath.Path(out)
   placement = sharding.replicated(sharding.create_local_mesh())
   run = systems.restore_run(path, placement, step)
   checkpointer = checkpoint.Checkpointer(path / 'checkpoints', read_only=True)
@@ -78,15 +78,15 @@ def export_run(directory: str, out: str, *, step: int | None = None) -> None:
   files = systems.get_system(run.config).export_official(
     jax.device_get(run.state), run.frozen, run.config, ema_only
   )
-  existing = [name for name in files if (out / name).exists()]
+  existing = [name for name in files if (folder / name).exists()]
   if existing:
     raise errors.UserError(
-      f'{out / existing[0]} exists: take another --out, or remove it'
+      f'{folder / existing[0]} exists: take another --out, or remove it'
     )
   try:
-    out.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for name, tree in files.items():
-      torch_files.save(out / name, tree)
-      print(f'wrote {out / name}', flush=True)
+      torch_files.save(folder / name, tree)
+      print(f'wrote {folder / name}', flush=True)
   except OSError as e:
-    raise errors.UserError(f'cannot write to {out} ({e})') from e
+    raise errors.UserError(f'cannot write to {folder} ({e})') from e

@@ -3,7 +3,7 @@
 import itertools
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from etils import epath
@@ -139,7 +139,7 @@ def _check_targets(
   extra: Sequence[str],
 ) -> None:
   """Raises UserError if a result would overwrite another, or a file."""
-  made_of = {}
+  made_of: dict[str, tuple[epath.Path, Style]] = {}
   for style, path in itertools.product(styles, paths):
     name = _target(path, style)
     if name in made_of:
@@ -189,7 +189,8 @@ def _write_images(
 ) -> tuple[list[epath.Path], dict[epath.Path, list[np.ndarray]]]:
   """Returns the sources that could be read, and the columns of the grid."""
   codes = np.stack([style.code for style in styles])
-  done, columns = [], {}
+  done: list[epath.Path] = []
+  columns: dict[epath.Path, list[np.ndarray]] = {}
   for chunk in _chunks(paths, _SOURCES):
     pictures = _read(model, chunk)
     if not pictures:
@@ -242,8 +243,9 @@ def _draw_grid(
   left = ['']
   for style in styles:
     left.append(f'{style.domain}\n{errors.printable(style.name)}')
-  if styles[0].reference:
-    pictures = [_to_cell(model.read(style.reference)) for style in styles]
+  references = [style.reference for style in styles if style.reference]
+  if references:  # then of every style
+    pictures = [_to_cell(model.read(path)) for path in references]
     rows = [[x, *row] for x, row in zip([None, *pictures], rows, strict=True)]
     top = ['', *top]
   return images.labelled_grid(rows, top, left)
@@ -265,6 +267,7 @@ def _draw_frames(
       for style in (a, b)
     ]
     for i, row in enumerate(_translate(model, pictures, codes)):
+      rows: Sequence[Sequence[np.ndarray | None]]
       rows = [above, [np.asarray(image) for image in row]]
       nearer = references[2 * i >= count]
       if nearer is not None:
@@ -280,6 +283,6 @@ def _translate(
     yield from model.translate(pictures, chunk)
 
 
-def _chunks(items: Sequence, size: int) -> Iterator[Sequence]:
+def _chunks(items: Any, size: int) -> Iterator[Any]:
   for start in range(0, len(items), size):
     yield items[start : start + size]

@@ -23,7 +23,7 @@ def to_uint8(x: Array) -> np.ndarray:
   """Maps [-1, 1] to 0..255, rounded; values outside are clipped."""
   # In the original's order of operations, so that halves round as there.
   x = np.clip((np.asarray(x, np.float32) + 1) / 2, 0, 1)
-  return np.uint8(x * 255 + 0.5)
+  return (x * 255 + 0.5).astype(np.uint8)
 
 
 def grid(rows: Sequence[Sequence[Array | None]], pad: int = 2) -> np.ndarray:
@@ -79,7 +79,9 @@ def labelled_grid(
   return np.asarray(canvas)
 
 
-def _shorten(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+def _shorten(
+  text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int
+) -> str:
   """The text, or its beginning and end, in no more than `width` pixels."""
   short, keep = text, len(text)
   while font.getlength(short) > width and keep > 1:
@@ -130,8 +132,9 @@ def write_video(
           stderr=log,
           start_new_session=True,  # Ctrl-C is for this program to handle
         ) as encoder:
+          assert encoder.stdin  # a pipe, as `Popen` was told
           for frame in itertools.chain([first], frames):
-            encoder.stdin.write(frame)
+            encoder.stdin.write(frame.data)
         complete = encoder.returncode == 0
       except BrokenPipeError:
         complete = False

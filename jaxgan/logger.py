@@ -105,31 +105,31 @@ class Logger:
 
   def write_metrics(self, step: int, metrics: Mapping[str, jax.Array]) -> None:
     """Records the metrics of a finished step, and the speed up to it."""
-    metrics = {key: float(x) for key, x in jax.device_get(metrics).items()}
+    values = {key: float(x) for key, x in jax.device_get(metrics).items()}
     if not self._speaks:
       return
-    self._metrics_file.append(step, metrics)
-    warnings = self._watcher.see({'step': step, **metrics})
+    self._metrics_file.append(step, values)
+    warnings = self._watcher.see({'step': step, **values})
     seconds = time.monotonic() - self._clock_time
     steps = step - self._clock_step
     self.start_clock(step)
 
     totals = '  '.join(
       f'{key.removesuffix("_total")} {value:.3f}'
-      for key, value in metrics.items()
+      for key, value in values.items()
       if key.endswith('_total')
     )
     line = f'step {step}/{self._num_train_steps}'
     if steps and seconds:
-      metrics['images_per_s'] = steps / seconds * self._batch_size
+      values['images_per_s'] = steps / seconds * self._batch_size
       left = (self._num_train_steps - step) * seconds / steps
-      line += f'  {metrics["images_per_s"]:.1f} images/s  {_clock(left)} left'
-    metrics['peak_memory_gb'] = _peak_memory_gb()
-    speed = {k: metrics[k] for k in _OF_THE_CLOCK if k in metrics}
+      line += f'  {values["images_per_s"]:.1f} images/s  {_clock(left)} left'
+    values['peak_memory_gb'] = _peak_memory_gb()
+    speed = {k: values[k] for k in _OF_THE_CLOCK if k in values}
     self._history.append(step, **speed)
     if self._writer:
       with _failures_in_a_line():
-        self._writer.write_scalars(step, metrics)
+        self._writer.write_scalars(step, values)
     print(f'{line}  {totals}', flush=True)
     for warning in warnings:  # the report finds them in the metrics
       print(warning, flush=True)
@@ -201,7 +201,7 @@ def _failures_in_a_line() -> Iterator[None]:
   try:
     yield
   except Exception as e:
-    cause = e
+    cause: BaseException = e
     while cause.__cause__:  # clu wraps it, twice
       cause = cause.__cause__
     if not type(cause).__module__.startswith('tensorflow.'):

@@ -308,7 +308,7 @@ class _Program:
     self._train_step = train_step
     self._frozen, self._rng = frozen, rng
     self._logger = logger
-    self._compiled = None
+    self._compiled: Any = None
 
   def start(self, state: Tree, batch: Tree) -> Tree:
     """The health to start with; compiles at the first call."""
@@ -504,7 +504,7 @@ class _StopSignal:
   @contextlib.contextmanager
   def handled(self) -> Iterator[None]:
     """Inside, the first signal is noted instead of acted upon."""
-    previous = {}
+    previous: dict[signal.Signals, Any] = {}
 
     def note(number, frame):
       del frame

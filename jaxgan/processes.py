@@ -76,7 +76,7 @@ def _check(
   given = (coordinator, num_processes, process_id)
   if all(x is None for x in given):
     return
-  if None in given:
+  if coordinator is None or num_processes is None or process_id is None:
     raise errors.UsageError(
       '--coordinator, --num_processes and --process_id go together'
     )
@@ -155,6 +155,7 @@ class _LastWords:
 
   def leave(self, words: str) -> None:
     """What is to be said from now on; '' for nothing."""
+    assert self._child.stdin  # a pipe, as `Popen` was told
     with contextlib.suppress(OSError):  # the child was killed
       self._child.stdin.write(f'{words}\n')
       self._child.stdin.flush()

@@ -210,8 +210,8 @@ def _charts(
       title, line = name.replace('/', ' '), ''
     charts.setdefault(title, {})[line] = name
   for title, names in charts.items():
-    lines = {line: _points(metrics, name) for line, name in names.items()}
-    lines = {line: _thin(*points) for line, points in lines.items() if points}
+    found = {line: _points(metrics, name) for line, name in names.items()}
+    lines = {line: _thin(*points) for line, points in found.items() if points}
     if lines:
       yield title, set(names.values()), lines
 
@@ -245,10 +245,11 @@ def _thin(
 ) -> tuple[list[float], list[float]]:
   """No more than MAX_POINTS points: means of bins of equally many."""
   count = min(len(x), MAX_POINTS)
-  return tuple(
+  means_x, means_y = (
     [float(np.mean(part)) for part in np.array_split(np.asarray(v), count)]
     for v in (x, y)
   )
+  return means_x, means_y
 
 
 def _draw(curve: Curve, plotly: Any) -> str:
@@ -334,7 +335,7 @@ class Evaluation(NamedTuple):
 
   step: int
   of_what: str  # protocol, seeds, weights
-  scores: list[Record]
+  scores: Sequence[Record]
 
 
 def _read_evaluations(directory: epath.Path) -> Iterator[Evaluation]:
@@ -382,7 +383,10 @@ def _score_curves(evaluations: Sequence[Evaluation]) -> list[Curve]:
   return [
     Curve(
       title,
-      {mode: tuple(zip(*pts, strict=True)) for mode, pts in lines.items()},
+      {
+        mode: ([step for step, _ in points], [value for _, value in points])
+        for mode, points in lines.items()
+      },
       marked=True,
     )
     for title, lines in charts.items()

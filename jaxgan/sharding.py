@@ -141,7 +141,8 @@ def map_chunks(
   """
   size = -(-size // mesh.size) * mesh.size
   sharding = batch_sharding(mesh)
-  pending, outputs = collections.deque(), []
+  pending: collections.deque[tuple[jax.Array, int]] = collections.deque()
+  outputs = []
   for start in range(0, len(arrays[0]), size):
     parts = [a[start : start + size] for a in arrays]
     length = len(parts[0])

@@ -5,7 +5,7 @@ import os
 import pathlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import gradio as gr
 import ml_collections
@@ -102,12 +102,12 @@ class Studio:
       UserError: an image cannot be read, or no reference is chosen.
     """
     # Of one that is not looked at, no reference need be there.
-    codes = [
-      self._code(style, domain, seed, psi) if weight else 0.0
+    code = sum(
+      weight * self._code(style, domain, seed, psi)
       for style, weight in zip(styles, (1 - mix, mix), strict=True)
-    ]
-    code = (1 - mix) * codes[0] + mix * codes[1]
-    (image,) = self._translate(source, code[None])
+      if weight
+    )
+    (image,) = self._translate(source, np.asarray(code)[None])
     return image
 
   def grid(self, source: str, seed: int, psi: float) -> np.ndarray:
@@ -316,7 +316,10 @@ def build(studio: Studio, samples: Sequence[Sample], title: str) -> gr.Blocks:
       return studio.video(path, domain, seed, psi, styles(chosen), progress)
 
     # One at a time, whoever asks; the others queue.
-    computed = {'concurrency_limit': 1, 'concurrency_id': 'device'}
+    computed: dict[str, Any] = {
+      'concurrency_limit': 1,
+      'concurrency_id': 'device',
+    }
     changed = [part.change for part in (*looks, *choices)]
     gr.on(
       [page.load, mix.change, *changed],

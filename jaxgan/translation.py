@@ -177,7 +177,8 @@ class Model:
     return self.domains.index(domain)
 
   def _to_float(self, pictures: Sequence[Picture]) -> np.ndarray:
-    return preprocess.to_float(np.stack([self.read(p) for p in pictures]))
+    pixels = [np.asarray(self.read(picture)) for picture in pictures]
+    return preprocess.to_float(np.stack(pixels))
 
 
 def interpolate(a: np.ndarray, b: np.ndarray, count: int) -> np.ndarray:

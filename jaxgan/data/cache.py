@@ -157,7 +157,7 @@ def _write(
         bad[domain, index] = result
         continue
       pixels, size = result
-      f.write(np.ascontiguousarray(pixels))
+      f.write(np.ascontiguousarray(pixels).data)
       counts[domain] += 1
       sizes.append(size)
     errors = list(bad.values())
@@ -171,14 +171,14 @@ def _write(
     _check(f.tell() == start, 'the header of images.npy has changed its size')
   with _replacing(folder / 'sizes.npy') as f:
     np.save(f, np.array(sizes, np.int32))
-  index = {
+  summary = {
     'domains': list(images.domains),
     'counts': counts,
     'img_size': img_size,
     'bad': list(bad),  # read again at every start: some errors pass
   }
   with _replacing(folder / 'index.json') as f:
-    f.write(json.dumps(index, indent=2).encode())
+    f.write(json.dumps(summary, indent=2).encode())
 
 
 def _write_header(f: BinaryIO, shape: tuple[int, ...]) -> None:

@@ -41,6 +41,7 @@ from jaxgan.data.preprocess import UnreadableImage
 from jaxgan.errors import UserError
 
 Batch = dict[str, np.ndarray]
+Slot = dict[str, np.ndarray | np.int32]  # one of a batch
 Feed = tuple[Iterator[Any], Callable[[Any, jax.Array], dict[str, jax.Array]]]
 
 MAX_ATTEMPTS = 100
@@ -84,6 +85,7 @@ def create_datasets(
     # Images that are kept on the devices are decoded anyway.
     for images in (val,) if data.on_device else (train, val):
       check_images(images, data.skip_bad_images, process_index, process_count)
+  train_data: TrainData | OnDeviceData
   if data.on_device:
     train_data = OnDeviceData(config, train)
   else:
@@ -141,7 +143,8 @@ class TrainData:
 
   def batches(self, start_step: int = 0) -> Iterator[Batch]:
     """Yields the batch of `start_step` and those that follow."""
-    errors = {}  # By step; TensorFlow would bury them in tracebacks.
+    # By step; TensorFlow would bury them in tracebacks.
+    errors: dict[int, Exception] = {}
     # TensorFlow's threads must be out of Python before Python ends, or the
     # program hangs: the iterator goes at exit even if nobody closed this one.
     held = [self._dataset(start_step, errors).as_numpy_iterator()]
@@ -193,7 +196,7 @@ class TrainData:
     dataset = dataset.batch(self._num_slots, drop_remainder=True)
     return dataset.prefetch(PREFETCHED_BATCHES)
 
-  def _slot(self, step: int, slot: int) -> Batch:
+  def _slot(self, step: int, slot: int) -> Slot:
     """One slot of a batch: each array without its leading axis."""
     y_src, (x_src,) = self._draw(_SOURCE, step, slot, 1)
     y_ref, (x_ref, x_ref2) = self._draw(_REFERENCE, step, slot, 2)
@@ -333,7 +336,7 @@ class _Skips:
   def __init__(self, allowed: bool):
     self.count = 0
     self._allowed = allowed
-    self._named = set()
+    self._named: set[str] = set()
     self._lock = threading.Lock()
 
   def add(self, error: UnreadableImage) -> None:
@@ -464,7 +467,7 @@ class ShapesImages:
 _KEYS = ('x_src', 'y_src', 'x_ref', 'x_ref2', 'y_ref')
 
 
-def _to_batch(x_src, y_src, x_ref, x_ref2, y_ref) -> Batch:
+def _to_batch(x_src, y_src, x_ref, x_ref2, y_ref) -> Slot:
   return {
     'x_src': preprocess.to_float(x_src),
     'y_src': np.int32(y_src),
@@ -533,7 +536,7 @@ def check_domains(
 
 
 def check_images(
-  images: FileImages,
+  images: Images,
   skip_bad: bool,
   process_index: int = 0,
   process_count: int = 1,

@@ -9,7 +9,7 @@ Pillow's bilinear filter, rounded to 8 bits after each direction as it does.
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -82,7 +82,7 @@ def place(
   total, *shape = images.shape
   rows = -(-total // mesh.size)
 
-  def share(index: tuple[slice, ...]) -> np.ndarray:
+  def share(index: Any) -> np.ndarray:  # a slice for each axis
     start, stop, _ = index[0].indices(rows * mesh.size)
     part = images[start:stop]
     missing = stop - start - len(part)
@@ -93,9 +93,9 @@ def place(
   placed = jax.make_array_from_callback(
     (rows * mesh.size, *shape), sharding.batch_sharding(mesh), share
   )
-  counts = np.array(counts, np.int32)
-  starts = np.cumsum(counts, dtype=np.int32) - counts
-  return Resident(placed, *sharding.replicate((sizes, starts, counts), mesh))
+  lengths = np.array(counts, np.int32)
+  starts = np.cumsum(lengths, dtype=np.int32) - lengths
+  return Resident(placed, *sharding.replicate((sizes, starts, lengths), mesh))
 
 
 def batch(
@@ -206,7 +206,8 @@ def random_box(words: Array, size: Array) -> Array:
   room = jnp.maximum(size - drawn, 0) + 1
   corner = jnp.stack([_below(words[0], room[0]), _below(words[1], room[1])])
   # The largest box in the middle whose ratio is in RATIO.
-  bounds = size[::-1].astype(jnp.float32) * np.float32([wide, 1 / narrow])
+  limits = np.array([wide, 1 / narrow], np.float32)
+  bounds = size[::-1].astype(jnp.float32) * limits
   largest = jnp.maximum(jnp.round(bounds).astype(jnp.int32), 1)
   central = jnp.minimum(size, largest)
   return jnp.where(

@@ -6,12 +6,14 @@ filter antialiases when it shrinks.
 
 import io
 import math
+from typing import Any
 
 import numpy as np
 from PIL import (
   BmpImagePlugin,
   ExifTags,
   Image,
+  ImageFile,
   JpegImagePlugin,
   PngImagePlugin,
   WebPImagePlugin,
@@ -25,7 +27,7 @@ MAX_SCANNED = 2**33  # pixels times scans of a JPEG: some 5 s
 SCALE = (0.8, 1.0)
 RATIO = (0.9, 1.1)
 
-_TURNS = {  # by EXIF orientation; 1 is upright
+_TURNS: dict[Any, Image.Transpose] = {  # by EXIF orientation; 1 is upright
   2: Image.Transpose.FLIP_LEFT_RIGHT,
   3: Image.Transpose.ROTATE_180,
   4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -56,6 +58,7 @@ def open_image(data: bytes) -> Image.Image:
   """Reads the header of a JPEG, PNG, WebP or BMP; `decode` says the rest."""
   # Not Image.open: its own limit warns at 89 and refuses at 179 million pixels,
   # and says so before the size of the picture is known.
+  plugin: type[ImageFile.ImageFile]
   if data.startswith(b'\xff\xd8\xff'):
     plugin = JpegImagePlugin.JpegImageFile
   elif data.startswith(b'\x89PNG\r\n\x1a\n'):

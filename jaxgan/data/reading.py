@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from absl import logging
 
@@ -34,8 +34,8 @@ class _Reader:
         self._results.put((None, error))
 
   def ask(
-    self, read: Callable[[], T], seconds: float
-  ) -> tuple[T | None, Exception | None]:
+    self, read: Callable[[], Any], seconds: float
+  ) -> tuple[Any, Exception | None]:
     """What `read` returns and what it raises; queue.Empty if that is late."""
     self._asked.put(read)
     return self._results.get(timeout=seconds)

@@ -221,7 +221,7 @@ class TfdsSource:
   Nothing is downloaded. Files of a kind without random access are copied once.
   """
 
-  ignored = ()
+  ignored: tuple[str, ...] = ()
 
   def __init__(
     self, name: str, split: str, data_dir: str, domains: Sequence[str] = ()

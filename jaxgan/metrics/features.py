@@ -38,9 +38,8 @@ class Protocol:
   """How a picture becomes the network's input."""
 
   fid_2015: bool  # which weights
-  prepare: Callable[
-    [Image.Image, int], np.ndarray
-  ]  # on the host, [299, 299, 3]
+  # (picture, img_size) -> [299, 299, 3], on the host
+  prepare: Callable[..., np.ndarray]
   normalize: Callable[[Array], Array]  # on the devices
   uses_img_size: bool
 
@@ -139,13 +138,15 @@ class Inception:
     name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
     path = epath.Path(cache_dir) / f'{self.name}-{name}.npz'
     first = jax.process_index() == 0
-    features = _read_cache(path, key) if first else None
-    (found,) = sharding.of_first([features is not None])
+    kept = _read_cache(path, key) if first else None
+    (found,) = sharding.of_first([kept is not None])
     if not found:
-      features = self.compute(pictures, img_size)
-    elif not first:
-      features = np.zeros((0, _WIDTH), np.float32)
-    features = sharding.gather(features)
+      own = self.compute(pictures, img_size)
+    elif kept is not None:
+      own = kept
+    else:
+      own = np.zeros((0, _WIDTH), np.float32)
+    features = sharding.gather(own)
     if first and not found:
       try:
         _write_cache(path, key, features)

@@ -136,19 +136,19 @@ class InceptionE(nn.Module):
     """Maps [B, H, W, C] to [B, H, W, 2048]."""
     one = BasicConv2d(320, name='branch1x1')(x)
     three = BasicConv2d(384, name='branch3x3_1')(x)
-    three = [
+    threes = [
       BasicConv2d(384, (1, 3), name='branch3x3_2a')(three),
       BasicConv2d(384, (3, 1), name='branch3x3_2b')(three),
     ]
     double = BasicConv2d(448, name='branch3x3dbl_1')(x)
     double = _Conv3x3(384, name='branch3x3dbl_2')(double)
-    double = [
+    doubles = [
       BasicConv2d(384, (1, 3), name='branch3x3dbl_3a')(double),
       BasicConv2d(384, (3, 1), name='branch3x3dbl_3b')(double),
     ]
     pool = _max3x3(x) if self.max_pooling else _mean3x3(x, self.count_padding)
     pool = BasicConv2d(192, name='branch_pool')(pool)
-    return jnp.concatenate([one, *three, *double, pool], -1)
+    return jnp.concatenate([one, *threes, *doubles, pool], -1)
 
 
 class InceptionV3(nn.Module):

@@ -2,13 +2,14 @@
 
 import itertools
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 Array = jax.Array
-Params = Mapping[str, Mapping]
+Params = Mapping[str, Any]
 
 # Mean and deviation of ImageNet for images in [-1, 1], as LPIPS rounds them.
 _MEAN = (-0.030, -0.088, -0.188)
@@ -42,7 +43,7 @@ def _unit_maps(alexnet: Params, x: Array) -> list[Array]:
   """Feature maps of x [B, S, S, 3], each pixel's vector of length one."""
   mean = jnp.array(_MEAN)[None, None, None]
   std = jnp.array(_STD)[None, None, None]
-  maps = AlexNet().apply({'params': alexnet}, (x - mean) / std)
+  maps: Any = AlexNet().apply({'params': alexnet}, (x - mean) / std)
   return [
     h * jax.lax.rsqrt(jnp.sum(h**2, -1, keepdims=True) + 1e-10) for h in maps
   ]
@@ -64,7 +65,7 @@ def distances(params: Params, x: Array) -> Array:
   maps = [h.reshape(n, k, -1, h.shape[-1]) for h in maps]
 
   def distance(pair: Array) -> Array:
-    total = 0.0
+    total: Any = 0.0
     for h, weight in zip(maps, params['linear'], strict=True):
       difference = h[:, pair[0]] - h[:, pair[1]]
       squares = jnp.sum(jnp.square(difference) * weight[None, None], axis=-1)

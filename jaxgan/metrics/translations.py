@@ -140,7 +140,8 @@ class Scorer:
     """Loads the weights. Where no directory of them is named, what needs them
     is left out; a file missing in one that is named is a UserError."""
     options.check()
-    self.options, self.left_out = options, []
+    self.options = options
+    self.left_out: list[str] = []
     self._inception = self._load(
       'fid', lambda d: features.Inception(options.protocol, d)
     )
@@ -196,7 +197,7 @@ class Scorer:
         )
         rng = np.random.Generator(bits)
         drawn = outputs.draw(self._num_sources(val, source), target, rng)
-        batches = (
+        batches: Iterator[tuple[list[int], np.ndarray]] = (
           (numbers, outputs.translate(x, drawn[numbers], target))
           for numbers, x in _batches(val, source, own[source])
         )
@@ -257,13 +258,13 @@ class Scorer:
         )
         fakes.append(self._inception.compute(pictures, img_size))
       bar.update(len(numbers))
-    pixels = sharding.gather(np.concatenate(pixels))
-    if not len(pixels):
+    pixel_distances = sharding.gather(np.concatenate(pixels))
+    if not len(pixel_distances):
       return []
     create = functools.partial(
-      Score, protocol=self.options.label, n_fake=len(pixels) * count
+      Score, protocol=self.options.label, n_fake=len(pixel_distances) * count
     )
-    scores = [create('pixel_distance', _mean_of_batches(pixels))]
+    scores = [create('pixel_distance', _mean_of_batches(pixel_distances))]
     if self._lpips:
       value = _mean_of_batches(sharding.gather(np.concatenate(distances)))
       scores.append(create('lpips', value, weights=self._lpips.label))
@@ -350,7 +351,7 @@ class _Lpips:
 
 
 @jax.jit
-def _pixel_distances(x: np.ndarray) -> jax.Array:
+def _pixel_distances(x: jax.Array) -> jax.Array:
   """Mean absolute difference of every two outputs: [N, pairs]."""
   pairs = jnp.array(list(itertools.combinations(range(x.shape[1]), 2)))
   x = jnp.clip(x, -1, 1)

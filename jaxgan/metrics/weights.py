@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +20,7 @@ from jaxgan import errors, torch_files, torch_params
 from jaxgan.metrics import inception, lpips
 
 ENVIRONMENT = 'JAXGAN_WEIGHTS'
-Params = Mapping[str, Mapping]
+Params = Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +82,7 @@ def load_lpips(directory: str) -> tuple[Params, str]:
   linear = []
   for i, width in enumerate(lpips.WIDTHS):
     key = f'lpips_weights.{i}.main.1.weight'
-    if np.shape(state_dict.get(key)) != (1, width, 1, 1):
+    if key not in state_dict or np.shape(state_dict[key]) != (1, width, 1, 1):
       raise errors.UserError(f'{path} has no tensor {key} of {width} weights')
     linear.append(jnp.asarray(state_dict[key][0, :, 0, 0]))
   return {'alexnet': alexnet, 'linear': linear}, f'{label}+{linear_label}'

@@ -84,7 +84,7 @@ def warp_face(
     padded, matrix, (width, height), flags=cv2.INTER_LANCZOS4
   )
   # Lanczos overshoots at edges.
-  return np.uint8(np.clip(np.rint(warped), 0, 255))
+  return np.clip(np.rint(warped), 0, 255).astype(np.uint8)
 
 
 def align_matrix(landmarks: np.ndarray, reference: np.ndarray) -> np.ndarray:

@@ -134,7 +134,7 @@ def _official_key(network: str, path: tuple[str, ...], num_blocks: int) -> str:
   *modules, leaf = path
   leaf, top = _LEAVES[leaf], modules[0]
   inner = '.'.join([*modules[1:], leaf])
-  index = int(re.search(r'\d*$', top).group() or -1)
+  index = int(re.findall(r'\d*$', top)[0] or -1)
   if network == 'generator':
     names = {'to_rgb_norm': 'to_rgb.0', 'to_rgb_conv': 'to_rgb.2'}
     return f'{names.get(top, top.replace("_", ".", index >= 0))}.{inner}'

@@ -6,6 +6,7 @@ holds all of them and is a constant wherever `trained` has no entry.
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -41,11 +42,12 @@ def style(
   x_ref: Array | None = None,
 ) -> Array:
   """Style codes [B, style_dim] of domain y: F(z, y), or E(x_ref, y)."""
+  s: Any
   if x_ref is None:
-    return nets.mapping_network.apply(
-      {'params': params['mapping_network']}, z, y
-    )
-  return nets.style_encoder.apply({'params': params['style_encoder']}, x_ref, y)
+    s = nets.mapping_network.apply({'params': params['mapping_network']}, z, y)
+  else:
+    s = nets.style_encoder.apply({'params': params['style_encoder']}, x_ref, y)
+  return s
 
 
 def translate(
@@ -56,7 +58,8 @@ def translate(
   masks: networks.Masks | None = None,
 ) -> Array:
   """G(x, s) [B, S, S, 3], float32 or better."""
-  fake = nets.generator.apply({'params': params['generator']}, x, s, masks)
+  variables = {'params': params['generator']}
+  fake: Any = nets.generator.apply(variables, x, s, masks)
   return fake.astype(layers.at_least_float32(fake.dtype))
 
 
@@ -64,7 +67,9 @@ def discriminate(
   nets: networks.Networks, params: Params, x: Array, y: Array
 ) -> Array:
   """D(x, y): logits [B], high where x looks like a real image of domain y."""
-  return nets.discriminator.apply({'params': params['discriminator']}, x, y)
+  variables = {'params': params['discriminator']}
+  logits: Any = nets.discriminator.apply(variables, x, y)
+  return logits
 
 
 def l1(a: Array, b: Array) -> Array:

@@ -36,7 +36,7 @@ class ResBlk(nn.Module):
   @nn.compact
   def __call__(self, x: Array) -> Array:
     """Maps [B, H, W, C] to [B, H', W', features]."""
-    resample = {
+    resample: dict[str, Any] = {
       'resample': 'down' if self.downsample else None,
       'form': self.form,
     }
@@ -77,7 +77,7 @@ class AdainResBlk(nn.Module):
   @nn.compact
   def __call__(self, x: Array, s: Array) -> Array:
     """Maps x [B, H, W, C] and s [B, style_dim] to [B, H', W', features]."""
-    resample = {
+    resample: dict[str, Any] = {
       'resample': 'up' if self.upsample else None,
       'form': self.form,
     }
@@ -190,6 +190,7 @@ class Generator(nn.Module):
       x = up(width, upsample=True, name=f'decode_{i}')(x, s)
       size = x.shape[1]
       if high_pass_path and size in _HIGH_PASS_SIZES:
+        assert masks is not None  # checked above
         mask = _resize_mask(masks[0 if size == 32 else 1], size, self.dtype)
         x = x + high_pass(mask * encoded[size], self.w_hpf)
 
@@ -356,7 +357,7 @@ def create_networks(
   blocks, and `select_heads` (of many domains only those of the batch are run)
   change speed and memory, and nothing else but the rounding.
   """
-  conv = {
+  conv: dict[str, Any] = {
     'img_size': img_size,
     'channel_base': channel_base,
     'max_conv_dim': max_conv_dim,
@@ -364,7 +365,10 @@ def create_networks(
     'remat': remat,
     'dtype': dtype,
   }
-  domains = {'num_domains': num_domains, 'select_heads': select_heads}
+  domains: dict[str, Any] = {
+    'num_domains': num_domains,
+    'select_heads': select_heads,
+  }
   return Networks(
     generator=Generator(w_hpf=w_hpf, **conv),
     mapping_network=MappingNetwork(

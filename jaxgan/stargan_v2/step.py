@@ -305,7 +305,8 @@ def update(
     state.ema_params,
     1 - hp.ema_decay,
   )
-  state = state.replace(
+  state = dataclasses.replace(
+    state,
     step=state.step + 1,
     params=params,
     opt_state=opt_state,

@@ -169,7 +169,8 @@ def compute_heatmaps(params: Tree, x: Array) -> Array:
   """Heat maps [B, 64, 64, 98] of images x [B, S, S, 3] in [-1, 1]."""
   shape = (x.shape[0], _INPUT_SIZE, _INPUT_SIZE, 3)
   x = jax.image.resize(x, shape, 'bilinear', antialias=False)
-  return FAN().apply({'params': params}, (x + 1) / 2)[..., :NUM_LANDMARKS]
+  heatmaps: Any = FAN().apply({'params': params}, (x + 1) / 2)
+  return heatmaps[..., :NUM_LANDMARKS]
 
 
 @jax.jit  # a step asks for them six times: trace it twice
@@ -220,7 +221,8 @@ def postprocess_heatmaps(heatmaps: Array) -> tuple[Array, Array]:
 
   detail = add_up(_DETAIL)
   sums = add_up(_OUTLINE) + detail, detail
-  return tuple(jnp.nan_to_num(jnp.clip(total, 0, 1)) for total in sums)
+  whole, detail = (jnp.nan_to_num(jnp.clip(total, 0, 1)) for total in sums)
+  return whole, detail
 
 
 def decode_landmarks(heatmaps: np.ndarray) -> np.ndarray:

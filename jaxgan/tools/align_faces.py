@@ -44,9 +44,7 @@ _MIN_PEAK = flags.DEFINE_float(
 
 def main(in_: str, out: str) -> int:
   """Aligns every picture of `in_`; returns the exit status."""
-  for flag in (_WING, _LANDMARKS):
-    if not flag.value:
-      raise errors.UsageError(f'--{flag.name} is missing: see --help')
+  wing_file, landmarks_file = cli.required(_WING), cli.required(_LANDMARKS)
   size = _IMG_SIZE.value
   if size < 32 or size & (size - 1):
     raise errors.UsageError(
@@ -54,8 +52,8 @@ def main(in_: str, out: str) -> int:
     )
   align.import_cv2()
   targets = _plan(epath.Path(in_), epath.Path(out))
-  params = _load_wing(_WING.value)
-  reference = _load_landmarks(_LANDMARKS.value)
+  params = _load_wing(wing_file)
+  reference = _load_landmarks(landmarks_file)
 
   written = 0
   for path, target in targets.items():
@@ -79,7 +77,7 @@ def _plan(in_: epath.Path, out: epath.Path) -> dict[epath.Path, epath.Path]:
   root = in_ if in_.is_dir() else in_.parent
   if in_.is_dir() and out.resolve().is_relative_to(in_.resolve()):
     raise errors.UserError(f'OUT {out} must lie outside IN {in_}')
-  pictures_by_target = {}
+  pictures_by_target: dict[epath.Path, epath.Path] = {}
   for path in pictures:
     target = out / path.relative_to(root).with_suffix('.png')
     if target.exists():

@@ -15,7 +15,7 @@ import sys
 import textwrap
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import ml_collections
 from absl import flags, logging
@@ -87,7 +87,7 @@ def _create_config(root: str) -> ml_collections.ConfigDict:
 class _File(NamedTuple):
   """What the header of a picture says, and a sum of all its bytes."""
 
-  format: str
+  format: str | None  # by Pillow's type: of a file it is known
   mode: str
   turned: bool
   digest: bytes
@@ -163,7 +163,7 @@ class _Split(input_pipeline.FileImages):
     except preprocess.UnreadableImage as error:
       self._bad[key] = str(error).removeprefix(self._prefix)
       raise
-    extrema = picture.getextrema()
+    extrema: Any = picture.getextrema()  # of each of the three channels
     self._seen[key] = _Seen(
       self,
       self.domains[domain],
@@ -190,7 +190,8 @@ def _inspect(
   config: ml_collections.ConfigDict,
 ) -> tuple[list[_Split], list[UserError]]:
   """Opens and decodes all that can be; the errors in training's order."""
-  data, faults = config.data, []
+  data = config.data
+  faults: list[UserError] = []
   splits = [
     _Split(source, data, is_train)
     for name, is_train in ((data.train_split, True), (data.val_split, False))
@@ -317,10 +318,10 @@ def _find_flat(splits: Sequence[_Split]) -> Iterator[_Finding]:
 
 
 def _find_copies(splits: Sequence[_Split]) -> Iterator[_Finding]:
-  groups = defaultdict(list)
+  by_pixels = defaultdict(list)
   for seen in _all_seen(splits):
-    groups[seen.pixels].append(seen)
-  groups = [group for group in groups.values() if len(group) > 1]
+    by_pixels[seen.pixels].append(seen)
+  groups = [group for group in by_pixels.values() if len(group) > 1]
   yield _Finding(
     'copies of another image of their domain and split',
     _pair(groups, lambda a, b: a.split is b.split and a.domain == b.domain),
@@ -344,7 +345,8 @@ def _pair(
   """'copy = original' for each that has a related one before it."""
   pairs = []
   for group in groups:
-    firsts = {}  # Of each split and domain; enough for any relation.
+    # Of each split and domain; enough for any relation.
+    firsts: dict[tuple[_Split, str], _Seen] = {}
     for copy in group:
       for first in firsts.values():
         if related(first, copy):
@@ -485,8 +487,8 @@ def _print_table(split: _Split) -> None:
 
 
 def _row(domain: str, count: int, seen: Sequence[_Seen]) -> tuple[str, ...]:
-  sizes = sorted((s.size for s in seen), key=sorted) or [None]
-  ranked = sizes[0], sizes[len(sizes) // 2], sizes[-1]
+  sizes = sorted((s.size for s in seen), key=sorted)
+  ranked = [sizes[i] if sizes else None for i in (0, len(sizes) // 2, -1)]
   kinds = Counter(f'{s.file.format}/{s.file.mode}' for s in seen)
   kinds += Counter(unreadable=count - len(seen))
   numbers = [f'{kind}:{n:,}' for kind, n in kinds.most_common()]
@@ -534,9 +536,13 @@ def _print_layout(root: str) -> None:
 
 
 def _say_wrapped(text: str, first: str, rest: str) -> None:
-  options = {'break_long_words': False, 'break_on_hyphens': False}
   lines = textwrap.wrap(
-    text, WIDTH, initial_indent=first, subsequent_indent=rest, **options
+    text,
+    WIDTH,
+    initial_indent=first,
+    subsequent_indent=rest,
+    break_long_words=False,
+    break_on_hyphens=False,
   )
   _say('\n'.join(lines))
 

@@ -12,10 +12,11 @@ from absl import flags
 
 from jaxgan import cli, exchange
 
-_WORKDIR = flags.DEFINE_string('workdir', None, 'Work directory of the run.')
-_OUT = flags.DEFINE_string('out', None, 'Folder for the files.')
+_WORKDIR = flags.DEFINE_string(
+  'workdir', None, 'Work directory of the run.', required=True
+)
+_OUT = flags.DEFINE_string('out', None, 'Folder for the files.', required=True)
 _STEP = flags.DEFINE_string('step', 'latest', 'Step of the checkpoint.')
-flags.mark_flags_as_required(['workdir', 'out'])
 
 
 def main() -> None:

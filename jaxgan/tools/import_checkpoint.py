@@ -19,11 +19,13 @@ from jaxgan import cli, exchange
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'Path of a config, with the settings of the checkpoint.'
 )
-_WORKDIR = flags.DEFINE_string('workdir', None, 'New directory for the run.')
+flags.mark_flag_as_required('config')
+_WORKDIR = flags.DEFINE_string(
+  'workdir', None, 'New directory for the run.', required=True
+)
 _STEP = flags.DEFINE_integer(
   'step', None, "Finished iterations; default: those in FILE's name.", 0
 )
-flags.mark_flags_as_required(['config', 'workdir'])
 
 
 def main(file: str) -> None:

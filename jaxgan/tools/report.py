@@ -12,8 +12,9 @@ from absl import flags
 
 from jaxgan import cli, report, systems
 
-_WORKDIR = flags.DEFINE_string('workdir', None, 'Work directory of the run.')
-flags.mark_flags_as_required(['workdir'])
+_WORKDIR = flags.DEFINE_string(
+  'workdir', None, 'Work directory of the run.', required=True
+)
 
 
 def main() -> None:

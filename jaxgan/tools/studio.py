@@ -20,7 +20,9 @@ from PIL import Image
 from jaxgan import cli, errors, translation, workdir
 from jaxgan.data import preprocess, sources
 
-_WORKDIR = flags.DEFINE_string('workdir', None, 'Work directory of the run.')
+_WORKDIR = flags.DEFINE_string(
+  'workdir', None, 'Work directory of the run.', required=True
+)
 _STEP = flags.DEFINE_string('step', 'latest', 'Step of the checkpoint.')
 _CROP = flags.DEFINE_bool(
   'crop', False, 'Take the middle of pictures that are no squares.'
@@ -29,7 +31,6 @@ _HOST = flags.DEFINE_string('host', '127.0.0.1', 'Address to serve at.')
 _PORT = flags.DEFINE_integer(
   'port', None, 'Port to serve at; default the first free one from 7860.'
 )
-flags.mark_flags_as_required(['workdir'])
 
 
 def main() -> None:

@@ -61,29 +61,28 @@ _FRAMES = flags.DEFINE_integer(
 
 def main() -> int:
   """Hands the flags to the gallery; returns the exit status."""
+  directory, src = cli.required(_WORKDIR), cli.required(_SRC)
+  out = cli.required(_OUT)
   _check_flags()
-  paths = gallery.find(_SRC.value)
+  paths = gallery.find(src)
   references = gallery.find(_REF.value or ())
   step = cli.parse_step(_STEP.value)
-  model = translation.load(_WORKDIR.value, step, crop=_CROP.value)
+  model = translation.load(directory, step, crop=_CROP.value)
   if references:
     styles = gallery.reference_styles(model, references, _DOMAIN.value)
   else:
     styles = gallery.latent_styles(
       model,
-      _DOMAIN.value,
-      _NUM_LATENTS.value,
+      cli.required(_DOMAIN),
+      cli.required(_NUM_LATENTS),
       seed=_SEED.value,
       psi=_PSI.value,
     )
   video = gallery.Video(_FPS.value, _FRAMES.value) if _VIDEO.value else None
-  return int(not gallery.translate(model, paths, styles, _OUT.value, video))
+  return int(not gallery.translate(model, paths, styles, out, video))
 
 
 def _check_flags() -> None:
-  for flag in (_WORKDIR, _SRC, _OUT):
-    if not flag.value:
-      raise errors.UsageError(f'--{flag.name} is missing: see --help')
   if bool(_REF.value) == bool(_NUM_LATENTS.value):
     raise errors.UsageError('give either --ref or --num_latents: see --help')
   if _NUM_LATENTS.value and not _DOMAIN.value:
