@@ -85,7 +85,7 @@ class Checkpointer:
 
   def save(self, step: int, state: Tree, facts: dict[str, Any]) -> None:
     """Starts writing a checkpoint; the state may be donated on return."""
-    self._wait()
+    self.wait()
     args = ocp.args.Composite(
       state=ocp.args.PyTreeSave(flax.serialization.to_state_dict(state)),
       facts=ocp.args.JsonSave({'format': FORMAT, 'step': step, **facts}),
@@ -111,7 +111,7 @@ class Checkpointer:
     Raises:
       UserError: none of the checkpoints is good, or `step` has no good one.
     """
-    self._wait()
+    self.wait()
     steps = self._agreed_steps()
     if step is not None:
       if step not in steps:
@@ -166,13 +166,14 @@ class Checkpointer:
   def close(self) -> None:
     """Waits until everything is on disk; raises what went wrong there."""
     try:
-      self._wait()
+      self.wait()
       with _failures_in_a_line(self._directory):
         self._manager.close()
     finally:
       self._executor.shutdown()
 
-  def _wait(self) -> None:
+  def wait(self) -> None:
+    """Waits until what was saved is on disk; raises what went wrong there."""
     if self._sealing is not None:
       sealing, self._sealing = self._sealing, None
       with _failures_in_a_line(self._directory):

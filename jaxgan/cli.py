@@ -1,6 +1,7 @@
 """What the command-line programs share: flags, and errors in one line."""
 
 import itertools
+import logging as python_logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -34,6 +35,8 @@ def run(
     if not flags.FLAGS['verbosity'].present:
       logging.set_verbosity(logging.WARNING)  # --verbosity=0 tells all
       logging.get_absl_logger().addFilter(_without_traceback)
+      # What a library has not waited for, told when all is over.
+      python_logging.getLogger('asyncio').setLevel(python_logging.CRITICAL)
     return main(*args[1:])
 
   try:

@@ -28,11 +28,16 @@ def write_whole(path: epath.Path, data: bytes | str) -> None:
   """Writes bytes or text under another name and renames; folder must exist."""
   partial = partial_path(path)
   with naming(path):
-    if isinstance(data, str):
-      partial.write_text(data)
-    else:
-      partial.write_bytes(data)
-    partial.replace(path)
+    try:
+      if isinstance(data, str):
+        partial.write_text(data)
+      else:
+        partial.write_bytes(data)
+      partial.replace(path)
+    except OSError:
+      with contextlib.suppress(OSError):
+        partial.unlink()  # a full disk has better use for the room
+      raise
 
 
 @contextlib.contextmanager
@@ -48,9 +53,17 @@ def naming(path: epath.Path) -> Iterator[None]:
 def partial_path(path: epath.Path) -> epath.Path:
   """Where to write what will become `path` when it is whole."""
   partial = path.parent / f'{path.name}.partial'
-  if os.path.islink(partial):  # Written to, it would lead elsewhere.
-    partial.unlink()
+  remove_unless_regular(partial)
   return partial
+
+
+def remove_unless_regular(path: epath.Path) -> None:
+  """Removes a link or a pipe, which would lead elsewhere or block a writer."""
+  with contextlib.suppress(FileNotFoundError):
+    if '://' not in os.fspath(path) and not stat.S_ISREG(
+      os.lstat(path).st_mode
+    ):
+      os.unlink(path)
 
 
 def is_name(text: str) -> bool:

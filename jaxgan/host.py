@@ -1,6 +1,7 @@
 """What this process asks of the machine that it runs on, and knows of it."""
 
 import collections
+import contextlib
 import ctypes
 import importlib.metadata
 import pathlib
@@ -46,7 +47,9 @@ def describe() -> dict[str, str]:
     'python': platform.python_version(),
   }
   for name in _PACKAGES:
-    described[name] = importlib.metadata.version(name)
+    # Perhaps it goes by another name, as nightly builds do.
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+      described[name] = importlib.metadata.version(name)
   return described
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from clu import parameter_overview
 from etils import epath
 
-from jaxgan import collapse, errors, host, images, workdir
+from jaxgan import collapse, errors, files, host, images, workdir
 
 _REPORT_SECONDS = 300  # between two reports where no samples are drawn
 _OF_THE_CLOCK = ('images_per_s', 'peak_memory_gb')
@@ -87,7 +87,7 @@ class Logger:
     if not self._speaks:
       return
     overview = parameter_overview.get_parameter_overview(params)
-    (self._directory / 'parameters.txt').write_text(overview + '\n')
+    files.write_whole(self._directory / 'parameters.txt', overview + '\n')
     for name, tree in params.items():
       count = sum(x.size for x in jax.tree.leaves(tree))
       print(f'{name}: {count:,} parameters', flush=True)
@@ -178,7 +178,10 @@ class Logger:
   def __exit__(self, kind, error, trace) -> None:
     """Closes; history.jsonl tells of an error."""
     if error and self._speaks:
-      text = errors.printable(f'ended by an error: {error}')
+      what = f'{kind.__name__}: {error}'
+      if isinstance(error, errors.UserError):
+        what = str(error)
+      text = errors.printable(f'ended by an error: {what}')
       with contextlib.suppress(OSError):  # the error may be a full disk
         self._history.append(self._clock_step, said=text)
     self.close()

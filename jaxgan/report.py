@@ -14,7 +14,6 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jinja2
 import ml_collections
 import numpy as np
 from absl import logging
@@ -27,8 +26,8 @@ from jaxgan.data import preprocess, sources
 Record = Mapping[str, Any]
 
 MAX_POINTS = 400  # of a curve; where there are more, means of as many bins
-MAX_STEPS = 24  # of samples, spread evenly over the run
-MAX_SIDE = 1024  # pixels; larger grids are made smaller
+MAX_STEPS = 12  # of samples, spread evenly over the run, and the last
+MAX_SIZE = (1024, 4096)  # pixels; larger grids are made smaller
 MAX_SAID = 200  # last lines of what the run said
 _LOSSLESS = 2**19  # pixels; smaller grids are kept as they are
 
@@ -65,7 +64,13 @@ def write(
   if os.path.islink(path.parent):  # it would lead elsewhere
     path.parent.unlink()
   path.parent.mkdir(exist_ok=True)
-  files.write_whole(path, page)
+  # A training and an evaluation may write at the same time.
+  own = path.with_name(f'{os.getpid()}.html')
+  try:
+    files.write_whole(own, page.encode(errors='replace'))
+    own.replace(path)
+  finally:
+    own.unlink(missing_ok=True)
   return path
 
 
@@ -75,7 +80,7 @@ def render(directory: epath.Path, signs: Sequence[collapse.Sign]) -> str:
   Raises:
     UserError: there is no run, or what draws the report is not installed.
   """
-  plotly = _import_plotly()
+  jinja2, plotly = _import_libraries()
   config = workdir.require_config(directory)
   metrics = list(workdir.read_metrics(directory))
   history = list(workdir.read_history(directory))
@@ -84,16 +89,17 @@ def render(directory: epath.Path, signs: Sequence[collapse.Sign]) -> str:
   environment = jinja2.Environment(
     loader=jinja2.PackageLoader('jaxgan'), autoescape=True
   )
+  of_signs, of_losses = _metric_curves(metrics, signs)
   sections = {
-    'Signs of collapse': _sign_curves(metrics, signs),
-    'Losses': _loss_curves(metrics, signs),
+    'Signs of collapse': of_signs,
+    'Losses': of_losses,
     'Scores': _score_curves(evaluations),
     'Speed': _speed_curves(history),
   }
   return environment.get_template('report.html').render(
     name=directory.name,
     updated=_now(),
-    facts=_facts(config, metrics, history),
+    facts=_facts(config, metrics, history, _saved_step(directory)),
     warnings=_warnings(metrics, signs, window),
     samples=_samples(directory / 'samples'),
     sections={
@@ -107,14 +113,18 @@ def render(directory: epath.Path, signs: Sequence[collapse.Sign]) -> str:
   )
 
 
-def _import_plotly() -> Any:
-  """Plotly, which takes half a second to import."""
+def _import_libraries() -> tuple[Any, Any]:
+  """Jinja and Plotly, which trainings can do without."""
   try:
+    import jinja2
     import plotly.graph_objects
     import plotly.offline
   except ImportError as e:
-    raise errors.UserError(f'no report: plotly is not installed ({e})') from e
-  return plotly
+    raise errors.UserError(
+      f'the report needs jinja2 and plotly ({e}): pip install -r '
+      'requirements.txt'
+    ) from e
+  return jinja2, plotly
 
 
 def _now() -> str:
@@ -126,14 +136,15 @@ def _facts(
   config: ml_collections.ConfigDict,
   metrics: Sequence[Record],
   history: Sequence[Record],
+  saved_step: int,
 ) -> dict[str, str]:
   """What run this is, and how far it has come."""
   starts = [r for r in history if isinstance(r.get('start'), dict)]
   speeds = [r for r in history if _is_number(r.get('images_per_s'))]
   said = [r['said'] for r in history if isinstance(r.get('said'), str)]
-  step = metrics[-1]['step'] if metrics else 0
+  step = max([saved_step, *(record['step'] for record in metrics)])
   facts = {
-    'step': f'{step:g} of {config.get("num_train_steps")}',
+    'step': f'{step} of {config.get("num_train_steps")}',
     'last said': said[-1] if said else '',
     'system': str(config.get('system')),
     'data': f'{config.data.get("name")}, {config.data.get("img_size")} px',
@@ -143,8 +154,8 @@ def _facts(
   if speeds:
     facts['images/s'] = f'{speeds[-1]["images_per_s"]:.1f}'
   if starts:
-    facts['started'] = f'{starts[0]["time"]}' + (
-      f', {len(starts)} times in all, last {starts[-1]["time"]}'
+    facts['started'] = f'{starts[0].get("time")}' + (
+      f', {len(starts)} times in all, last {starts[-1].get("time")}'
       if len(starts) > 1
       else ''
     )
@@ -168,26 +179,19 @@ class Curve(NamedTuple):
   marked: bool = False  # a dot at each point
 
 
-def _sign_curves(
+def _metric_curves(
   metrics: Sequence[Record], signs: Sequence[collapse.Sign]
-) -> list[Curve]:
+) -> tuple[list[Curve], list[Curve]]:
+  """Those of signs, with their limits, and all others."""
   limits = {sign.metric: sign.limit for sign in signs}
-  return [
-    Curve(title, lines, tuple(sorted({limits[name] for name in names})))
-    for title, names, lines in _charts(metrics)
-    if names <= limits.keys()
-  ]
-
-
-def _loss_curves(
-  metrics: Sequence[Record], signs: Sequence[collapse.Sign]
-) -> list[Curve]:
-  metrics_of_signs = {sign.metric for sign in signs}
-  return [
-    Curve(title, lines)
-    for title, names, lines in _charts(metrics)
-    if not names <= metrics_of_signs
-  ]
+  of_signs, others = [], []
+  for title, names, lines in _charts(metrics):
+    if names <= limits.keys():
+      dotted = tuple(sorted({limits[name] for name in names}))
+      of_signs.append(Curve(title, lines, dotted))
+    else:
+      others.append(Curve(title, lines))
+  return of_signs, others
 
 
 def _charts(
@@ -237,7 +241,8 @@ def _points(
 
 
 def _is_number(value: Any) -> bool:
-  return isinstance(value, int | float) and bool(np.isfinite(value))
+  # A number of JSON may have any number of digits.
+  return isinstance(value, int | float) and abs(value) < 1e300
 
 
 def _thin(
@@ -285,28 +290,43 @@ def _draw(curve: Curve, plotly: Any) -> str:
 
 def _samples(directory: epath.Path) -> dict[str, list[tuple[int, str]]]:
   """{grid: [(step, picture as a data URI)]}, by step."""
-  if not directory.is_dir():
-    return {}
-  steps = sorted(
-    int(path.name)
-    for path in directory.iterdir()
-    if path.name.isascii() and path.name.isdigit()
-  )
-  if len(steps) > MAX_STEPS:
-    kept = np.linspace(0, len(steps) - 1, MAX_STEPS).round().astype(int)
-    steps = [steps[i] for i in kept]
+  steps = _steps(directory)
+  stride = 1  # doubled, so that the pictures of one report serve the next
+  while len(steps[::stride]) > MAX_STEPS:
+    stride *= 2
+  steps = sorted({*steps[::stride], *steps[-1:]})
   grids: dict[str, list[tuple[int, str]]] = {}
   for step in steps:
     # As they were written: the system's own order.
     paths = sorted((directory / str(step)).glob('*.png'))
     for path in sorted(paths, key=_changed):
       try:
+        _check_inside(path, directory)
         picture = _embedded(path, _changed(path))
       except (OSError, ValueError) as e:  # UnreadableImage among them
         logging.warning('not in the report: %s: %s', path, e)
         continue
       grids.setdefault(path.stem, []).append((step, picture))
   return grids
+
+
+def _saved_step(directory: epath.Path) -> int:
+  return max(_steps(directory / 'checkpoints'), default=0)
+
+
+def _steps(directory: epath.Path) -> list[int]:
+  """The names in a directory that are numbers, in order."""
+  if not directory.is_dir():
+    return []
+  names = [path.name for path in directory.iterdir()]
+  return sorted(int(n) for n in names if n.isascii() and n.isdigit())
+
+
+def _check_inside(path: epath.Path, directory: epath.Path) -> None:
+  """Raises ValueError for a link to somewhere else."""
+  real, root = os.path.realpath(path), os.path.realpath(directory)
+  if not real.startswith(f'{root}{os.sep}'):
+    raise ValueError('it leads elsewhere')
 
 
 def _changed(path: epath.Path) -> int:
@@ -322,7 +342,7 @@ def _embedded(path: epath.Path, changed: int) -> str:
   """A picture as a data URI, encoded once in the life of a process."""
   del changed
   image = preprocess.decode(sources.read_file(path))
-  image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
+  image.thumbnail(MAX_SIZE, Image.Resampling.LANCZOS)
   buffer = io.BytesIO()
   small = image.width * image.height <= _LOSSLESS
   image.save(buffer, 'WEBP', quality=80, lossless=small)
@@ -343,6 +363,7 @@ def _read_evaluations(directory: epath.Path) -> Iterator[Evaluation]:
   found = []
   for path in sorted((directory / 'eval').glob('*.json')):
     try:
+      _check_inside(path, directory)
       content = files.read_json(path)
       options, seeds = content['options'], int(content['seeds'])
       of_what = str(options['protocol'])

@@ -170,6 +170,7 @@ def _check_same(
       '--step': step,
       '--keep_best': keep_best,
       '--seeds': seeds,
+      '--save_images': scorer.options.save_images,
       **{f'--{key}': value for key, value in of_what['options'].items()},
       **{f'weights of {k}': v for k, v in of_what['weights'].items()},
       **(workdir.shared_settings(config) if config else {}),

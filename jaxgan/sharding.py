@@ -180,7 +180,8 @@ def gather(rows: np.ndarray) -> np.ndarray:
   size = math.prod(rows.shape[1:])
   # As bytes: of 64 bits, JAX would leave 32.
   own = np.ascontiguousarray(rows).reshape(len(rows), size).view(np.uint8)
-  counts = multihost_utils.process_allgather(np.array(len(own)))
+  # 32 bits: processes may not agree yet on whether JAX computes with 64.
+  counts = multihost_utils.process_allgather(np.array(len(own), np.int32))
   # Filled up to the longest.
   filled = np.zeros((counts.max(), size * rows.itemsize), np.uint8)
   filled[: len(own)] = own

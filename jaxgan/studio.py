@@ -36,6 +36,32 @@ CSS = """
 """
 
 
+def upload_image(value: str | None, **settings: Any) -> gr.Image:
+  """A component to drop an image in, which gives the path of its file.
+
+  Gradio would open the file first, in any format, and take a picture from a
+  `data:` URL, which knows no limit of size.
+  """
+  image = gr.Image(
+    value,
+    type='filepath',
+    image_mode=None,
+    sources=['upload', 'clipboard'],
+    **settings,
+  )
+  # Not a class of our own: Gradio would write a file beside this one for it.
+  vars(image)['preprocess'] = _path_of_upload
+  return image
+
+
+def _path_of_upload(payload: Any) -> str | None:
+  if payload is None:
+    return None
+  if not payload.path or (payload.url or '').startswith('data:'):
+    raise gr.Error('an image has to be uploaded', print_exception=False)
+  return payload.path
+
+
 class Sample(NamedTuple):
   """A validation image of the run's data, as a file."""
 
@@ -84,7 +110,8 @@ class Studio:
   def row(
     self, source: str, domain: str, seed: int, psi: float
   ) -> list[Image.Image]:
-    """The source in each of the random styles."""
+    """The source in each of the random styles; UserError as `translate`."""
+    _check_numbers(seed, psi)
     return self._translate(source, self._latents(domain, seed, psi))
 
   def translate(
@@ -99,8 +126,10 @@ class Studio:
     """The source in a style between two, as far from the first as `mix` is.
 
     Raises:
-      UserError: an image cannot be read, or no reference is chosen.
+      UserError: an image cannot be read, no reference is chosen, or a number is
+        none that can be chosen.
     """
+    _check_numbers(seed, psi, mix)
     # Of one that is not looked at, no reference need be there.
     code = sum(
       weight * self._code(style, domain, seed, psi)
@@ -134,6 +163,7 @@ class Studio:
     progress: Callable[[float], None],
   ) -> str:
     """Path of a video in which the style moves to the second and back."""
+    _check_numbers(seed, psi)
     codes = [self._code(style, domain, seed, psi) for style in styles]
     above = np.asarray(self._read(source))
 
@@ -158,10 +188,21 @@ class Studio:
     self, style: Style, domain: str, seed: int, psi: float
   ) -> np.ndarray:
     if style.kind == LATENT:
-      return self._latents(domain, seed, psi)[style.number]
+      if style.number not in range(NUM_LATENTS):
+        raise errors.UserError(f'choose a style of 1 to {NUM_LATENTS}')
+      return self._latents(domain, seed, psi)[int(style.number)]
     if style.reference is None:
       raise errors.UserError('choose a reference image, or a random style')
     return self._encode(style.reference, domain)
+
+
+def _check_numbers(seed: Any, psi: Any, mix: Any = 0) -> None:
+  """Raises UserError for what the page would not send by itself."""
+  if not (isinstance(seed, int) and 0 <= seed < 2**32):
+    raise errors.UserError('the seed is a whole number from 0 to 2**32 - 1')
+  for name, value in (('psi', psi), ('the mix', mix)):
+    if not (isinstance(value, int | float) and 0 <= value <= 1):
+      raise errors.UserError(f'{name} is a number from 0 to 1')
 
 
 def load_samples(
@@ -215,16 +256,16 @@ def build(studio: Studio, samples: Sequence[Sample], title: str) -> gr.Blocks:
     (d for d in domains if not samples or d != samples[0].domain), domains[0]
   )
 
-  with gr.Blocks(title=title, analytics_enabled=False) as page:
+  # Files of an hour ago are removed, every ten minutes.
+  with gr.Blocks(
+    title=title, analytics_enabled=False, delete_cache=(600, 3600)
+  ) as page:
     gr.Markdown(f'## {title}')
     with gr.Row():
       with gr.Column():
-        source = gr.Image(
+        source = upload_image(
           first_source,
           label='Source: drop an image',
-          type='filepath',
-          image_mode=None,
-          sources=['upload', 'clipboard'],
           height=320,
           elem_id='source',
         )
@@ -380,12 +421,9 @@ def _style_panel(
         elem_id=f'{name}_row',
       )
     with gr.Column(visible=False) as if_reference:
-      image = gr.Image(
+      image = upload_image(
         reference,
         label='An image of the domain',
-        type='filepath',
-        image_mode=None,
-        sources=['upload', 'clipboard'],
         height=200,
         elem_id=f'{name}_reference',
       )

@@ -319,8 +319,10 @@ class History:
 
   def __init__(self, workdir: epath.Path):
     self._path = workdir / 'history.jsonl'
-    if os.path.islink(self._path):  # it would lead elsewhere
-      self._path.unlink()
+    files.remove_unless_regular(self._path)
+    if self._path.exists():  # its last line may be half a one
+      with self._path.open('a') as f:
+        f.write('\n')
 
   def append(self, step: int, **what: Any) -> None:
     """Adds a line."""
@@ -335,10 +337,10 @@ def read_history(workdir: epath.Path) -> Iterator[dict[str, Any]]:
 
 
 def _read_lines(path: epath.Path) -> Iterator[dict[str, Any]]:
-  if path.exists():
+  if path.exists() and files.is_regular(path):
     for line in path.read_bytes().decode(errors='replace').splitlines():
-      if math.isfinite(_step_of(line)):
-        yield json.loads(line)
+      if math.isfinite(step := _step_of(line)):
+        yield json.loads(line) | {'step': int(step)}
 
 
 def _step_of(line: str) -> float:

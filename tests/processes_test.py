@@ -83,6 +83,10 @@ def main():
     processes._watch._client.wait_at_barrier('joined', 60_000)
     if end == 'well':
       time.sleep(4 * i)  # finished earlier than others
+    elif end == '2 with other precision':
+      jax.config.update('jax_enable_x64', i == 2)
+      dtype = 'float64' if i == 2 else 'float32'
+      sharding.check_same({'--config.model.dtype': dtype})
     elif end == '2 with other flags':
       sharding.check_same({'--seed': 4, '--workdir': 'run' + 's' * (i == 2)})
     elif end == 'all with a mistake':
@@ -235,6 +239,11 @@ def test_two_processes_find_the_scores_of_one(tmp_path):
       'all with a mistake',
       (2, 2, 2),
       [f'error: process {i}: such a setting' for i in range(3)],
+    ),
+    (
+      '2 with other precision',
+      (1, 1, 1),
+      3 * ['--config.model.dtype is float64 in process 2 and float32 in'],
     ),
     (
       '2 with other flags',

@@ -1,6 +1,10 @@
 import json
 import logging
+import os
+import pathlib
 import re
+import subprocess
+import sys
 import types
 
 import numpy as np
@@ -11,6 +15,7 @@ from PIL import Image
 from jaxgan import collapse, errors, report, workdir
 from tests import programs, tiny
 
+ROOT = pathlib.Path(__file__).parents[1]
 SIGNS = (collapse.Sign('G/ref_diversity', 0.3, 'all alike', 'raise it'),)
 
 
@@ -149,7 +154,7 @@ def test_long_runs_are_thinned_to_means_and_even_steps(tmp_path, monkeypatch):
   assert latent['x'] == [3, 8, 13, 18]
   assert latent['y'] == pytest.approx([0.3, 0.8, 1.3, 1.8])
   grids = report._samples(epath.Path(tmp_path / 'samples'))
-  assert [step for step, _ in grids['reference']] == [5, 15, 25]
+  assert [step for step, _ in grids['reference']] == [5, 15, 25]  # of 5, 10 ..
   assert len(grids['reference'][-1][1]) < 10_000  # made smaller
 
 
@@ -159,7 +164,9 @@ def test_what_others_have_written_is_text(run, caplog):
     f.write(json.dumps({'step': 21, evil: 1.0, 'G/latent_adv': evil}) + '\n')
     f.write(json.dumps({'step': 22, 'G/ref_adv': [1], evil: 2.0}) + '\n')
     f.write('{"step": 23\n')
+    f.write('{"step": "24", "G/ref_adv": ' + 400 * '9' + '}\n')
   with (run / 'history.jsonl').open('a') as f:
+    f.write('{"step": 1, "said": "\\ud800"}\n{"step": 1, "start": {"a": 1}}\n')
     for record in ({'said': evil}, {'start': {evil: evil}}, {'start': 3}):
       f.write(json.dumps({'step': 1, 'time': evil, **record}) + '\n')
     f.write(json.dumps({'step': 1, 'said': 'no time'}) + '\n')
@@ -182,12 +189,53 @@ def test_what_others_have_written_is_text(run, caplog):
   assert page.count('</script>') == page.count('<script') + 1  # Plotly's
 
 
-def test_a_link_does_not_lead_the_page_elsewhere(run, tmp_path):
+def test_links_and_pipes_lead_nowhere(run, tmp_path):
   other = tmp_path / 'other'
   other.mkdir()
+  Image.new('RGB', (40, 20)).save(tmp_path / 'secret.png')
+  (run / 'samples/5/leak.png').symlink_to(tmp_path / 'secret.png')
   (run / 'report').symlink_to(other)
-  _read(run)
+  (run / 'history.jsonl').unlink()
+  os.mkfifo(run / 'history.jsonl')
+  page, _ = _read(run)
   assert not list(other.iterdir())
+  assert 'leak' not in page
+  history = workdir.History(epath.Path(run))
+  history.append(1, said='here')
+  assert [r['said'] for r in workdir.read_history(epath.Path(run))] == ['here']
+
+
+def test_half_a_line_of_history_loses_no_other(tmp_path):
+  path = epath.Path(tmp_path)
+  (path / 'history.jsonl').write_text(
+    '{"step": 1, "said": "a"}\n{"step": 2, "sa'
+  )
+  workdir.History(path).append(3, said='c')
+  assert [r['step'] for r in workdir.read_history(path)] == [1, 3]
+
+
+def test_two_may_write_at_the_same_time(run):
+  """Each writes under a name of its own; readers see whole pages."""
+  command = [
+    *(sys.executable, '-c'),
+    'import sys; from jaxgan import report\n'
+    'for _ in range(5): report.write(sys.argv[1], ())',
+    run,
+  ]
+  both = [subprocess.Popen(command, cwd=ROOT) for _ in range(2)]
+  while any(p.poll() is None for p in both):
+    if (run / 'report/index.html').exists():
+      page = (run / 'report/index.html').read_text()
+      assert page.endswith('</html>')
+  assert [p.returncode for p in both] == [0, 0]
+  assert [p.name for p in (run / 'report').iterdir()] == ['index.html']
+
+
+def test_the_step_is_that_of_the_last_record_or_checkpoint(tmp_path):
+  path = epath.Path(tmp_path)
+  workdir.save_config(path, tiny.config(num_train_steps=2_000_000))
+  (path / 'checkpoints' / '1234567').mkdir(parents=True)
+  assert '>1234567 of 2000000<' in _read(tmp_path)[0]
 
 
 def test_no_run_ends_for_its_report(tmp_path, monkeypatch, caplog):
@@ -215,3 +263,10 @@ def test_grids_of_any_kind_are_read(tmp_path):
   path = tmp_path / 'a.png'
   Image.fromarray(np.zeros((4, 6), np.uint8)).save(path)
   assert report._embedded(epath.Path(path), 0).startswith('data:image/webp')
+
+
+def test_what_cannot_be_written_leaves_nothing(run):
+  (run / 'report/index.html').mkdir(parents=True)
+  with pytest.raises(OSError):
+    report.write(run, SIGNS)
+  assert [p.name for p in (run / 'report').iterdir()] == ['index.html']

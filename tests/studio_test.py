@@ -22,7 +22,9 @@ from PIL import Image
 from jaxgan import errors, translation, workdir
 from tests import tiny
 
-pytest.importorskip('gradio', reason='pip install -r requirements-studio.txt')
+gradio = pytest.importorskip(
+  'gradio', reason='pip install -r requirements-studio.txt'
+)
 
 from jaxgan import studio  # noqa: E402  its Gradio may not be installed
 from jaxgan.studio import LATENT, REFERENCE, Style  # noqa: E402
@@ -91,6 +93,51 @@ def test_a_reference_is_asked_for_only_where_it_counts(functions, tmp_path):
     functions.translate(source, 'square', 0, 0.7, chosen, 0.1)
 
 
+@pytest.mark.parametrize(
+  'change, message',
+  [
+    ({'seed': None}, 'the seed'),
+    ({'seed': -1}, 'the seed'),
+    ({'seed': 2**32}, 'the seed'),
+    ({'psi': None}, 'psi is'),
+    ({'psi': 1e9}, 'psi is'),
+    ({'mix': float('nan')}, 'the mix is'),
+    ({'mix': 7}, 'the mix is'),
+    ({'number': 99}, 'a style of 1 to 6'),
+    ({'number': -1}, 'a style of 1 to 6'),
+    ({'number': None}, 'a style of 1 to 6'),
+    ({'domain': 'x'}, "no domain 'x'"),
+    ({'source': 'none.png'}, 'none.png'),
+  ],
+)
+def test_what_the_page_would_not_send_is_named(
+  functions, tmp_path, change, message
+):
+  values = {
+    'source': _write_picture(tmp_path / 'a.png'),
+    'domain': 'square',
+    'seed': 0,
+    'psi': 0.7,
+    'mix': 0.5,
+    'number': 0,
+  } | change
+  styles = 2 * [Style(LATENT, values.pop('number'), None)]
+  with pytest.raises(errors.UserError, match=message):
+    functions.translate(styles=styles, **values)
+
+
+def test_gradio_does_not_open_what_is_uploaded(tmp_path):
+  path = tmp_path / 'a.png'
+  path.write_bytes(b'no picture')
+  upload = studio.upload_image(None)
+  data = gradio.data_classes.ImageData
+  assert upload.preprocess(data(path=str(path))) == str(path)
+  assert upload.preprocess(None) is None
+  for other in ({'url': 'data:image/png;base64,AAAA'}, {'url': 'http://x/y'}):
+    with pytest.raises(gradio.Error, match='has to be uploaded'):
+      upload.preprocess(data(**other))
+
+
 def test_grid_and_video_show_the_source(functions, tmp_path, monkeypatch):
   monkeypatch.setattr(studio, 'VIDEO_FRAMES', 3)
   source = _write_picture(tmp_path / 'a.png')
@@ -153,6 +200,7 @@ def _serving(run, *flags):
     finally:
       program.terminate()
       program.communicate(timeout=_PATIENCE)
+    assert not list(pathlib.Path(scratch).glob('jaxgan_studio_*'))
 
 
 @pytest.fixture(scope='module')
@@ -208,16 +256,46 @@ def test_uploads_stay_where_they_belong_and_are_limited(server):
   assert [p.resolve() for p in new] == [pathlib.Path(path).resolve()]
 
 
-def test_others_cannot_reach_it(server):
+def test_it_listens_to_this_machine_alone(server):
   address, _ = server
   port = int(address.rstrip('/').rpartition(':')[2])
-  others = {
-    info[4][0]
-    for info in socket.getaddrinfo(socket.gethostname(), port, socket.AF_INET)
-  } - {'127.0.0.1', '127.0.1.1'}
-  for host in others:
-    with pytest.raises(OSError), socket.create_connection((host, port), 5):
-      pass
+  listening = set()
+  for table in ('tcp', 'tcp6'):
+    for line in pathlib.Path('/proc/net', table).read_text().splitlines()[1:]:
+      local, _, state = line.split()[1:4]
+      host, _, number = local.partition(':')
+      if state == '0A' and int(number, 16) == port:
+        listening.add(host)
+  assert listening == {'0100007F'}  # 127.0.0.1
+
+
+def test_nothing_goes_past_the_queue(server):
+  address, _ = server
+  body = json.dumps({'data': [None, 'square', 0, 0.7]}).encode()
+  headers = {'Content-Type': 'application/json'}
+  status, _ = _status(
+    f'{address}gradio_api/run/render_grid', body, headers.items()
+  )
+  assert status == 404
+
+
+@pytest.mark.parametrize(
+  'flag, status, message',
+  [
+    ('--host=nonsense.invalid', 1, r'--host=nonsense.invalid cannot be had'),
+    ('--port=99999', 2, '--port=99999: .* not an integer in the range'),
+  ],
+)
+def test_an_address_that_cannot_be_is_one_line(run, flag, status, message):
+  done = subprocess.run(
+    [sys.executable, '-m', 'jaxgan.tools.studio', f'--workdir={run}', flag],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    timeout=_PATIENCE,
+  )
+  assert done.returncode == status, done.stderr
+  assert re.search(message, done.stderr.splitlines()[-1]), done.stderr
 
 
 @pytest.fixture(scope='module')
@@ -328,6 +406,17 @@ def test_the_page_translates_in_a_browser(server, browser, model, tmp_path):
     if label.text.strip() == 'triangle':
       label.click()
   first, second = model.latent_styles('triangle', 2)
+  _shows(browser, 'result', expect((first + second) / 2))
+
+  # What is wrong with an upload is said on the page, which goes on.
+  large = tmp_path / 'large.png'
+  Image.new('1', (9000, 9000)).save(large)
+  other = browser.find_element(By.CSS_SELECTOR, '#source input[type=file]')
+  other.send_keys(str(large))
+  _wait(lambda: '9000 x 9000 pixels, and the limit' in browser.page_source)
+  browser.find_element(By.CSS_SELECTOR, '#source input[type=file]').send_keys(
+    source
+  )
   _shows(browser, 'result', expect((first + second) / 2))
   errors_shown = [
     entry

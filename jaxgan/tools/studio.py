@@ -9,16 +9,17 @@ in a temporary directory that goes with the program; no other file is served.
 
 import os
 import pathlib
+import signal
+import socket
 import sys
 import tempfile
 import time
 
 from absl import flags
 from etils import epath
-from PIL import Image
 
 from jaxgan import cli, errors, translation, workdir
-from jaxgan.data import preprocess, sources
+from jaxgan.data import sources
 
 _WORKDIR = flags.DEFINE_string(
   'workdir', None, 'Work directory of the run.', required=True
@@ -29,15 +30,19 @@ _CROP = flags.DEFINE_bool(
 )
 _HOST = flags.DEFINE_string('host', '127.0.0.1', 'Address to serve at.')
 _PORT = flags.DEFINE_integer(
-  'port', None, 'Port to serve at; default the first free one from 7860.'
+  'port',
+  None,
+  'Port to serve at; default the first free one from 7860.',
+  1,
+  65535,
 )
 
 
 def main() -> None:
   """Opens the run and serves the page until Ctrl-C."""
-  # Gradio opens uploads before they are looked at here; Pillow refuses what is
-  # twice as large as this.
-  Image.MAX_IMAGE_PIXELS = preprocess.MAX_PIXELS // 2
+  _check_address(_HOST.value, _PORT.value)
+  # However it ends, what was uploaded goes.
+  signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
   # A chunk of one: each picture is to be seen as soon as it is there.
   model = translation.load(
     _WORKDIR.value,
@@ -57,21 +62,39 @@ def main() -> None:
       ) from e
     page = _build(studio, model, pathlib.Path(directory))
     try:
-      page.queue(max_size=64).launch(
+      # Without its open API, which goes past the queue.
+      page.queue(max_size=64, api_open=False).launch(
         server_name=_HOST.value,
         server_port=_PORT.value,
         max_file_size=sources.MAX_BYTES,
         theme=studio.THEME,
         css=studio.CSS,
         footer_links=[],
+        share=False,
         quiet=True,
         prevent_thread_lock=True,
         enable_monitoring=False,
       )
-    except OSError as e:  # the port is taken
-      raise errors.UserError(str(e).partition('\n')[0]) from e
+    except OSError as e:  # of no free port
+      raise errors.UserError(
+        'no port from 7860 to 7959 can be had: give one with --port'
+      ) from e
     print(f'studio: {page.local_url} (Ctrl-C ends it)', flush=True)
     page.block_thread()
+
+
+def _check_address(host: str, port: int | None) -> None:
+  """Raises UserError where nothing can be served at it."""
+  try:
+    family, kind, _, _, address = socket.getaddrinfo(
+      host, port or 0, socket.AF_INET, socket.SOCK_STREAM
+    )[0]
+    with socket.socket(family, kind) as probe:
+      probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+      probe.bind(address)
+  except OSError as e:
+    where = f'--host={host}' + (f' --port={port}' if port else '')
+    raise errors.UserError(f'{where} cannot be had ({e})') from e
 
 
 def _build(studio, model: translation.Model, directory: pathlib.Path):
