@@ -93,7 +93,7 @@ def test_an_error_is_told_in_the_report(tmp_path, monkeypatch):
   with pytest.raises(ZeroDivisionError):
     loop.train_and_evaluate(tiny.config(), str(tmp_path))
   page = (tmp_path / 'report' / 'index.html').read_text()
-  assert 'ended by an error: division by zero' in page
+  assert 'ended by an error: ZeroDivisionError: division by zero' in page
 
 
 def test_stopped_and_resumed_is_never_stopped(
