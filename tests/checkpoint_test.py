@@ -1,3 +1,4 @@
+import contextlib
 import json
 import logging
 import os
@@ -10,9 +11,10 @@ import numpy as np
 import optax
 import orbax.checkpoint as ocp
 import pytest
+import tensorstore
 from absl import logging as absl_logging
 
-from jaxgan import checkpoint, errors
+from jaxgan import checkpoint, errors, sharding
 from jaxgan.stargan_v2.step import TrainState
 
 
@@ -179,3 +181,15 @@ def test_what_cannot_be_written_is_told_in_a_line(saved):
   finally:
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, most))
   assert _restore(saved)[1] == 3
+
+
+def test_a_small_array_that_lies_on_many_devices_is_written_by_one(tmp_path):
+  mesh = sharding.create_mesh(2)
+  assert mesh.size == 2
+  state = sharding.replicate({'a': np.ones((4, 6)), 'b': np.ones(8)}, mesh)
+  with contextlib.closing(checkpoint.Checkpointer(tmp_path)) as checkpointer:
+    checkpointer.save(1, state, {})
+  store = {'driver': 'ocdbt', 'base': f'file://{tmp_path}/1/state/'}
+  keys = tensorstore.KvStore.open(store).result().list().result()
+  pieces = [key.decode() for key in keys if not key.endswith(b'.zarray')]
+  assert sorted(pieces) == ['a/0.0', 'b/0']
