@@ -65,7 +65,7 @@ class Quantity(NamedTuple):
 QUANTITIES = (
   Quantity('memory_mb', 'level', 1.1),
   Quantity('open_files', 'level', 1.0),
-  Quantity('threads', 'level', 1.0),
+  Quantity('threads', 'level', 1.1),  # a pool may start one late
   Quantity('checkpoints_mb', 'level', 1.01),
   Quantity('ms_a_step', 'fastest', 1.1),
   Quantity('processor_s', 'growth', 1.2),
