@@ -71,6 +71,14 @@ def is_name(text: str) -> bool:
   return text not in ('', '.', '..') and not _NO_NAME.search(text)
 
 
+def numbers_in(directory: epath.Path) -> list[int]:
+  """The names in a directory that are numbers, in order; it may be missing."""
+  if not directory.is_dir():
+    return []
+  names = [path.name for path in directory.iterdir()]
+  return sorted(int(n) for n in names if n.isascii() and n.isdigit())
+
+
 def is_regular(path: epath.PathLike) -> bool:
   """Whether this is a file that ends: no folder, pipe or device.
 

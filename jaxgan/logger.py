@@ -48,7 +48,7 @@ class Logger:
     self._writer = None  # of TensorBoard events
     self._executor = concurrent.futures.ThreadPoolExecutor(1)
     self._writing: concurrent.futures.Future | None = None
-    self.start_clock(resumed_step)
+    self.start_clock(resumed_step)  # the step of what is said from here on
     self._reported = -math.inf  # time of the last report
     if self._speaks:
       self._history = workdir.History(directory)

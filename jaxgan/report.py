@@ -99,7 +99,9 @@ def render(directory: epath.Path, signs: Sequence[collapse.Sign]) -> str:
   return environment.get_template('report.html').render(
     name=directory.name,
     updated=_now(),
-    facts=_facts(config, metrics, history, _saved_step(directory)),
+    facts=_facts(
+      config, metrics, history, files.numbers_in(directory / 'checkpoints')
+    ),
     warnings=_warnings(metrics, signs, window),
     samples=_samples(directory / 'samples'),
     sections={
@@ -136,13 +138,13 @@ def _facts(
   config: ml_collections.ConfigDict,
   metrics: Sequence[Record],
   history: Sequence[Record],
-  saved_step: int,
+  saved: Sequence[int],
 ) -> dict[str, str]:
   """What run this is, and how far it has come."""
   starts = [r for r in history if isinstance(r.get('start'), dict)]
   speeds = [r for r in history if _is_number(r.get('images_per_s'))]
   said = [r['said'] for r in history if isinstance(r.get('said'), str)]
-  step = max([saved_step, *(record['step'] for record in metrics)])
+  step = max([0, *saved, *(record['step'] for record in metrics)])
   facts = {
     'step': f'{step} of {config.get("num_train_steps")}',
     'last said': said[-1] if said else '',
@@ -290,7 +292,7 @@ def _draw(curve: Curve, plotly: Any) -> str:
 
 def _samples(directory: epath.Path) -> dict[str, list[tuple[int, str]]]:
   """{grid: [(step, picture as a data URI)]}, by step."""
-  steps = _steps(directory)
+  steps = files.numbers_in(directory)
   stride = 1  # doubled, so that the pictures of one report serve the next
   while len(steps[::stride]) > MAX_STEPS:
     stride *= 2
@@ -308,18 +310,6 @@ def _samples(directory: epath.Path) -> dict[str, list[tuple[int, str]]]:
         continue
       grids.setdefault(path.stem, []).append((step, picture))
   return grids
-
-
-def _saved_step(directory: epath.Path) -> int:
-  return max(_steps(directory / 'checkpoints'), default=0)
-
-
-def _steps(directory: epath.Path) -> list[int]:
-  """The names in a directory that are numbers, in order."""
-  if not directory.is_dir():
-    return []
-  names = [path.name for path in directory.iterdir()]
-  return sorted(int(n) for n in names if n.isascii() and n.isdigit())
 
 
 def _check_inside(path: epath.Path, directory: epath.Path) -> None:

@@ -119,7 +119,7 @@ def follow_run(
   _check_same(directory, config, scorer, seeds, keep_best, 'each')
   unreadable, last_news = set(), time.monotonic()
   while True:
-    steps = _steps(path)
+    steps = files.numbers_in(path / 'checkpoints')
     unscored = [
       step
       for step in steps
@@ -181,17 +181,6 @@ def _check_same(
 def _say(message: str) -> None:
   if jax.process_index() == 0:
     print(message, flush=True)
-
-
-def _steps(directory: epath.Path) -> list[int]:
-  """Steps whose checkpoints are complete."""
-  checkpoints = directory / 'checkpoints'
-  if not checkpoints.exists():
-    return []
-  names = [path.name for path in checkpoints.iterdir()]
-  return sorted(
-    int(name) for name in names if name.isascii() and name.isdigit()
-  )
 
 
 def _open(
