@@ -468,7 +468,7 @@ def test_what_is_no_step(tmp_path, name):
   if name:
     (tmp_path / 'checkpoints' / name).mkdir()
   (tmp_path / 'checkpoints' / '7').mkdir()
-  assert scores._steps(epath.Path(tmp_path)) == [7]
+  assert files.numbers_in(epath.Path(tmp_path / 'checkpoints')) == [7]
   with pytest.raises(errors.UsageError):
     cli.parse_step(name)
 

@@ -78,7 +78,9 @@ def test_what_a_full_disk_refuses_is_named(tmp_path, monkeypatch):
   (tmp_path / 'metrics.jsonl').symlink_to('/dev/full')
   with pytest.raises(OSError, match="No space left .*: '.*/metrics.jsonl'"):
     file.append(1, {'loss': 1.0})
-  full = epath.Path('/dev/full')
+  # A link, for what fails to be written is removed, and root may remove all.
+  (tmp_path / 'full').symlink_to('/dev/full')
+  full = epath.Path(tmp_path / 'full')
   monkeypatch.setattr(files, 'partial_path', lambda path: full)
   with pytest.raises(OSError, match="No space left .*: '.*/config.json'"):
     workdir.save_config(epath.Path(tmp_path), tiny.config())
