@@ -69,17 +69,14 @@ def main() -> None:
 
 def _train(path: epath.Path, settings: Mapping[str, float]) -> None:
   """Does what is left of a run."""
-  flag = flags.FLAGS['config']
   settings = {
-    **config_flags.get_override_values(flag),
     'num_train_steps': _STEPS.value,
     'hparams.ds_iter': _STEPS.value,
     **settings,
   }
   command = [
     *(sys.executable, str(_ROOT / 'train.py')),
-    f'--config={config_flags.get_config_filename(flag)}',
-    *(f'--config.{key}={value}' for key, value in settings.items()),
+    *common.config_arguments(settings),
     f'--workdir={path}',
   ]
   if status := subprocess.run(command, stdout=sys.stderr).returncode:

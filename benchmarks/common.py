@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import jax
 import ml_collections
 import numpy as np
-from absl import logging
+from absl import flags, logging
 from jax.sharding import AxisType
+from ml_collections import config_flags
 
 from jaxgan import errors, host, sharding, systems
 from jaxgan.stargan_v2 import losses
@@ -401,3 +402,13 @@ def _print_row(record: Mapping[str, Any], keys: bool = True) -> None:
   cells = record if keys else record.values()
   texts = ('' if cell is None else str(cell) for cell in cells)
   print(f'| {" | ".join(texts)} |', flush=True)
+
+
+def config_arguments(settings: Mapping[str, Any] | None = None) -> list[str]:
+  """What hands --config and its changes, and further ones, to a program."""
+  flag = flags.FLAGS['config']
+  changes = {**config_flags.get_override_values(flag), **(settings or {})}
+  return [
+    f'--config={config_flags.get_config_filename(flag)}',
+    *(f'--config.{key}={value}' for key, value in changes.items()),
+  ]

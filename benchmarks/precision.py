@@ -32,6 +32,7 @@ from absl import flags
 from etils import epath
 from ml_collections import config_flags
 
+from benchmarks import common
 from jaxgan import cli, errors, files, workdir
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -135,13 +136,10 @@ def _call(
   script: str, path: epath.Path, settings: Mapping[str, Any], *options: str
 ) -> None:
   """Runs one of the programs on a work directory, its output in a log."""
-  flag = flags.FLAGS['config']
-  settings = config_flags.get_override_values(flag) | settings
   command = [
     sys.executable,
     str(_ROOT / script),
-    f'--config={config_flags.get_config_filename(flag)}',
-    *(f'--config.{key}={value}' for key, value in settings.items()),
+    *common.config_arguments(settings),
     f'--workdir={path}',
     *options,
   ]

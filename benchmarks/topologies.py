@@ -176,12 +176,9 @@ def _run(topology: Topology, jobs: Sequence[Mapping[str, Any]]) -> None:
     return
   names = ', '.join(pathlib.Path(job['workdir']).name for job in jobs)
   print(f'{topology.name}: {names} ...', file=sys.stderr, flush=True)
-  flag = flags.FLAGS['config']
-  overrides = config_flags.get_override_values(flag)
   command = [
     *(sys.executable, '-m', 'benchmarks.topologies'),
-    f'--config={config_flags.get_config_filename(flag)}',
-    *(f'--config.{key}={value}' for key, value in overrides.items()),
+    *common.config_arguments(),
     f'--workdir={_WORKDIR.value}',
     f'--jobs={json.dumps(jobs)}',
   ]

@@ -79,6 +79,7 @@ FLOORS = {
   'benchmarks.long_run': 10,
   'benchmarks.collapse': 10,
   'benchmarks.precision': 10,
+  'benchmarks.settings': 10,
   'benchmarks.start': 10,
   'benchmarks.evaluation': 10,
   'benchmarks.topologies': 10,

@@ -1,0 +1,163 @@
+"""Trains runs in which one setting differs, and shows what comes out.
+
+  python -m benchmarks.settings --config=configs/stargan_v2/shapes.py \\
+    --workdir=DIR [--change=hparams.lambda_ds=0,batch_size=4] [--config.x=...]
+
+trains a run of the config, and one of each change, in DIR/<change>; a change of
+several settings joins them by +. Each is scored at its last step on the same
+images, without weights of metric networks. The same command goes on where it
+was stopped.
+
+A Markdown table of the scores is printed; its last line is the same as JSON.
+DIR/settings.png has a row of translations for each run: the same sources in the
+styles of the same references, and of the same latents.
+"""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from absl import flags
+from etils import epath
+from ml_collections import config_flags
+from PIL import Image
+
+from benchmarks import common
+from jaxgan import cli, errors, images, translation, workdir
+from jaxgan.data import input_pipeline
+
+BASE = 'base'
+# Of `shapes`: those of the page on choosing hyper-parameters.
+_CHANGES = (
+  'seed=1',
+  'seed=2',
+  'hparams.lambda_ds=0',
+  'hparams.lambda_ds=4',
+  'hparams.lambda_sty=0',
+  'hparams.lambda_cyc=0',
+  'hparams.lambda_cyc=10',
+  'hparams.lambda_reg=0',
+  'hparams.lambda_reg=10',
+  'optim.lr=1e-4',
+  'batch_size=2',
+  'batch_size=4',
+  'batch_size=16',
+  'num_train_steps=500+hparams.ds_iter=500',
+  'num_train_steps=1000+hparams.ds_iter=1000',
+  'num_train_steps=5000+hparams.ds_iter=5000',
+  'data.img_size=64+model.channel_base=1024',
+)
+_NUM_LATENTS = 5
+_CELL = 64  # side of a picture in settings.png
+
+_CONFIG = config_flags.DEFINE_config_file('config', None, 'A config.')
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Where the runs are kept.')
+_CHANGE = flags.DEFINE_list(
+  'change', list(_CHANGES), 'Settings, key=value, of a run each.'
+)
+flags.mark_flags_as_required(['config', 'workdir'])
+
+_ROOT = epath.Path(__file__).resolve().parents[1]
+
+
+def main() -> None:
+  """Trains, scores, prints and draws."""
+  runs = {BASE: {}, **{name: parse(name) for name in _CHANGE.value}}
+  directory = epath.Path(_WORKDIR.value)
+  workdir.prepare(directory)
+  signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+  common.print_records(
+    {'run': name, **_finish(directory / name, settings)}
+    for name, settings in runs.items()
+  )
+  images.write_png(directory / 'settings.png', draw(directory, list(runs)))
+
+
+def parse(change: str) -> dict[str, str]:
+  """The settings of a change.
+
+  Raises:
+    UsageError: it is not key=value, or several of them joined by +.
+  """
+  pairs = [setting.partition('=') for setting in change.split('+')]
+  if not all(key and sign and value for key, sign, value in pairs):
+    raise errors.UsageError(f'--change={change} must be key=value[+key=value]')
+  return {key: value for key, _, value in pairs}
+
+
+def _finish(path: epath.Path, settings: Mapping[str, str]) -> dict[str, Any]:
+  """Does what is left of a run, and reads its scores."""
+  _call('train.py', path, settings)
+  step = workdir.load_config(path).num_train_steps
+  scores = path / 'eval' / f'{step}_stargan_v2.json'
+  if not scores.exists():
+    same_images = {'seed': _CONFIG.value.seed}
+    _call('eval.py', path, {**settings, **same_images}, '--metrics=')
+  records = json.loads(scores.read_text())['scores']
+  return {
+    record['name'].removeprefix('shapes/'): record['value']
+    for record in records
+    if '/real/' not in record['name']
+  }
+
+
+def _call(
+  script: str, path: epath.Path, settings: Mapping[str, Any], *options: str
+) -> None:
+  """Runs one of the programs on a work directory."""
+  arguments = [*common.config_arguments(settings), f'--workdir={path}']
+  command = [sys.executable, str(_ROOT / script), *arguments, *options]
+  if status := subprocess.run(command, stdout=sys.stderr).returncode:
+    raise errors.UserError(f'{path.name}: {script} ended with status {status}')
+
+
+def draw(directory: epath.Path, names: Sequence[str]) -> np.ndarray:
+  """A row of pictures for each run below the sources and references, uint8."""
+  config = workdir.load_config(directory / BASE)
+  _, val = input_pipeline.create_eval_data(config)
+  sources = list(val.pictures(0, range(2)))
+  domains = range(1, min(3, len(val.domains)))
+  references = [(val.domains[y], *val.pictures(y, [0])) for y in domains]
+  pairs = [(x, ref) for ref in references for x in sources]
+  blank = [None] * (_NUM_LATENTS - 1)
+  rows = [
+    [*(x for x, _ in pairs), sources[0], *blank],
+    [*(picture for _, (_, picture) in pairs), None, *blank],
+  ]
+  target = references[-1][0]
+  for name in names:
+    model = translation.load(directory / name)
+    latents = model.latent_styles(target, _NUM_LATENTS, psi=1.0)
+    styles = [
+      model.reference_styles([picture], domain)
+      for domain, picture in references
+    ]
+    outputs = model.translate(sources, np.concatenate([*styles, latents]))
+    by_reference = [x for row in outputs[: len(styles)] for x in row]
+    rows.append([*by_reference, *(row[0] for row in outputs[len(styles) :])])
+  top = [f'to {domain}' for _, (domain, _) in pairs]
+  top += [f'latent {i + 1}' for i in range(_NUM_LATENTS)]
+  return images.labelled_grid(
+    [[x and np.asarray(_to_cell(x)) for x in row] for row in rows],
+    top,
+    ['sources', 'references', *(_label(name) for name in names)],
+  )
+
+
+def _to_cell(image: Image.Image) -> Image.Image:
+  # Pixels are to be seen as they are.
+  return image.resize((_CELL, _CELL), Image.Resampling.NEAREST)
+
+
+def _label(name: str) -> str:
+  """A setting in two lines, without the part of the config it is in."""
+  key, _, value = name.partition('+')[0].rpartition('.')[-1].partition('=')
+  return f'{key}\n{value}'
+
+
+if __name__ == '__main__':
+  cli.run(main, sys.argv)
