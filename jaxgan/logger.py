@@ -177,14 +177,17 @@ class Logger:
 
   def __exit__(self, kind, error, trace) -> None:
     """Closes; history.jsonl tells of an error."""
-    if error and self._speaks:
-      what = f'{kind.__name__}: {error}'
-      if isinstance(error, errors.UserError):
-        what = str(error)
+    if error:
+      known = isinstance(error, errors.UserError)
+      self.keep_error(str(error) if known else f'{kind.__name__}: {error}')
+    self.close()
+
+  def keep_error(self, what: str) -> None:
+    """Keeps in history.jsonl what the run ends by."""
+    if self._speaks:
       text = errors.printable(f'ended by an error: {what}')
       with contextlib.suppress(OSError):  # the error may be a full disk
         self._history.append(self._clock_step, said=text)
-    self.close()
 
   def close(self) -> None:
     """Waits until everything is written; raises OSError as `write_images`."""

@@ -177,7 +177,7 @@ def train_and_evaluate(
     profiler = _Profiler(profile, path / 'profile')
     stack.callback(profiler.close)
     # Innermost: what is closed may wait for processes that wait for this one.
-    with processes.failures_told():
+    with processes.failures_told(logger.keep_error):
       while True:
         steps_left = max(0, config.num_train_steps - start_step)
         batches, to_batch = train.feed(mesh, start_step, steps_left)

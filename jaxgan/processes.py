@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 from jax._src import distributed  # the key-value store has no public name
@@ -118,18 +118,27 @@ def _initialize(*given) -> bool:
 
 
 @contextlib.contextmanager
-def failures_told() -> Iterator[None]:
+def failures_told(
+  keep: Callable[[str], None] | None = None,
+) -> Iterator[None]:
   """Inside, an error ends this process at once, and the others.
 
   At once: tidying up would wait for processes that wait for this one. Without
   other processes it does nothing.
+
+  Args:
+    keep: called, maybe by another thread, with what the process ends by.
   """
+  if _watch:
+    _watch.keep = keep
   try:
     yield
   except BaseException as e:
     if _watch is None:
       raise
     _watch.fail(e)
+  if _watch:
+    _watch.keep = None
 
 
 class _LastWords:
@@ -181,6 +190,7 @@ class _Watch:
     self._client = client
     self._id, self._count = process_id, num_processes
     self._words = words
+    self.keep: Callable[[str], None] | None = None
     # The runtime aborts this process as soon as the coordinator is gone.
     self._words.leave(
       f'error: process {process_id} was ended from outside'
@@ -196,7 +206,7 @@ class _Watch:
     try:
       self._listen()
     except jax.errors.JaxRuntimeError as e:
-      self._end(f'error: process 0 cannot be reached: {_first_line(e)}')
+      self._end(f'process 0 cannot be reached: {_first_line(e)}')
 
   def _listen(self) -> None:
     signs = {i: ('', time.monotonic()) for i in range(self._count)}
@@ -208,7 +218,7 @@ class _Watch:
       for key, text in self._client.key_value_dir_get(_FAILED):
         i = int(key.rpartition('/')[2])
         if i != self._id:
-          self._end(f'error: process {i}: {text}')
+          self._end(f'process {i}: {text}')
       for key, sign in self._client.key_value_dir_get(_ALIVE):
         i = int(key.rpartition('/')[2])
         if sign != signs[i][0]:
@@ -216,8 +226,8 @@ class _Watch:
       for i, (_, since) in signs.items():
         if now - since > _SILENCE and i != self._id:
           self._end(
-            f'error: process {i} was not heard of for {_SILENCE:.0f} s: see '
-            'what it said'
+            f'process {i} was not heard of for {_SILENCE:.0f} s: see what it '
+            'said'
           )
 
   def _tell(self, kind: str, text: str) -> None:
@@ -238,15 +248,17 @@ class _Watch:
     self._finished.set()
     with contextlib.suppress(jax.errors.JaxRuntimeError):
       self._tell(_FAILED, text)
-    self._end(f'{trace}error: process {self._id}: {text}', status)
+    self._end(f'process {self._id}: {text}', status, trace)
 
-  def _end(self, text: str, status: int = 1) -> None:
+  def _end(self, what: str, status: int = 1, trace: str = '') -> None:
     self._ending.acquire()  # and never given back
     try:
       self._words.leave('')
       with contextlib.suppress(OSError):  # a full disk
         sys.stdout.flush()
-      print(text, file=sys.stderr, flush=True)
+      print(f'{trace}error: {what}', file=sys.stderr, flush=True)
+      if self.keep:
+        self.keep(what)
       if self._id == 0:
         time.sleep(3 * _BEAT)  # the others read here what has happened
     finally:

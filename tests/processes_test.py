@@ -13,8 +13,9 @@ import time
 import jax
 import numpy as np
 import pytest
+from etils import epath
 
-from jaxgan import errors, loop, processes, systems
+from jaxgan import errors, loop, processes, systems, workdir
 from tests import tiny
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -76,8 +77,11 @@ from jaxgan import cli, errors, processes, sharding
 processes._SILENCE = 6
 address, i, end = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 
+def keep(what):
+  print('kept:', what, flush=True)
+
 def main():
-  with processes.joined(address, 3, i):
+  with processes.joined(address, 3, i), processes.failures_told(keep):
     print('joined', flush=True)
     # Process 0 may be back from joining before the others are.
     processes._watch._client.wait_at_barrier('joined', 60_000)
@@ -138,15 +142,15 @@ def _run(program, count, *arguments):
   return _finish(_start(program, count, *arguments))
 
 
-def _train_on_two_processes(workdir, **overrides):
+def _train_on_two_processes(path, **overrides):
   overrides |= {'sample_every_steps': 2}
-  results = _run(PROGRAM, 2, workdir, json.dumps(overrides))
+  results = _run(PROGRAM, 2, path, json.dumps(overrides))
   assert [status for status, _ in results] == [0, 0], results
   return [output for _, output in results]
 
 
-def _metrics(workdir):
-  lines = (workdir / 'metrics.jsonl').read_text().splitlines()
+def _metrics(path):
+  lines = (path / 'metrics.jsonl').read_text().splitlines()
   return [json.loads(line) for line in lines]
 
 
@@ -168,6 +172,17 @@ def test_two_processes_start_as_one_and_survive_damage(tmp_path):
   assert [line['step'] for line in _metrics(two)] == [1, 2, 3, 4]
   loop.train_and_evaluate(tiny.config(num_train_steps=5), str(two))
   assert [line['step'] for line in _metrics(two)] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.slow
+def test_the_history_keeps_what_ends_several_processes(tmp_path):
+  overrides = {'num_train_steps': 9, 'optim__lr': 1e30}
+  results = _run(PROGRAM, 2, tmp_path, json.dumps(overrides))
+  assert [status for status, _ in results] == [1, 1], results
+  *_, last = workdir.read_history(epath.Path(tmp_path))
+  assert re.match(
+    r'ended by an error: process \d: .* became NaN or infinite', last['said']
+  )
 
 
 @pytest.mark.slow
@@ -279,7 +294,13 @@ def test_an_error_of_one_ends_all_and_is_named(end, statuses, last_lines):
     _run(ENDING, 3, end), statuses, last_lines, strict=True
   ):
     assert expected is None or status == expected, output
-    assert re.search(line, output.splitlines()[-1]), output
+    lines = output.splitlines()
+    if lines[-1].startswith('kept: '):
+      kept = lines.pop().removeprefix('kept: ')
+      assert lines[-1] == f'error: {kept}'
+    else:  # it was not this process that ended it
+      assert status in (0, -9) or 'gone' in lines[-1], output
+    assert re.search(line, lines[-1]), output
 
 
 @pytest.mark.parametrize(
