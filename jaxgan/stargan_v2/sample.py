@@ -19,6 +19,7 @@ NUM_MEAN_LATENTS = 10_000
 _DOMAINS_AT_ONCE = 16  # of all latents of a mean
 NUM_SOURCES = 8
 LATENTS_PER_DOMAIN = 3
+MAX_DOMAINS = 10  # in a grid of latents; of more, as many spread over all
 
 
 class Translator:
@@ -156,7 +157,8 @@ def sample(
 
   Returns:
     uint8 [H, W, 3]: `reference` (sources above, references to the left),
-    `latent_psi...` (sources above, rows of domains in turn, a latent each) and
+    `latent_psi...` (sources above, rows of domains in turn, a latent each; no
+    more than MAX_DOMAINS) and
     `cycle` (rows: source, reference, translation, and back again).
   """
   del tx
@@ -176,13 +178,19 @@ def sample(
 def latent_styles(
   translator: Translator, rng: Array, latent_dim: int
 ) -> dict[float, np.ndarray]:
-  """{psi: styles [K * LATENTS_PER_DOMAIN, style_dim]}, domain by domain."""
+  """{psi: styles [N * LATENTS_PER_DOMAIN, style_dim]}, domain by domain.
+
+  N is the number of domains, or MAX_DOMAINS.
+  """
   mean_rng, z_rng = jax.random.split(rng)
   mean = translator.mean_styles(mean_rng, latent_dim)
   z = jax.random.normal(z_rng, (LATENTS_PER_DOMAIN, latent_dim), jnp.float32)
   styles = {psi: translator.map_truncated(z, mean, psi) for psi in PSIS}
+  count = len(mean)
+  shown = np.linspace(0, count - 1, min(count, MAX_DOMAINS)).astype(int)
   return {
-    psi: s.swapaxes(0, 1).reshape(-1, s.shape[-1]) for psi, s in styles.items()
+    psi: s[:, shown].swapaxes(0, 1).reshape(-1, s.shape[-1])
+    for psi, s in styles.items()
   }
 
 
