@@ -3,7 +3,6 @@
 import functools
 import os
 import pathlib
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -175,8 +174,8 @@ class Studio:
           progress((i + j / VIDEO_FRAMES) / 2)
           yield images.grid([[above, np.asarray(image)]])
 
-    folder = tempfile.mkdtemp(dir=self._directory)
-    path = epath.Path(folder) / 'video.mp4'
+    # Gradio keeps a copy of its own, before the next one is made.
+    path = epath.Path(self._directory) / 'video.mp4'
     images.write_video(path, frames(), VIDEO_FPS)
     return str(path)
 

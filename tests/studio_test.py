@@ -257,7 +257,16 @@ def test_uploads_stay_where_they_belong_and_are_limited(server):
 
 
 def test_it_listens_to_this_machine_alone(server):
-  address, _ = server
+  assert _listening(server[0]) == {'0100007F'}  # 127.0.0.1
+
+
+def test_the_host_opens_it_to_others(run):
+  with _serving(run, '--host=0.0.0.0') as (address, _):
+    assert _listening(address) == {'00000000'}
+
+
+def _listening(address):
+  """Hosts at which the port of an address is listened to, in hexadecimal."""
   port = int(address.rstrip('/').rpartition(':')[2])
   listening = set()
   for table in ('tcp', 'tcp6'):
@@ -266,7 +275,7 @@ def test_it_listens_to_this_machine_alone(server):
       host, _, number = local.partition(':')
       if state == '0A' and int(number, 16) == port:
         listening.add(host)
-  assert listening == {'0100007F'}  # 127.0.0.1
+  return listening
 
 
 def test_nothing_goes_past_the_queue(server):
@@ -338,19 +347,25 @@ def _wait(fn):
   pytest.fail('nothing came')
 
 
-def _picture(browser, name):
-  """Pixels of the image in a part of the page; None where there is none."""
+def _content(browser, selector):
+  """Bytes of the image or video that a selector finds; None without one."""
   data = browser.execute_async_script(
     """
-    const [name, done] = arguments;
-    const image = document.querySelector(`#${name} img`);
-    if (!image) { done(null); return; }
-    fetch(image.src).then((answer) => answer.arrayBuffer()).then(
+    const [selector, done] = arguments;
+    const shown = document.querySelector(selector);
+    if (!shown || !shown.src) { done(null); return; }
+    fetch(shown.src).then((answer) => answer.arrayBuffer()).then(
       (b) => done(Array.from(new Uint8Array(b))), () => done(null));
     """,
-    name,
+    selector,
   )
-  return data and np.asarray(Image.open(io.BytesIO(bytes(data))))
+  return data and bytes(data)
+
+
+def _picture(browser, name):
+  """Pixels of the image in a part of the page; None where there is none."""
+  data = _content(browser, f'#{name} img')
+  return data and np.asarray(Image.open(io.BytesIO(data)))
 
 
 def _shows(browser, name, expected):
@@ -424,3 +439,31 @@ def test_the_page_translates_in_a_browser(server, browser, model, tmp_path):
     if entry['level'] == 'SEVERE' and address in entry['message']
   ]
   assert not errors_shown
+
+
+def test_the_page_takes_a_sample_and_a_style_and_draws(
+  server, browser, model, run, tmp_path
+):
+  from selenium.webdriver.common.by import By
+
+  def click(selector, number=0):
+    found = _wait(lambda: browser.find_elements(By.CSS_SELECTOR, selector))
+    browser.execute_script('arguments[0].click()', found[number])
+
+  samples = studio.load_samples(workdir.require_config(run), tmp_path)
+  browser.get(server[0])
+  _wait(lambda: _picture(browser, 'result') is not None)
+  source, domain = samples[2].path, 'square'
+  assert samples[2].domain == 'circle'  # the page begins with another one
+  styles = model.latent_styles(domain, studio.NUM_LATENTS)
+  click('#samples button.thumbnail-item', 2)
+  _shows(browser, 'result', model.translate([source], styles[:1])[0][0])
+  click('#style1_row button.thumbnail-item', 4)
+  _shows(browser, 'result', model.translate([source], styles[4:5])[0][0])
+
+  functions = studio.Studio(model, tmp_path)
+  click('#draw_grid')
+  _shows(browser, 'grid', functions.grid(source, 0, translation.PSI))
+  click('#make_video')
+  video = _wait(lambda: _content(browser, '#video video'))
+  assert video[4:8] == b'ftyp' and len(video) > 1000
