@@ -1,7 +1,8 @@
 #!/bin/bash
 # Trains on all GPUs of a Slurm job, one process for each:
 #   sbatch --nodes=2 docs/launch/slurm.sh \
-#     --config=configs/stargan_v2/afhq.py --workdir=/shared/runs/afhq
+#     --config=configs/stargan_v2/afhq.py --workdir=/shared/runs/afhq \
+#     --config.data.root=/shared/data/afhq --config.batch_size=16
 # The work directory and the data must be seen by all nodes. 120 s before the
 # time is up a checkpoint is saved; the same command goes on from there.
 #SBATCH --ntasks-per-node=8
