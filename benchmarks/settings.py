@@ -37,9 +37,12 @@ _CHANGES = (
   'seed=2',
   'hparams.lambda_ds=0',
   'hparams.lambda_ds=4',
+  'hparams.lambda_ds=20',
   'hparams.lambda_sty=0',
   'hparams.lambda_cyc=0',
   'hparams.lambda_cyc=10',
+  'hparams.lambda_cyc=100',
+  'hparams.lambda_ds=0+hparams.lambda_cyc=100',
   'hparams.lambda_reg=0',
   'hparams.lambda_reg=10',
   'optim.lr=1e-4',
@@ -52,7 +55,7 @@ _CHANGES = (
   'data.img_size=64+model.channel_base=1024',
 )
 _NUM_LATENTS = 5
-_CELL = 64  # side of a picture in settings.png
+_CELL = 128  # side of a picture in settings.png
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'A config.')
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Where the runs are kept.')
@@ -119,8 +122,9 @@ def draw(directory: epath.Path, names: Sequence[str]) -> np.ndarray:
   """A row of pictures for each run below the sources and references, uint8."""
   config = workdir.load_config(directory / BASE)
   _, val = input_pipeline.create_eval_data(config)
-  sources = list(val.pictures(0, range(2)))
-  domains = range(1, min(3, len(val.domains)))
+  sources = list(val.pictures(0, [0, val.counts[0] - 1]))
+  count = len(val.domains)
+  domains = range(min(1, count - 1), min(3, count))
   references = [(val.domains[y], *val.pictures(y, [0])) for y in domains]
   pairs = [(x, ref) for ref in references for x in sources]
   blank = [None] * (_NUM_LATENTS - 1)
@@ -154,9 +158,11 @@ def _to_cell(image: Image.Image) -> Image.Image:
 
 
 def _label(name: str) -> str:
-  """A setting in two lines, without the part of the config it is in."""
-  key, _, value = name.partition('+')[0].rpartition('.')[-1].partition('=')
-  return f'{key}\n{value}'
+  """Each setting in a line, without the part of the config it is in."""
+  lines = (setting.partition('=') for setting in name.split('+'))
+  return '\n'.join(
+    f'{key.rpartition(".")[-1]}{sign}{value}' for key, sign, value in lines
+  )
 
 
 if __name__ == '__main__':

@@ -11,6 +11,7 @@ from PIL import Image
 
 from benchmarks import peer
 from jaxgan import errors
+from tests import programs
 
 ROOT = pathlib.Path(__file__).parents[1]
 TINY = (
@@ -364,3 +365,33 @@ def test_the_signs_of_runs_are_read_from_their_records():
     'end': 0.3,
     'told at step': '675, 1175',
   }
+
+
+def test_a_change_is_settings_and_their_values():
+  settings = programs.load('benchmarks.settings')
+  parsed = settings.parse('seed=1+hparams.lambda_ds=0')
+  assert parsed == {'seed': '1', 'hparams.lambda_ds': '0'}
+  for change in ('seed', 'seed=', '=1', 'seed=1+', ''):
+    with pytest.raises(errors.UsageError, match=r'--change=.* must be key='):
+      settings.parse(change)
+
+
+@pytest.mark.slow
+def test_a_setting_is_trained_scored_and_drawn(tmp_path):
+  changes = '--change=seed=1+hparams.lambda_ds=0'
+  table, rows = _run(
+    'settings',
+    *TINY,
+    '--config.num_train_steps=2',
+    f'--workdir={tmp_path}',
+    changes,
+    tensorflow=True,
+  )
+  _check_markdown(table, rows)
+  assert [row['run'] for row in rows] == ['base', 'seed=1+hparams.lambda_ds=0']
+  assert all(0 <= row['latent/domain_accuracy'] <= 1 for row in rows)
+  for name, seed, weight in (('base', 0, 1.0), (rows[1]['run'], 1, 0.0)):
+    config = json.loads((tmp_path / name / 'config.json').read_text())
+    assert config['seed'] == seed and config['hparams']['lambda_ds'] == weight
+  with Image.open(tmp_path / 'settings.png') as image:
+    assert image.width > 9 * 128 and image.height > 4 * 128

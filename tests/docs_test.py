@@ -5,6 +5,8 @@ import os
 import pathlib
 import re
 import shlex
+import shutil
+import socket
 import subprocess
 import sys
 
@@ -14,7 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgan import systems, workdir
+from jaxgan import systems, torch_files, workdir
+from tests import parity
 
 ROOT = pathlib.Path(__file__).parents[1]
 DOCUMENTS = [
@@ -22,6 +25,23 @@ DOCUMENTS = [
   *ROOT.glob('docs/*.md'),
   *ROOT.glob('benchmarks/*.md'),
 ]
+STAND_INS = ROOT / 'tests/stand_ins'
+_LINKED = ('jaxgan', 'configs', 'tests', 'benchmarks', 'train.py', 'eval.py')
+# What the commands of a document have to leave, of much else.
+_LEFT = {
+  'README.md': ('dogs/video.mp4', 'bucket/runs/afhq/report/index.html'),
+  'tutorial.md': (
+    'runs/demo/eval/scores.csv',
+    'squares/green_to_square_seed0_3.png',
+    'runs/photos/eval/scores.csv',
+    'dogs_of_cats/video.mp4',
+  ),
+  'hyperparameters.md': ('runs/settings/settings.png',),
+  'translating.md': ('like_1.png', 'exported/model.json'),
+  'evaluation.md': ('runs/afhq/best/best.json',),
+  'from_pytorch.md': ('out_male/video.mp4', 'aligned/1.png'),
+  'pods.md': ('shared/runs/afhq/config.json', 'runs/two_hosts/config.json'),
+}
 # Of absl, ml_collections and of pytest's and others' programs.
 _COMMON_FLAGS = {'help', 'helpfull', 'verbosity'}
 
@@ -110,86 +130,133 @@ def test_every_link_leads_somewhere(path):
       assert anchor in _anchors(linked.read_text()), f'{path.name}: {target}'
 
 
-_TINY = (
-  '--config.num_train_steps=2',
-  '--config.batch_size=2',
-  '--config.data.img_size=32',
-  '--config.model.channel_base=128',
-  '--config.model.max_conv_dim=8',
-  '--config.model.hidden_dim=8',
-  '--config.sample_every_steps=2',
-  '--config.checkpoint_every_steps=2',
-)
-# What stands in for programs of the shell: the same commands, small and here.
-_STAND_INS = {
-  'python': f"""
-    case "$*" in
-      train.py*) exec {sys.executable} "$@" {' '.join(_TINY)} ;;
-      *tools.studio*) echo "serves until it is ended: see studio_test" ;;
-      *) exec {sys.executable} "$@" ;;
-    esac
-  """,
-  'pip': 'exit 0',
-  'make': """
-    [ "$1" = demo ]
-    python train.py --config=configs/stargan_v2/shapes.py --workdir=runs/demo
-  """,
-}
+def _draw_pictures(folder, count, name=''):
+  """Pictures 1.png to COUNT.png of noise, or NAME1.png and so on."""
+  folder.mkdir(parents=True, exist_ok=True)
+  rng = np.random.default_rng(len(str(folder)))
+  for i in range(1, count + 1):
+    pixels = rng.integers(0, 256, (40, 50, 3), np.uint8)
+    Image.fromarray(pixels).save(folder / f'{name}{i}.png')
 
 
-def _write_photos(root):
-  rng = np.random.default_rng(0)
-  for split, count in (('train', 6), ('val', 3)):
-    for domain in ('cats', 'dogs'):
-      folder = root / split / domain
-      folder.mkdir(parents=True)
-      for i in range(count):
-        pixels = rng.integers(0, 256, (40, 50, 3), np.uint8)
-        Image.fromarray(pixels).save(folder / f'{domain}{i}.jpg')
+def _link_programs(folder):
+  """Makes a folder that of the repository, but for what commands write."""
+  for name in _LINKED:
+    (folder / name).symlink_to(ROOT / name)
+  (folder / 'docs').mkdir()
+  (folder / 'docs/launch').symlink_to(ROOT / 'docs/launch')
+  (folder / '.venv/bin').mkdir(parents=True)
+  (folder / '.venv/bin/activate').touch()
+  (folder / '.venv/bin/python').symlink_to(STAND_INS / 'python')
 
 
-@pytest.fixture
-def elsewhere(tmp_path, monkeypatch):
-  """A folder as the repository's, where `python` trains tiny networks."""
-  for name in ('jaxgan', 'configs', 'train.py', 'eval.py', 'requirements.txt'):
-    (tmp_path / name).symlink_to(ROOT / name)
-  for folder in ('bin', 'docs', '.venv/bin'):
-    (tmp_path / folder).mkdir(parents=True)
-  (tmp_path / '.venv/bin/activate').touch()
-  for name, script in _STAND_INS.items():
-    path = tmp_path / 'bin' / name
-    path.write_text(f'#!/bin/bash\nset -e\n{script}')
-    path.chmod(0o755)
-  monkeypatch.setenv('PATH', f'{tmp_path / "bin"}:{os.environ["PATH"]}')
-  monkeypatch.setenv('JAX_PLATFORMS', 'cpu')
-  monkeypatch.setenv('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
-  return tmp_path
+@pytest.fixture(scope='session')
+def environment(tmp_path_factory):
+  with socket.socket() as s:
+    s.bind(('127.0.0.1', 0))
+    address = f'127.0.0.1:{s.getsockname()[1]}'
+  home = tmp_path_factory.mktemp('home')
+  return {
+    'PATH': f'{STAND_INS}:{os.environ["PATH"]}',
+    'HOME': str(home),
+    'REAL_PYTHON': sys.executable,
+    'FREE_ADDRESS': address,
+    'JAX_PLATFORMS': 'cpu',
+    'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',
+    # Most of these trainings are the same program.
+    'JAX_COMPILATION_CACHE_DIR': str(home / 'compiled'),
+    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+    'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',
+  }
+
+
+def _run(text, folder, environment):
+  """Runs lines of a shell, which have to end well; returns what they said."""
+  done = subprocess.run(
+    ['bash', '-e', '-c', text],
+    cwd=folder,
+    env=environment,
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 0, done.stdout[-9000:] + done.stderr[-9000:]
+  return done.stdout + done.stderr
+
+
+@pytest.fixture(scope='session')
+def furnished(tmp_path_factory, environment):
+  """A folder with the data, runs and files that the documents name."""
+  folder = tmp_path_factory.mktemp('furnished')
+  _link_programs(folder)
+  for data, domains in {
+    'data/afhq': ('cat', 'dog', 'wild'),
+    'data/celeba_hq': ('female', 'male'),
+    'photos': ('cats', 'dogs'),
+  }.items():
+    for domain in domains:
+      for split, count in (('train', 6), ('val', 3)):
+        name = f'{split}_{domain}_'
+        _draw_pictures(folder / data / split / domain, count, name)
+  (folder / 'my_data').symlink_to('data/afhq')
+  for name in ('photos', 'fakes', 'refs/dog', 'refs/female', 'refs/male'):
+    _draw_pictures(folder / name, 2)
+  (folder / 'weights').mkdir()
+
+  _run(
+    """
+    python train.py --config=configs/stargan_v2/afhq.py --workdir=runs/afhq \\
+      --config.data.root=data/afhq
+    python -m jaxgan.tools.export_checkpoint --workdir=runs/afhq --out=files
+    mkdir -p expr/checkpoints
+    for file in nets nets_ema optims; do
+      cp files/000002_$file.ckpt expr/checkpoints/050000_$file.ckpt
+    done
+    cp files/000002_nets_ema.ckpt 100000_nets_ema.ckpt
+    """,
+    folder,
+    environment,
+  )
+  face_network = parity.rule_made_face_network()
+  torch_files.save(folder / 'wing.ckpt', {'fan': face_network})
+  points = np.random.default_rng(0).uniform(60, 200, (98, 2))
+  np.savez(folder / 'celeba_lm_mean.npz', mean=points)
+  return folder
+
+
+def _blocks(path, language):
+  fenced = rf'^```{language}\n(.*?)^```$'
+  return re.findall(fenced, path.read_text(), re.M | re.S)
 
 
 @pytest.mark.slow
-def test_the_tutorial_runs_from_beginning_to_end(elsewhere):
-  _write_photos(elsewhere / 'photos')
-  text = (ROOT / 'docs/tutorial.md').read_text()
-  blocks = re.findall(r'^```bash\n(.*?)^```$', text, re.M | re.S)
-  assert len(blocks) == 7
-  command = ['bash', '-e', '-c', '\n'.join(blocks)]
-  done = subprocess.run(command, cwd=elsewhere, capture_output=True, text=True)
-  assert done.returncode == 0, done.stdout + done.stderr
-  for name in (
-    'runs/demo/report/index.html',
-    'squares/green_to_square_seed0_3.png',
-    'squares/grid.png',
-    'runs/photos/eval/scores.csv',
-    'dogs_of_cats/video.mp4',
-  ):
-    assert (elsewhere / name).exists(), done.stdout
+@pytest.mark.parametrize(
+  'path',
+  [path for path in DOCUMENTS if _blocks(path, 'bash')],
+  ids=lambda path: path.name,
+)
+def test_every_command_runs(path, furnished, environment, tmp_path):
+  pytest.importorskip('torch')
+  pytest.importorskip('cv2')
+  folder = tmp_path / 'jaxgan'
+  shutil.copytree(furnished, folder, symlinks=True)
+  said = _run('\n'.join(_blocks(path, 'bash')), folder, environment)
+  for block in _blocks(path, 'python'):
+    (folder / 'block.py').write_text(block)
+    _run('python block.py', folder, environment | {'PYTHONPATH': '.'})
+  for name in _LEFT.get(path.name, ()):
+    assert (folder / name).exists(), said
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings('default')  # of the notebook's own machinery
-def test_the_notebook_runs_and_shows_pictures(elsewhere):
+def test_the_notebook_runs_and_shows_pictures(
+  tmp_path, environment, monkeypatch
+):
+  for name, value in environment.items():
+    monkeypatch.setenv(name, value)
+  _link_programs(tmp_path)
   book = nbformat.read(ROOT / 'docs/quickstart.ipynb', as_version=4)
-  where = {'metadata': {'path': str(elsewhere / 'docs')}}
+  where = {'metadata': {'path': str(tmp_path / 'docs')}}
   nbclient.NotebookClient(book, timeout=600, resources=where).execute()
   shown = [
     'image/png' in output.get('data', {})
@@ -197,4 +264,4 @@ def test_the_notebook_runs_and_shows_pictures(elsewhere):
     for output in cell.get('outputs', ())
   ]
   assert sum(shown) == 3
-  assert (elsewhere / 'runs/quickstart/report/index.html').exists()
+  assert (tmp_path / 'runs/quickstart/report/index.html').exists()
