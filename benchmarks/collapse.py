@@ -14,7 +14,6 @@ import importlib.util
 import io
 import signal
 import statistics
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -36,8 +35,6 @@ _WORKDIR = flags.DEFINE_string('workdir', None, 'Where the runs are kept.')
 _STEPS = flags.DEFINE_integer('steps', 2500, 'Of a run; also ds_iter.', 1)
 _NAMES = flags.DEFINE_list('runs', list(_RUNS), 'Those to train and compare.')
 flags.mark_flags_as_required(['config', 'workdir'])
-
-_ROOT = epath.Path(__file__).resolve().parents[1]
 
 Records = list[dict[str, float]]
 
@@ -69,18 +66,8 @@ def main() -> None:
 
 def _train(path: epath.Path, settings: Mapping[str, float]) -> None:
   """Does what is left of a run."""
-  settings = {
-    'num_train_steps': _STEPS.value,
-    'hparams.ds_iter': _STEPS.value,
-    **settings,
-  }
-  command = [
-    *(sys.executable, str(_ROOT / 'train.py')),
-    *common.config_arguments(settings),
-    f'--workdir={path}',
-  ]
-  if status := subprocess.run(command, stdout=sys.stderr).returncode:
-    raise errors.UserError(f'{path.name}: train.py ended with status {status}')
+  steps = {'num_train_steps': _STEPS.value, 'hparams.ds_iter': _STEPS.value}
+  common.run_script('train.py', path, {**steps, **settings})
 
 
 def describe(

@@ -5,6 +5,8 @@ import json
 import os
 import pathlib
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -21,6 +23,7 @@ from jaxgan.stargan_v2 import losses
 
 Tree = Any
 
+_ROOT = pathlib.Path(__file__).resolve().parents[1]
 _PLAIN_MODEL = {'resample': 'plain', 'select_heads': True, 'remat': False}
 NOT_TO_BE_RUN = {  # compiler options: the same operations, sooner
   'xla_backend_optimization_level': 0,
@@ -412,3 +415,18 @@ def config_arguments(settings: Mapping[str, Any] | None = None) -> list[str]:
     f'--config={config_flags.get_config_filename(flag)}',
     *(f'--config.{key}={value}' for key, value in changes.items()),
   ]
+
+
+def run_script(
+  script: str, path: os.PathLike, settings: Mapping[str, Any], *options: str
+) -> None:
+  """Runs train.py or eval.py on a work directory, its output on stderr.
+
+  Raises:
+    UserError: it ended with another status than 0.
+  """
+  arguments = [*config_arguments(settings), f'--workdir={path}', *options]
+  command = [sys.executable, str(_ROOT / script), *arguments]
+  if status := subprocess.run(command, stdout=sys.stderr).returncode:
+    name = pathlib.Path(path).name
+    raise errors.UserError(f'{name}: {script} ended with status {status}')

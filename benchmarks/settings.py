@@ -8,16 +8,16 @@ several settings joins them by +. Each is scored at its last step on the same
 images, without weights of metric networks. The same command goes on where it
 was stopped.
 
-A Markdown table of the scores is printed; its last line is the same as JSON.
+A Markdown table of the scores is printed; its last line is the same as JSON. A
+run that ends by an error, as by NaN, has a row without scores.
 DIR/settings.png has a row of translations for each run: the same sources in the
 styles of the same references, and of the same latents.
 """
 
 import json
 import signal
-import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ from ml_collections import config_flags
 from PIL import Image
 
 from benchmarks import common
-from jaxgan import cli, errors, images, translation, workdir
+from jaxgan import cli, errors, files, images, translation, workdir
 from jaxgan.data import input_pipeline
 
 BASE = 'base'
@@ -64,58 +64,72 @@ _CHANGE = flags.DEFINE_list(
 )
 flags.mark_flags_as_required(['config', 'workdir'])
 
-_ROOT = epath.Path(__file__).resolve().parents[1]
-
 
 def main() -> None:
   """Trains, scores, prints and draws."""
-  runs = {BASE: {}, **{name: parse(name) for name in _CHANGE.value}}
+  known = workdir.flatten(_CONFIG.value)
+  runs = {BASE: {}, **{name: parse(name, known) for name in _CHANGE.value}}
   directory = epath.Path(_WORKDIR.value)
   workdir.prepare(directory)
   signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-  common.print_records(
-    {'run': name, **_finish(directory / name, settings)}
-    for name, settings in runs.items()
-  )
-  images.write_png(directory / 'settings.png', draw(directory, list(runs)))
+  done = []
+  common.print_records(_finish_all(directory, runs, done))
+  images.write_png(directory / 'settings.png', draw(directory, done))
 
 
-def parse(change: str) -> dict[str, str]:
+def parse(change: str, known: Container[str]) -> dict[str, str]:
   """The settings of a change.
 
   Raises:
-    UsageError: it is not key=value, or several of them joined by +.
+    UsageError: it is not key=value, or several of them joined by +, or a key is
+      not known.
   """
   pairs = [setting.partition('=') for setting in change.split('+')]
   if not all(key and sign and value for key, sign, value in pairs):
     raise errors.UsageError(f'--change={change} must be key=value[+key=value]')
+  for key, _, _ in pairs:
+    if key not in known:
+      raise errors.UsageError(f'--change={change}: there is no setting {key}')
   return {key: value for key, _, value in pairs}
 
 
+def _finish_all(
+  directory: epath.Path,
+  runs: Mapping[str, Mapping[str, str]],
+  done: list[str],
+) -> Iterator[dict[str, Any]]:
+  """A row for each run; the names of those that ended well go to `done`."""
+  scores: dict[str, Any] = {}
+  for name, settings in runs.items():
+    try:
+      scores = _finish(directory / name, settings)
+      done.append(name)
+    except errors.UserError as e:
+      if name == BASE:
+        raise
+      print(e, file=sys.stderr, flush=True)  # a change may well ruin a run
+      scores = dict.fromkeys(scores)
+    yield {'run': name, **scores}
+
+
 def _finish(path: epath.Path, settings: Mapping[str, str]) -> dict[str, Any]:
-  """Does what is left of a run, and reads its scores."""
-  _call('train.py', path, settings)
-  step = workdir.load_config(path).num_train_steps
-  scores = path / 'eval' / f'{step}_stargan_v2.json'
-  if not scores.exists():
+  """Does what is left of a run, and gives its scores."""
+  common.run_script('train.py', path, settings)
+  kept = path / 'settings_scores.json'
+  if not kept.exists():
     same_images = {'seed': _CONFIG.value.seed}
-    _call('eval.py', path, {**settings, **same_images}, '--metrics=')
-  records = json.loads(scores.read_text())['scores']
-  return {
-    record['name'].removeprefix('shapes/'): record['value']
-    for record in records
-    if '/real/' not in record['name']
-  }
-
-
-def _call(
-  script: str, path: epath.Path, settings: Mapping[str, Any], *options: str
-) -> None:
-  """Runs one of the programs on a work directory."""
-  arguments = [*common.config_arguments(settings), f'--workdir={path}']
-  command = [sys.executable, str(_ROOT / script), *arguments, *options]
-  if status := subprocess.run(command, stdout=sys.stderr).returncode:
-    raise errors.UserError(f'{path.name}: {script} ended with status {status}')
+    common.run_script(
+      'eval.py', path, {**settings, **same_images}, '--metrics='
+    )
+    step = workdir.load_config(path).num_train_steps
+    found = json.loads((path / f'eval/{step}_stargan_v2.json').read_text())
+    scores = {
+      record['name'].removeprefix('shapes/'): record['value']
+      for record in found['scores']
+      if '/real/' not in record['name']
+    }
+    files.write_whole(kept, json.dumps(scores))
+  return json.loads(kept.read_text())
 
 
 def draw(directory: epath.Path, names: Sequence[str]) -> np.ndarray:

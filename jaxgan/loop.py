@@ -203,7 +203,7 @@ def train_and_evaluate(
         state, start_step, _ = begin()
         logger.go_back(start_step)
         logger.say(f'{problem}: back to step {start_step}, {left_out}')
-    checkpointer.wait()  # before the last report takes its time
+      checkpointer.wait()  # before the last report takes its time
     if train.skipped:
       logger.say(f'{train.skipped} draws of unreadable images were skipped')
 

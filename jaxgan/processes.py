@@ -257,8 +257,10 @@ class _Watch:
       with contextlib.suppress(OSError):  # a full disk
         sys.stdout.flush()
       print(f'{trace}error: {what}', file=sys.stderr, flush=True)
-      if self.keep:
-        self.keep(what)
+      if self.keep:  # in a thread: the disk may be what does not answer
+        keep = threading.Thread(target=self.keep, args=(what,), daemon=True)
+        keep.start()
+        keep.join(_BEAT)
       if self._id == 0:
         time.sleep(3 * _BEAT)  # the others read here what has happened
     finally:

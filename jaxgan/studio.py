@@ -3,6 +3,9 @@
 import functools
 import os
 import pathlib
+import shutil
+import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -20,6 +23,7 @@ NUM_LATENTS = 6  # in the row to choose from
 NUM_SAMPLES = 4  # of each domain, where the run's data is here
 VIDEO_FRAMES, VIDEO_FPS = 60, 30  # from one style to the other
 LATENT, REFERENCE = 'random', 'reference image'
+_KEPT_SECONDS = 3600  # of what was uploaded or made
 _MAX_RADIO = 8  # domains; more are in a menu
 _PROGRESS = gr.Progress()  # as a default, Gradio sees that it is asked for
 # Fonts of the browser: the page asks for nothing outside of this machine.
@@ -174,8 +178,12 @@ class Studio:
           progress((i + j / VIDEO_FRAMES) / 2)
           yield images.grid([[above, np.asarray(image)]])
 
-    # Gradio keeps a copy of its own, before the next one is made.
-    path = epath.Path(self._directory) / 'video.mp4'
+    # Gradio copies what it serves, and forgets that: so do these.
+    for folder in self._directory.glob('video_*'):
+      if time.time() - folder.stat().st_mtime > _KEPT_SECONDS:
+        shutil.rmtree(folder)
+    folder = tempfile.mkdtemp(prefix='video_', dir=self._directory)
+    path = epath.Path(folder) / 'video.mp4'
     images.write_video(path, frames(), VIDEO_FPS)
     return str(path)
 
@@ -255,9 +263,9 @@ def build(studio: Studio, samples: Sequence[Sample], title: str) -> gr.Blocks:
     (d for d in domains if not samples or d != samples[0].domain), domains[0]
   )
 
-  # Files of an hour ago are removed, every ten minutes.
+  # Looked at every ten minutes.
   with gr.Blocks(
-    title=title, analytics_enabled=False, delete_cache=(600, 3600)
+    title=title, analytics_enabled=False, delete_cache=(600, _KEPT_SECONDS)
   ) as page:
     gr.Markdown(f'## {title}')
     with gr.Row():

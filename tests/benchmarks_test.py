@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from benchmarks import peer
-from jaxgan import errors
+from jaxgan import errors, translation, workdir
+from jaxgan.data import input_pipeline
 from tests import programs
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -369,29 +370,47 @@ def test_the_signs_of_runs_are_read_from_their_records():
 
 def test_a_change_is_settings_and_their_values():
   settings = programs.load('benchmarks.settings')
-  parsed = settings.parse('seed=1+hparams.lambda_ds=0')
+  known = {'seed', 'hparams.lambda_ds'}
+  parsed = settings.parse('seed=1+hparams.lambda_ds=0', known)
   assert parsed == {'seed': '1', 'hparams.lambda_ds': '0'}
   for change in ('seed', 'seed=', '=1', 'seed=1+', ''):
     with pytest.raises(errors.UsageError, match=r'--change=.* must be key='):
-      settings.parse(change)
+      settings.parse(change, known)
+  with pytest.raises(errors.UsageError, match='no setting hparams.lambda_dss'):
+    settings.parse('seed=1+hparams.lambda_dss=0', known)
 
 
 @pytest.mark.slow
-def test_a_setting_is_trained_scored_and_drawn(tmp_path):
-  changes = '--change=seed=1+hparams.lambda_ds=0'
+def test_settings_are_trained_scored_and_drawn(tmp_path):
+  change, ruin = 'seed=1+hparams.lambda_ds=0', 'optim.lr=1e30'
   table, rows = _run(
     'settings',
     *TINY,
-    '--config.num_train_steps=2',
+    '--config.num_train_steps=5',
     f'--workdir={tmp_path}',
-    changes,
+    f'--change={change},{ruin}',
     tensorflow=True,
   )
   _check_markdown(table, rows)
-  assert [row['run'] for row in rows] == ['base', 'seed=1+hparams.lambda_ds=0']
-  assert all(0 <= row['latent/domain_accuracy'] <= 1 for row in rows)
-  for name, seed, weight in (('base', 0, 1.0), (rows[1]['run'], 1, 0.0)):
+  assert [row['run'] for row in rows] == ['base', change, ruin]
+  assert all(0 <= row['latent/domain_accuracy'] <= 1 for row in rows[:2])
+  assert rows[2]['latent/domain_accuracy'] is None
+  for name, seed, weight in (('base', 0, 1.0), (change, 1, 0.0)):
     config = json.loads((tmp_path / name / 'config.json').read_text())
     assert config['seed'] == seed and config['hparams']['lambda_ds'] == weight
-  with Image.open(tmp_path / 'settings.png') as image:
-    assert image.width > 9 * 128 and image.height > 4 * 128
+    scores = (tmp_path / name / 'eval/scores.csv').read_text().splitlines()
+    assert {line.split(',')[2] for line in scores[1:]} == {'0'}  # the seed
+
+  # Two runs, below sources and references; the first cell is to a square.
+  picture = np.asarray(Image.open(tmp_path / 'settings.png'))
+  pitch = 128 + 2
+  assert picture.shape[1] == 10 * pitch + 2
+  top = picture.shape[0] - 2 * pitch
+  model = translation.load(tmp_path / change)
+  _, val = input_pipeline.create_eval_data(
+    workdir.require_config(tmp_path / 'base')
+  )
+  style = model.reference_styles(list(val.pictures(1, [0])), 'square')
+  expected = model.translate(list(val.pictures(0, [0])), style)[0][0]
+  shown = picture[top + pitch :, pitch + 2 :][:128:4, :128:4]
+  assert abs(np.int32(shown) - np.int32(expected)).max() <= 1

@@ -24,7 +24,7 @@ def _run(*command, **options):
 
 @pytest.mark.slow
 def test_the_package_builds_installs_and_works_away_from_its_source(tmp_path):
-  source, dist, site = (tmp_path / name for name in ('source', 'dist', 'site'))
+  source, dist = tmp_path / 'source', tmp_path / 'dist'
   source.mkdir()
   for path in _run('git', 'ls-files', '-z', cwd=ROOT).split('\0'):
     if (ROOT / path).is_file():

@@ -175,14 +175,20 @@ def test_two_processes_start_as_one_and_survive_damage(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_history_keeps_what_ends_several_processes(tmp_path):
-  overrides = {'num_train_steps': 9, 'optim__lr': 1e30}
-  results = _run(PROGRAM, 2, tmp_path, json.dumps(overrides))
+def test_the_history_keeps_what_ends_another_process(tmp_path):
+  mistake = """
+def fail(*args):
+  raise errors.UserError('no such file')
+if sys.argv[2] == '1':
+  loop.Logger.write_metrics = fail
+with processes"""
+  program = PROGRAM.replace('import loop,', 'import errors, loop,')
+  program = program.replace('\nwith processes', mistake)
+  config = json.dumps({'num_train_steps': 10**6})
+  results = _run(program, 2, tmp_path, config)
   assert [status for status, _ in results] == [1, 1], results
   *_, last = workdir.read_history(epath.Path(tmp_path))
-  assert re.match(
-    r'ended by an error: process \d: .* became NaN or infinite', last['said']
-  )
+  assert last['said'] == 'ended by an error: process 1: no such file'
 
 
 @pytest.mark.slow

@@ -154,6 +154,12 @@ def test_grid_and_video_show_the_source(functions, tmp_path, monkeypatch):
   assert path.endswith('video.mp4') and os.path.getsize(path) > 1000
   assert seen == pytest.approx([0, 1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6])
 
+  # Those of an hour ago are removed.
+  other = functions.video(source, 'circle', 1, 0.7, chosen, seen.append)
+  os.utime(os.path.dirname(path), (0, 0))
+  functions.video(source, 'circle', 2, 0.7, chosen, seen.append)
+  assert not os.path.exists(path) and os.path.exists(other)
+
 
 def test_samples_are_of_every_domain_or_none(run, tmp_path):
   config = workdir.require_config(run)
