@@ -42,7 +42,6 @@ _CHANGES = (
   'hparams.lambda_cyc=0',
   'hparams.lambda_cyc=10',
   'hparams.lambda_cyc=100',
-  'hparams.lambda_ds=0+hparams.lambda_cyc=100',
   'hparams.lambda_reg=0',
   'hparams.lambda_reg=10',
   'optim.lr=1e-4',

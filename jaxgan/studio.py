@@ -179,9 +179,9 @@ class Studio:
           yield images.grid([[above, np.asarray(image)]])
 
     # Gradio copies what it serves, and forgets that: so do these.
-    for folder in self._directory.glob('video_*'):
-      if time.time() - folder.stat().st_mtime > _KEPT_SECONDS:
-        shutil.rmtree(folder)
+    for old in self._directory.glob('video_*'):
+      if time.time() - old.stat().st_mtime > _KEPT_SECONDS:
+        shutil.rmtree(old)
     folder = tempfile.mkdtemp(prefix='video_', dir=self._directory)
     path = epath.Path(folder) / 'video.mp4'
     images.write_video(path, frames(), VIDEO_FPS)
