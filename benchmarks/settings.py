@@ -123,12 +123,16 @@ def _finish(path: epath.Path, settings: Mapping[str, str]) -> dict[str, Any]:
     step = workdir.load_config(path).num_train_steps
     found = json.loads((path / f'eval/{step}_stargan_v2.json').read_text())
     scores = {
-      record['name'].removeprefix('shapes/'): record['value']
+      record['name'].removeprefix('shapes/'): _rounded(record['value'])
       for record in found['scores']
       if '/real/' not in record['name']
     }
     files.write_whole(kept, json.dumps(scores))
   return json.loads(kept.read_text())
+
+
+def _rounded(value: float | None) -> float | None:
+  return None if value is None else round(value, 4)
 
 
 def draw(directory: epath.Path, names: Sequence[str]) -> np.ndarray:
