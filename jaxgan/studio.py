@@ -263,7 +263,7 @@ def build(studio: Studio, samples: Sequence[Sample], title: str) -> gr.Blocks:
     (d for d in domains if not samples or d != samples[0].domain), domains[0]
   )
 
-  # Looked at every ten minutes.
+  # Gradio looks every ten minutes.
   with gr.Blocks(
     title=title, analytics_enabled=False, delete_cache=(600, _KEPT_SECONDS)
   ) as page:
