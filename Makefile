@@ -20,7 +20,7 @@ test: $(VENV)/installed-test
 	$(PYTEST) -m "not slow"
 
 test-slow: $(VENV)/installed-test
-	$(PYTEST) -m slow
+	$(PYTEST) --dist=worksteal -m slow
 
 test-all: test test-slow
 

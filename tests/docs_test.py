@@ -28,7 +28,7 @@ DOCUMENTS = [
 ]
 STAND_INS = ROOT / 'tests/stand_ins'
 _LINKED = (
-  *('jaxgan', 'configs', 'tests', 'benchmarks', 'train.py', 'eval.py'),
+  *('jaxgan', 'configs', 'tests', 'train.py', 'eval.py'),
   *('Makefile', *(path.name for path in ROOT.glob('requirements*.txt'))),
 )
 # What the commands of a document have to leave, of much else.
@@ -40,7 +40,6 @@ _LEFT = {
     'runs/photos/eval/scores.csv',
     'dogs_of_cats/video.mp4',
   ),
-  'hyperparameters.md': ('runs/settings/settings.png',),
   'translating.md': ('like_1.png', 'exported/model.json'),
   'evaluation.md': ('runs/afhq/best/best.json',),
   'from_pytorch.md': ('out_male/video.mp4', 'aligned/1.png'),
