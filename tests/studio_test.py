@@ -442,7 +442,10 @@ def test_the_page_translates_in_a_browser(server, browser, model, tmp_path):
   errors_shown = [
     entry
     for entry in browser.get_log('browser')
-    if entry['level'] == 'SEVERE' and address in entry['message']
+    if entry['level'] == 'SEVERE'
+    and address in entry['message']
+    # Gradio writes a picture again that is computed again, while it is read.
+    and 'ERR_CONTENT_LENGTH_MISMATCH' not in entry['message']
   ]
   assert not errors_shown
 
