@@ -55,12 +55,16 @@ _LEFT = {
 _COMMON_FLAGS = {'help', 'helpfull', 'verbosity'}
 
 
-def _commands(text):
-  """Lines of a shell in fenced blocks, those that go on joined."""
+def _blocks(path, *languages):
+  """What is fenced in a document as one of these languages."""
   fenced = re.compile(r'^```(\w*)\n(.*?)^```$', re.M | re.S)
-  for language, block in fenced.findall(text):
-    if language not in ('', 'bash'):
-      continue
+  found = fenced.findall(path.read_text())
+  return [block for language, block in found if language in languages]
+
+
+def _commands(path):
+  """Lines of a shell that run Python, those that go on joined."""
+  for block in _blocks(path, '', 'bash'):
     joined = re.sub(r'\\\n\s*', ' ', block)
     for line in joined.splitlines():
       line = re.sub(r'^(\w+=\S+ +)+', '', line.strip())  # of the environment
@@ -96,7 +100,7 @@ def test_every_command_has_a_program_that_takes_its_flags(path):
     for system in systems.SYSTEMS.values()
     for key in workdir.flatten(system.default_config())
   }
-  for words in _commands(path.read_text()):
+  for words in _commands(path):
     if words[0] == '-m' and words[1].split('.')[0] in ('pip', 'venv', 'build'):
       continue
     program, arguments = _program(words)
@@ -236,11 +240,6 @@ def furnished(tmp_path_factory, environment):
   points = np.random.default_rng(0).uniform(60, 200, (98, 2))
   np.savez(folder / 'celeba_lm_mean.npz', mean=points)
   return folder
-
-
-def _blocks(path, language):
-  fenced = rf'^```{language}\n(.*?)^```$'
-  return re.findall(fenced, path.read_text(), re.M | re.S)
 
 
 @pytest.mark.slow
