@@ -16,7 +16,6 @@ import zipfile
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 from etils import epath
 
 from jaxgan import (
@@ -341,6 +340,7 @@ def replace(path, make):
 @pytest.mark.parametrize('make', ['code', 'tar', 'names', 'bomb', 'nan'])
 def test_files_of_pytorch_are_data(tmp_path, make):
   """None runs code or writes; those that are no weights are one line."""
+  torch = pytest.importorskip('torch')
   path, evil = tmp_path / 'weights.ckpt', tmp_path / 'evil'
   message = f'{path} is no whole file of PyTorch weights ('
   if make == 'code':
@@ -369,6 +369,7 @@ def test_files_of_pytorch_are_data(tmp_path, make):
 
 
 def test_any_damage_to_a_file_of_pytorch_is_one_line(tmp_path):
+  torch = pytest.importorskip('torch')
   path, rng, read = tmp_path / 'x.ckpt', np.random.default_rng(0), 0
   tree = {'net': {'w': torch.arange(60.0), 'n': 3}, 'list': [torch.ones(2)]}
   for legacy in (False, True):
