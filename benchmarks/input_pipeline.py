@@ -33,7 +33,7 @@ from ml_collections import config_flags
 
 from benchmarks import common
 from jaxgan import cli, systems
-from jaxgan.data import input_pipeline
+from jaxgan.data import feeding, input_pipeline
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'The config to time.')
 _STEPS = flags.DEFINE_integer(
@@ -46,7 +46,7 @@ _IMAGES_A_SLOT = 3
 _TURNS = 6
 # Untimed before each turn: more than the batches that wait ready, which would
 # hide how slowly they come.
-_UNTIMED = 2 * input_pipeline.PREFETCHED_BATCHES + 2
+_UNTIMED = 2 * feeding.PREFETCHED_BATCHES + 2
 
 
 def main() -> None:

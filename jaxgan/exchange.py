@@ -37,10 +37,12 @@ def import_run(
     raise errors.UserError(
       f'{path} is not empty: take another --workdir, or remove it'
     )
-  imported = systems.get_system(config).import_official(file, config, step)
+  system = systems.get_system(config)
+  imported = system.import_official(file, config, step)
   config, state, ema_only = imported.config, imported.state, imported.ema_only
   workdir.prepare(path)
-  facts = {'system': config.system, 'domains': list(config.data.domains)}
+  domains = system.domain_names(config)
+  facts = {'system': config.system, 'domains': list(domains)}
   if ema_only:
     facts[checkpoint.EMA_ONLY] = True
   step = int(state.step)
@@ -52,7 +54,7 @@ def import_run(
 
   what = 'averaged weights' if ema_only else 'weights and optimisers'
   print(f'{path} is a run at step {step}: {what} of {file}')
-  print(f'domains, in this order: {", ".join(config.data.domains)}')
+  print(f'domains, in this order: {", ".join(domains)}')
   for name, tree in (state.ema_params if ema_only else state.params).items():
     size = sum(x.size for x in jax.tree.leaves(tree))
     print(f'{name}: {size:,} parameters')

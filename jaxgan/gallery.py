@@ -23,7 +23,7 @@ class Style(NamedTuple):
   """A style code, and what it is called."""
 
   domain: str
-  name: str  # unlike that of every other style of the domain
+  name: str  # unlike that of every other style of the domain; '' of a label
   code: np.ndarray  # [style_dim]
   reference: epath.Path | None = None
 
@@ -75,6 +75,17 @@ def latent_styles(
   ]
 
 
+def label_styles(
+  model: translation.Model, domains: Sequence[str]
+) -> list[Style]:
+  """The one style of each of these domains, where styles are labels."""
+  return [
+    Style(domain, '', code)
+    for domain in domains
+    for code in model.label_styles(domain)
+  ]
+
+
 def translate(
   model: translation.Model,
   paths: Sequence[epath.Path],
@@ -90,8 +101,9 @@ def translate(
     model: of the run.
     paths: of the sources.
     styles: to translate to.
-    out: folder for `<source>_to_<domain>_<style>.png`, `grid.png` with the
-      first GRID_SIDE sources and styles, and `video.mp4`; made if missing.
+    out: folder for `<source>_to_<domain>_<style>.png` (of a label without
+      `_<style>`), `grid.png` with the first GRID_SIDE sources and styles, and
+      `video.mp4`; made if missing.
     video: write one, in which the style moves through all of them and back to
       the first; with two or more styles of one domain.
 
@@ -129,7 +141,7 @@ def translate(
 
 
 def _target(path: epath.Path, style: Style) -> str:
-  return f'{path.stem}_to_{style.domain}_{style.name}.png'
+  return '_'.join(filter(None, (path.stem, 'to', *style[:2]))) + '.png'
 
 
 def _check_targets(
@@ -242,7 +254,7 @@ def _draw_grid(
   top = [errors.printable(path.stem) for path in columns]
   left = ['']
   for style in styles:
-    left.append(f'{style.domain}\n{errors.printable(style.name)}')
+    left.append(f'{style.domain}\n{errors.printable(style.name)}'.rstrip())
   references = [style.reference for style in styles if style.reference]
   if references:  # then of every style
     pictures = [_to_cell(model.read(path)) for path in references]

@@ -80,7 +80,7 @@ def train_and_evaluate(
       {
         '--workdir': directory,
         '--init_from': init_from,
-        **workdir.shared_settings(config),
+        **workdir.shared_settings(config, system.HOST_SETTINGS),
       }
     )
     path = epath.Path(directory)
@@ -98,7 +98,11 @@ def train_and_evaluate(
     )
     config.update_from_flattened_dict(train.facts)
     workdir.check_config(
-      path, config, allow_config_change, system.default_config()
+      path,
+      config,
+      allow_config_change,
+      system.default_config(),
+      system.FREE_SETTINGS,
     )
 
     init_rng, train_rng, sample_rng = jax.random.split(
@@ -433,13 +437,14 @@ def _take_weights(
     raise errors.UserError(
       f'--init_from={init_from} is a run of {old_config.system}'
     )
+  system = systems.get_system(config)
   taken = {
     name: {
       network: finetune.transfer(
         getattr(old, name)[network],
         tree,
-        old_config.data.domains,
-        config.data.domains,
+        system.domain_names(old_config),
+        system.domain_names(config),
       )
       for network, tree in getattr(state, name).items()
     }

@@ -164,6 +164,10 @@ def _check_same(
 ) -> None:
   """Raises UserError where processes were asked for different scores."""
   of_what = _of_what(scorer, seeds)
+  settings = {}
+  if config:
+    own = systems.get_system(config).HOST_SETTINGS
+    settings = workdir.shared_settings(config, own)
   sharding.check_same(
     {
       '--workdir': directory,
@@ -173,7 +177,7 @@ def _check_same(
       '--save_images': scorer.options.save_images,
       **{f'--{key}': value for key, value in of_what['options'].items()},
       **{f'weights of {k}': v for k, v in of_what['weights'].items()},
-      **(workdir.shared_settings(config) if config else {}),
+      **settings,
     }
   )
 
@@ -205,12 +209,12 @@ def _evaluate(
   seeds: int,
   best: '_Best | None',
 ) -> dict[str, float | None]:
-  scorer.options.check_domains(run.config.data.domains)
+  system = systems.get_system(run.config)
+  scorer.options.check_domains(system.domain_names(run.config))
   path = epath.Path(directory) / 'eval'
   if jax.process_index() == 0:
     workdir.prepare(path)
   _say(f'evaluating step {run.step} of {directory} ...')
-  system = systems.get_system(run.config)
   first = run.config.seed
   by_seed = {
     seed: system.evaluate(
@@ -282,8 +286,14 @@ def _adopt(
   run_config: ml_collections.ConfigDict, config: ml_collections.ConfigDict
 ) -> None:
   """Takes data and seed from `config`, whose networks must be the run's."""
+  if run_config.system != config.system:
+    raise errors.ConfigMismatchError(
+      f'config.system is {config.system}, that of the run is '
+      f'{run_config.system}'
+    )
+  free = systems.get_system(run_config).FREE_SETTINGS
   for key, value in config.model.items():
-    if f'model.{key}' in workdir.FREE_SETTINGS:
+    if f'model.{key}' in free:
       continue
     if key == 'num_domains' and value == 0:
       continue
@@ -297,15 +307,9 @@ def _adopt(
       f'config.data.img_size is {config.data.img_size}, that of the run is '
       f'{run_config.data.img_size}'
     )
-  for key in (
-    'name',
-    'root',
-    'val_split',
-    'train_split',
-    'skip_bad_images',
-    'timeout',
-  ):
-    run_config.data[key] = config.data[key]
+  for key, value in config.data.items():
+    if not key.endswith('domains'):  # those are the run's
+      run_config.data[key] = value
   run_config.seed = config.seed
 
 

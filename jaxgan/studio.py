@@ -16,8 +16,7 @@ from absl import logging
 from etils import epath
 from PIL import Image
 
-from jaxgan import errors, images, translation
-from jaxgan.data import input_pipeline
+from jaxgan import errors, images, systems, translation
 
 NUM_LATENTS = 6  # in the row to choose from
 NUM_SAMPLES = 4  # of each domain, where the run's data is here
@@ -105,10 +104,34 @@ class Studio:
     """Compiles all that the page computes."""
     size = self.model.img_size
     picture = Image.new('RGB', (size, size))
+    if self.has_labels:
+      codes = self.model.label_styles(self.model.domains[0])
+      self.model.translate([picture], codes)
+      return
     for domain in self.model.domains:
       self.model.latent_styles(domain, NUM_LATENTS)
     codes = self.model.reference_styles([picture], self.model.domains[0])
     self.model.translate([picture], codes)
+
+  @property
+  def has_labels(self) -> bool:
+    """Whether a domain has one style, and there is none to choose."""
+    return 'label' in self.model.kinds
+
+  def translate_to(self, source: str, domain: str) -> Image.Image:
+    """The source in the one style of a domain; UserError as `translate`."""
+    (image,) = self._translate(source, self.model.label_styles(domain))
+    return image
+
+  def label_grid(self, source: str) -> np.ndarray:
+    """The source in every domain, uint8 [H, W, 3]."""
+    row = [self._read(source)]
+    row += [self.translate_to(source, d) for d in self.model.domains]
+    return images.labelled_grid(
+      [[np.asarray(image) for image in row]],
+      top=['source', *self.model.domains],
+      left=[''],
+    )
 
   def row(
     self, source: str, domain: str, seed: int, psi: float
@@ -223,7 +246,7 @@ def load_samples(
   config.data.skip_bad_images = True
   samples = []
   try:
-    _, val = input_pipeline.create_eval_data(config)
+    _, val = systems.get_system(config).create_eval_data(config)
     for i, domain in enumerate(val.domains):
       numbers = range(min(NUM_SAMPLES, val.counts[i]))
       for j, picture in enumerate(val.pictures(i, numbers)):
@@ -251,17 +274,15 @@ def _shown(fn: Callable) -> Callable:
 
 def build(studio: Studio, samples: Sequence[Sample], title: str) -> gr.Blocks:
   """The page; each of its users has choices of their own."""
-  model = studio.model
-  domains = list(model.domains)
+  if studio.has_labels:
+    return _build_for_labels(studio, samples, title)
+  domains = list(studio.model.domains)
   paths = [sample.path for sample in samples]
   start = {
     domain: next((s.path for s in samples if s.domain == domain), None)
     for domain in domains
   }
-  first_source = paths[0] if paths else None
-  first_domain = next(
-    (d for d in domains if not samples or d != samples[0].domain), domains[0]
-  )
+  first_domain = _first_target(domains, samples)
 
   # Gradio looks every ten minutes.
   with gr.Blocks(
@@ -269,27 +290,9 @@ def build(studio: Studio, samples: Sequence[Sample], title: str) -> gr.Blocks:
   ) as page:
     gr.Markdown(f'## {title}')
     with gr.Row():
+      source, source_samples = _source_column(samples)
       with gr.Column():
-        source = upload_image(
-          first_source,
-          label='Source: drop an image',
-          height=320,
-          elem_id='source',
-        )
-        source_samples = _sample_gallery(samples, 'samples')
-      with gr.Column():
-        result = gr.Image(
-          label='Translation',
-          format='png',
-          interactive=False,
-          height=320,
-          buttons=['download', 'fullscreen'],
-          elem_id='result',
-        )
-        menu = gr.Radio if len(domains) <= _MAX_RADIO else gr.Dropdown
-        domain = menu(
-          domains, value=first_domain, label='Domain', elem_id='domain'
-        )
+        result, domain = _result_and_domain(domains, first_domain)
         mix = gr.Slider(
           0,
           1,
@@ -317,13 +320,7 @@ def build(studio: Studio, samples: Sequence[Sample], title: str) -> gr.Blocks:
     with gr.Row():
       with gr.Column():
         draw_grid = gr.Button('Draw a grid of all domains', elem_id='draw_grid')
-        grid = gr.Image(
-          label='Grid',
-          format='png',
-          interactive=False,
-          buttons=['download', 'fullscreen'],
-          elem_id='grid',
-        )
+        grid = _grid_image()
       with gr.Column():
         make_video = gr.Button(
           'Make a video from the first style to the second',
@@ -395,6 +392,95 @@ def build(studio: Studio, samples: Sequence[Sample], title: str) -> gr.Blocks:
       panel.row.select(_chosen_number, None, panel.number)
       _take_chosen(panel.samples, paths, panel.reference)
   return page
+
+
+def _build_for_labels(
+  studio: Studio, samples: Sequence[Sample], title: str
+) -> gr.Blocks:
+  """The page of a system that has one output for a source and a domain."""
+  domains = list(studio.model.domains)
+  with gr.Blocks(
+    title=title, analytics_enabled=False, delete_cache=(600, _KEPT_SECONDS)
+  ) as page:
+    gr.Markdown(f'## {title}')
+    with gr.Row():
+      source, source_samples = _source_column(samples)
+      with gr.Column():
+        result, domain = _result_and_domain(
+          domains, _first_target(domains, samples)
+        )
+    draw_grid = gr.Button('Draw a grid of all domains', elem_id='draw_grid')
+    grid = _grid_image()
+
+    @_shown
+    def render(path, domain):
+      return None if path is None else studio.translate_to(path, domain)
+
+    @_shown
+    def render_grid(path):
+      _check_source(path)
+      return studio.label_grid(path)
+
+    computed: dict[str, Any] = {
+      'concurrency_limit': 1,
+      'concurrency_id': 'device',
+    }
+    gr.on(
+      [page.load, source.change, domain.change],
+      render,
+      [source, domain],
+      result,
+      trigger_mode='always_last',
+      show_progress='minimal',
+      **computed,
+    )
+    draw_grid.click(render_grid, source, grid, **computed)
+    _take_chosen(source_samples, [sample.path for sample in samples], source)
+  return page
+
+
+def _first_target(domains: Sequence[str], samples: Sequence[Sample]) -> str:
+  """Another domain than that of the first sample, if there is one."""
+  return next(
+    (d for d in domains if not samples or d != samples[0].domain), domains[0]
+  )
+
+
+def _source_column(samples: Sequence[Sample]) -> tuple[gr.Image, gr.Gallery]:
+  with gr.Column():
+    source = upload_image(
+      samples[0].path if samples else None,
+      label='Source: drop an image',
+      height=320,
+      elem_id='source',
+    )
+    return source, _sample_gallery(samples, 'samples')
+
+
+def _result_and_domain(
+  domains: Sequence[str], first_domain: str
+) -> tuple[gr.Image, gr.Radio | gr.Dropdown]:
+  result = gr.Image(
+    label='Translation',
+    format='png',
+    interactive=False,
+    height=320,
+    buttons=['download', 'fullscreen'],
+    elem_id='result',
+  )
+  menu = gr.Radio if len(domains) <= _MAX_RADIO else gr.Dropdown
+  domain = menu(domains, value=first_domain, label='Domain', elem_id='domain')
+  return result, domain
+
+
+def _grid_image() -> gr.Image:
+  return gr.Image(
+    label='Grid',
+    format='png',
+    interactive=False,
+    buttons=['download', 'fullscreen'],
+    elem_id='grid',
+  )
 
 
 class _Panel(NamedTuple):

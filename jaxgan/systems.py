@@ -2,7 +2,9 @@
 
 A system is a module with
 
-  default_config() -> every setting there is
+  default_config() -> every setting there is; FREE_SETTINGS and HOST_SETTINGS
+    among them, which `workdir` explains
+  domain_names(config) -> names of what an image can be translated to
   check_config(config) raises UserError for settings that cannot be
   create_datasets(config, process_index, process_count) -> (train, val)
     train.facts: {config key: value} of what the config left to the data;
@@ -13,6 +15,7 @@ A system is a module with
     to_batch(tree, finished steps) -> batch, the same function at every call of
     feed, is called inside the jitted step.
     val goes to `sample`.
+  create_eval_data(config) -> (train, val), to be seen in order
   create_training(config) -> (init_fn, static)
     init_fn(rng) -> state: a pytree with `.step`, `.params` and perhaps
     `.ema_params`, each {network: tree}; static: keyword arguments of
@@ -24,10 +27,12 @@ A system is a module with
   SIGNS: what `collapse` is to look at in the metrics of train_step
   inference_params(state) -> the parameters to sample and evaluate with
   sample(params, frozen, val, rng, **static) -> {name: uint8 [H, W, 3]}
-  Translator(params, frozen, nets, masks_fn), the last two from static: the
-    networks on NumPy arrays, with translate_all(x, s) of all images in all
-    styles, encode(x, y), map_truncated(z, mean, psi), mean_styles(rng,
-    latent_dim), and programs() to export.
+  Translator(params, frozen, chunk, **static): the networks on NumPy arrays,
+    with translate_all(x, s) of all images in all styles, programs() to export,
+    and STYLES, what a style can come from, each with functions of its own:
+      'reference': encode(x, y), the style of an image
+      'latent': map_truncated(z, mean, psi), mean_styles(rng, latent_dim)
+      'label': label_styles(y), the one style there is of a domain
   evaluate(params, frozen, config, scorer, seed, save_dir, **static) -> scores
     of `metrics.translations`; scorer holds the networks to see through. All
     processes call it together, and all get the scores.
@@ -40,6 +45,7 @@ A system is a module with
 and a line in SYSTEMS.
 """
 
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -127,7 +133,7 @@ def restore_run(
   config = workdir.require_config(directory)
   system = _find_system(config)
   workdir.add_missing(directory, config, system.default_config())
-  _check_domains(directory, config)
+  _check_domains(directory, config, system.domain_names(config))
   get_system(config)  # for the precision
   init_fn, static = system.create_training(config)
   shapes = jax.eval_shape(init_fn, jax.random.key(0))
@@ -146,10 +152,11 @@ def restore_run(
 
 
 def _check_domains(
-  directory: epath.Path, config: ml_collections.ConfigDict
+  directory: epath.Path,
+  config: ml_collections.ConfigDict,
+  names: Sequence[str],
 ) -> None:
   """Raises UserError unless the domains can be told apart and be in names."""
-  names = config.data.domains
   if (
     not all(map(files.is_name, names))
     or not len(set(names)) == len(names) == config.model.num_domains

@@ -25,6 +25,11 @@ from jaxgan.data import preprocess, sources
 Picture = str | os.PathLike | Image.Image | np.ndarray
 
 PLATFORMS = ('cpu', 'cuda', 'tpu')  # that an exported program runs on
+PROGRAM_INPUTS = {
+  'reference': ('x', 'x_ref', 'y'),
+  'latent': ('x', 'z', 'y'),
+  'label': ('x', 'y'),
+}
 PSI = 0.7  # truncation of latent styles: 0 is the mean style, 1 is none
 
 
@@ -53,11 +58,20 @@ def load(
   translator = system.Translator(
     system.inference_params(run.state),
     run.frozen,
-    nets=run.static['nets'],
-    masks_fn=run.static['masks_fn'],
     chunk=chunk,
+    **run.static,
   )
-  return Model(translator, run.config, run.step, crop)
+  domains = system.domain_names(run.config)
+  return Model(translator, domains, run.config, run.step, crop)
+
+
+def style_kinds(workdir: epath.PathLike) -> tuple[str, ...]:
+  """What a style of a run can come from: `latent` and `reference`, or `label`.
+
+  Raises:
+    UserError: there is no such run.
+  """
+  return systems.system_of(workdir).Translator.STYLES
 
 
 class Model:
@@ -69,22 +83,25 @@ class Model:
 
   Attributes:
     domains: names, in the order of the run.
+    kinds: what a style can come from (`style_kinds`).
     img_size: width and height of the results.
-    latent_dim: numbers in a latent code.
+    latent_dim: numbers in a latent code; 0 where there are none.
     step: finished iterations.
   """
 
   def __init__(
     self,
     translator: Any,
+    domains: Sequence[str],
     config: ml_collections.ConfigDict,
     step: int,
     crop: bool,
   ):
     self._translator, self._crop = translator, crop
-    self.domains = tuple(config.data.domains)
+    self.domains = tuple(domains)
+    self.kinds = translator.STYLES
     self.img_size = config.data.img_size
-    self.latent_dim = config.model.latent_dim
+    self.latent_dim = config.model.get('latent_dim', 0)
     self.step = step
 
   def read(self, picture: Picture) -> Image.Image:
@@ -134,6 +151,10 @@ class Model:
     z = _draw_latents(seed, count, self.latent_dim)
     return self._translator.map_truncated(z, self._mean_styles, psi)[:, y]
 
+  def label_styles(self, domain: str) -> np.ndarray:
+    """The one style that a domain has where styles are labels, [1, C]."""
+    return self._translator.label_styles(np.array([self._index(domain)]))
+
   def translate(
     self, pictures: Sequence[Picture], styles: np.ndarray
   ) -> list[list[Image.Image]]:
@@ -151,18 +172,20 @@ class Model:
     """Programs of `jax.export`, weights and all: {name: serialized}.
 
     `reference` maps x, x_ref [B, S, S, 3] and y [B], the domain of x_ref;
-    `latent` maps x, z [B, latent_dim] and y, the target: both to float32 images
-    like x. Images are in [-1, 1], y is int32, the batch may be of any size.
+    `latent` maps x, z [B, latent_dim] and y, the target; `label` x and y: all
+    to float32 images like x. Images are in [-1, 1], y is int32, the batch may
+    be of any size.
     """
     b, *_ = export.symbolic_shape('b')
     shape = (b, self.img_size, self.img_size, 3)
     x = jax.ShapeDtypeStruct(shape, 'float32')
     z = jax.ShapeDtypeStruct((b, self.latent_dim), 'float32')
     y = jax.ShapeDtypeStruct((b,), 'int32')
-    styles, serialized = {'reference': x, 'latent': z}, {}
+    arguments, serialized = {'x': x, 'x_ref': x, 'z': z, 'y': y}, {}
     for name, program in self._translator.programs().items():
       exported = export.export(jax.jit(program), platforms=PLATFORMS)
-      serialized[name] = bytes(exported(x, styles[name], y).serialize())
+      inputs = [arguments[key] for key in PROGRAM_INPUTS[name]]
+      serialized[name] = bytes(exported(*inputs).serialize())
     return serialized
 
   @functools.cached_property

@@ -9,7 +9,7 @@ import pytest
 from absl import logging
 from PIL import Image
 
-from jaxgan.data import cache, input_pipeline, preprocess, reading, sources
+from jaxgan.data import cache, pictures, preprocess, reading, sources
 from jaxgan.errors import UserError
 
 SIZE = 8
@@ -50,7 +50,7 @@ def decodings(monkeypatch):
 
 def images_of(root, img_size=SIZE):
   source = sources.FolderSource(str(root / 'data'), 'train')
-  return input_pipeline.FileImages(source, img_size, augment=False)
+  return pictures.FileImages(source, img_size, augment=False)
 
 
 def load(root, skip_bad=False, img_size=SIZE):
@@ -170,7 +170,7 @@ def test_an_unreadable_image_stops_or_is_left_out(root, warnings):
 
 
 def test_an_error_that_passes_does_not_stay(root, monkeypatch):
-  real = input_pipeline.FileImages.picture
+  real = pictures.FileImages.picture
 
   def unreadable(self, domain, index):
     if (domain, index) == (0, 1):
@@ -178,7 +178,7 @@ def test_an_error_that_passes_does_not_stay(root, monkeypatch):
     return real(self, domain, index)
 
   with monkeypatch.context() as patch:
-    patch.setattr(input_pipeline.FileImages, 'picture', unreadable)
+    patch.setattr(pictures.FileImages, 'picture', unreadable)
     assert load(root, skip_bad=True).counts == (2, 2)
   assert load(root, skip_bad=True).counts == (3, 2)
 

@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from jaxgan import translation
-from jaxgan.data import cache, input_pipeline, preprocess, sources
+from jaxgan.data import cache, input_pipeline, pictures, preprocess, sources
 from jaxgan.errors import UserError
 from jaxgan.metrics import features
 from tests import tiny
@@ -262,12 +262,12 @@ def put(folder, name, data):
 
 def files_of(folder, augment=False):
   source = sources.FolderSource(str(folder), 'train')
-  return input_pipeline.FileImages(source, SIZE, augment)
+  return pictures.FileImages(source, SIZE, augment)
 
 
 def read_at_start(folder):
   """Training, before the first step."""
-  input_pipeline.check_images(files_of(folder), skip_bad=False)
+  pictures.check_images(files_of(folder), skip_bad=False)
 
 
 def read_in_step(folder):
@@ -502,7 +502,7 @@ def test_odd_names_of_files_stay_in_one_line(tmp_path, name):
 def test_a_bad_image_is_not_kept_in_memory(tmp_path):
   put(tmp_path, 'a.jpg', bytes(1000))
   images = files_of(tmp_path)
-  read = input_pipeline.reading.read_each(images.picture, [(0, 0)], 'read')
+  read = pictures.reading.read_each(images.picture, [(0, 0)], 'read')
   (error,) = read
   assert error.__traceback__ is None and error.__context__ is None
 
@@ -584,7 +584,7 @@ def test_ten_thousand_images_leave_nothing_behind(tmp_path):
   for number in range(10_000):
     if number % 2000 == 0:
       # As training and the checker do it, in threads.
-      read = input_pipeline.reading.read_each(images.picture, keys, 'read')
+      read = pictures.reading.read_each(images.picture, keys, 'read')
       assert any(isinstance(x, ValueError) for x in read)
       measured.append(used())
     index = number % count

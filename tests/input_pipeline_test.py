@@ -11,7 +11,7 @@ import pytest
 from absl import logging
 from PIL import Image
 
-from jaxgan.data import input_pipeline, preprocess, shapes, sources
+from jaxgan.data import input_pipeline, pictures, preprocess, shapes, sources
 from jaxgan.errors import UserError
 
 KEYS = {'x_src', 'x_ref', 'x_ref2', 'y_src', 'y_ref'}
@@ -285,7 +285,7 @@ def test_shapes():
   first, again = (next(val.images(1, [0]))[1] for _ in range(2))
   np.testing.assert_array_equal(first, again)
   assert not np.array_equal(first, next(val.images(0, [0]))[1])
-  rng = input_pipeline._stream(config.seed, 2, 0, 0, 1)
+  rng = pictures.stream(config.seed, 2, 0, 0, 1)
   (expected,) = shapes.draw_images(rng, 2, 1, 32)  # The triangle.
   np.testing.assert_array_equal(first, expected)
   assert set(take(train, 1)[0]['y_src']) <= {0, 1}

@@ -38,7 +38,7 @@ jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_disable_most_optimizations', True)
 import numpy as np
 from jaxgan import processes, scores
-from jaxgan.data import input_pipeline
+from jaxgan.data import pictures
 from jaxgan.metrics import features, translations
 from jaxgan.stargan_v2 import evaluate
 
@@ -51,7 +51,7 @@ class Inception(features.Inception):
     print('looked at', len(means))
     return np.reshape(means, (-1, 3)).astype(np.float32)
 
-input_pipeline.NUM_EVAL_SHAPES = 7
+pictures.NUM_EVAL_SHAPES = 7
 evaluate.MIN_PAIRS = 30
 features._WIDTH = 3
 features.Inception = Inception

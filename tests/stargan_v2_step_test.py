@@ -104,25 +104,6 @@ def test_lambda_ds_is_not_frozen_by_jit():
   np.testing.assert_allclose(later['G/lambda_ds'], 2.0 * 0.9, rtol=1e-6)
 
 
-def test_weight_decay_is_l2_inside_the_gradient():
-  # Adam's first step is lr * sign(gradient): with no gradient, the decay is
-  # the gradient, and its size does not matter; AdamW would move by lr * wd * p.
-  tx = step.adam(0.1, beta1=0.0, beta2=0.99, weight_decay=1e-4)
-  params = jnp.array([5.0, -2.0])
-  updates, _ = tx.update(jnp.zeros(2), tx.init(params), params)
-  np.testing.assert_allclose(updates, [-0.1, 0.1], rtol=1e-4)
-
-
-def test_adam_by_hand():
-  tx = step.adam(0.1, beta1=0.0, beta2=0.99, weight_decay=0.0)
-  p = jnp.array([1.0])
-  opt_state = tx.init(p)
-  _, opt_state = tx.update(jnp.array([3.0]), opt_state, p)
-  updates, _ = tx.update(jnp.array([1.0]), opt_state, p)
-  v = (0.99 * 0.01 * 9 + 0.01 * 1) / (1 - 0.99**2)
-  np.testing.assert_allclose(updates, [-0.1 / np.sqrt(v)], rtol=1e-4)
-
-
 @pytest.fixture(scope='module')
 def train_step():
   return jax.jit(functools.partial(stargan_v2.train_step, **tiny.create()[2]))
@@ -181,27 +162,6 @@ def test_references_that_are_copies_leave_the_signs_finite():
   np.testing.assert_allclose(
     metrics['G/latent_diversity'], metrics['G/latent_ds'] * 127.5, rtol=1e-5
   )
-
-
-def test_the_mean_over_parts_is_that_of_the_batch():
-  rng = np.random.default_rng(0)
-  with jax.enable_x64(True):
-    data = {'x': jnp.asarray(rng.normal(size=(6, 3)))}
-    trained, params = {'w': jnp.asarray(rng.normal(size=3))}, {'c': 2.0}
-
-    def loss_fn(trained, params, x):
-      loss = jnp.mean(jnp.sin(x @ trained['w'])) * params['c']
-      return loss, {'total': loss}
-
-    def mean_grads(parts):
-      return step.mean_grads(loss_fn, trained, params, data, parts)
-
-    for parts in (2, 3, 6):
-      jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-13),
-        mean_grads(parts),
-        mean_grads(1),
-      )
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import jax
 import pytest
 from PIL import Image
 
-from jaxgan.data import input_pipeline
+from jaxgan.data import input_pipeline, pictures
 from tests import programs, tiny
 
 growth = programs.load('benchmarks.growth')
@@ -51,13 +51,13 @@ def decoded(tmp_path, monkeypatch):
       for i in range(count):
         Image.new('RGB', (4, 4), (i, 0, 0)).save(folder / f'{i:03}.bmp')
   seen = []
-  picture = input_pipeline.FileImages.picture
+  picture = pictures.FileImages.picture
 
   def record(self, domain, index):
     seen.append(self._source.describe(domain, index))
     return picture(self, domain, index)
 
-  monkeypatch.setattr(input_pipeline.FileImages, 'picture', record)
+  monkeypatch.setattr(pictures.FileImages, 'picture', record)
   config = tiny.config(
     batch_size=4,
     data__name='folder',

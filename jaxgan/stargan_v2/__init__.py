@@ -1,7 +1,11 @@
 """StarGAN v2 (Choi et al. 2020): the names that `systems` asks for."""
 
 from jaxgan.data.input_pipeline import create_datasets as create_datasets
+from jaxgan.data.input_pipeline import create_eval_data as create_eval_data
+from jaxgan.stargan_v2.config import FREE_SETTINGS as FREE_SETTINGS
+from jaxgan.stargan_v2.config import HOST_SETTINGS as HOST_SETTINGS
 from jaxgan.stargan_v2.config import default_config as default_config
+from jaxgan.stargan_v2.config import domain_names as domain_names
 from jaxgan.stargan_v2.evaluate import evaluate as evaluate
 from jaxgan.stargan_v2.official import export_official as export_official
 from jaxgan.stargan_v2.official import import_official as import_official

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxgan import adversarial, layers
+from jaxgan import adversarial, distances, layers
 from jaxgan.stargan_v2 import networks
 
 Array = jax.Array
@@ -70,12 +70,6 @@ def discriminate(
   variables = {'params': params['discriminator']}
   logits: Any = nets.discriminator.apply(variables, x, y)
   return logits
-
-
-def l1(a: Array, b: Array) -> Array:
-  """Mean of |a - b|, in float32 or better."""
-  dtype = layers.at_least_float32(a.dtype)
-  return jnp.mean(jnp.abs(a.astype(dtype) - b.astype(dtype)))
 
 
 def d_loss(
@@ -139,19 +133,22 @@ def g_loss(
   adv = adversarial.logistic_real(discriminate(nets, params, x_fake, y_trg))
 
   # Style reconstruction (eq. 2); the target s_trg is trained by it as well.
-  sty = l1(style(nets, params, y_trg, x_ref=x_fake), s_trg)
+  sty = distances.l1(style(nets, params, y_trg, x_ref=x_fake), s_trg)
 
   # Diversity (eq. 3). Differs from the paper: like the original code, no
   # gradient through the second image.
   s_trg2 = style(nets, params, y_trg, **source[1])
   x_fake2 = translate(nets, params, x_real, s_trg2, masks)
-  ds = l1(x_fake, jax.lax.stop_gradient(x_fake2))
+  ds = distances.l1(x_fake, jax.lax.stop_gradient(x_fake2))
 
   # Cycle consistency (eq. 4); the masks of the way back are the fake's.
   s_org = style(nets, params, y_org, x_ref=x_real)
   x_rec = translate(nets, params, x_fake, s_org, masks_fn(x_fake))
-  cyc = l1(x_rec, x_real)
+  cyc = distances.l1(x_rec, x_real)
 
   total = adv + hp.lambda_sty * sty - hp.lambda_ds * ds + hp.lambda_cyc * cyc
   terms = {'total': total, 'adv': adv, 'sty': sty, 'ds': ds, 'cyc': cyc}
-  return total, {**terms, 'src': l1(x_fake, x_real)}  # the last is only told
+  return total, {
+    **terms,
+    'src': distances.l1(x_fake, x_real),
+  }  # the last is only told

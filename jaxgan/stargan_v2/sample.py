@@ -31,7 +31,11 @@ class Translator:
     nets: the modules.
     masks_fn: (frozen, images) -> masks, where w_hpf > 0.
     chunk: images at a time; memory does not grow with the number of images.
+    hp: not used.
+    tx: not used.
   """
+
+  STYLES = ('latent', 'reference')
 
   def __init__(
     self,
@@ -41,7 +45,10 @@ class Translator:
     nets: networks.Networks,
     masks_fn: Any = None,
     chunk: int = 8,
+    hp: Any = None,
+    tx: Any = None,
   ):
+    del hp, tx
     self._mesh = sharding.create_local_mesh()
     self._params, self._frozen = jax.device_put(
       (dict(params), frozen), sharding.replicated(self._mesh)

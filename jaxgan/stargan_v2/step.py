@@ -11,7 +11,14 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from jaxgan import collapse, errors, layers, torch_files
+from jaxgan import (
+  collapse,
+  distances,
+  errors,
+  layers,
+  torch_files,
+  updates,
+)
 from jaxgan.stargan_v2 import losses, networks, wing
 
 Array = jax.Array
@@ -51,8 +58,6 @@ PHASES = (
   Phase('G/ref', losses.g_loss, 'ref', ('generator',)),
 )
 
-GREY_LEVEL = 2 / 255  # of 8 bits in [-1, 1]; the references may be copies
-
 _ALIKE = (
   'outputs of one source in two styles hardly differ',
   'raise config.hparams.lambda_ds or ds_iter, or lower lambda_cyc',
@@ -75,16 +80,6 @@ SIGNS = (
   collapse.Sign('D/latent_doubt', 0.05, *_CERTAIN),
   collapse.Sign('D/ref_doubt', 0.05, *_CERTAIN),
 )
-
-
-def adam(
-  lr: float, *, beta1: float, beta2: float, weight_decay: float
-) -> optax.GradientTransformation:
-  """PyTorch's Adam: weight decay is L2 inside the gradient, not AdamW's."""
-  return optax.chain(
-    optax.add_decayed_weights(weight_decay),
-    optax.adam(lr, b1=beta1, b2=beta2, eps=1e-8),
-  )
 
 
 def create_training(
@@ -126,7 +121,7 @@ def create_training(
   )
   optim = config.optim
   create_adam = functools.partial(
-    adam,
+    updates.adam,
     beta1=optim.beta1,
     beta2=optim.beta2,
     weight_decay=optim.weight_decay,
@@ -279,7 +274,7 @@ def update(
   metrics, grads = {'G/lambda_ds': weight}, {}
   for phase in PHASES:
     trained = {name: params[name] for name in phase.trained}
-    grads[phase.name], terms = mean_grads(
+    grads[phase.name], terms = updates.mean_grads(
       functools.partial(phase.loss_fn, **loss_args),
       trained,
       params,
@@ -287,15 +282,15 @@ def update(
       hp.micro_batches,
     )
     for name, grad in grads[phase.name].items():
-      updates, opt_state[name] = tx[name].update(
+      change, opt_state[name] = tx[name].update(
         grad, opt_state[name], params[name]
       )
-      params[name] = optax.apply_updates(params[name], updates)
+      params[name] = optax.apply_updates(params[name], change)
     metrics |= {f'{phase.name}_{key}': value for key, value in terms.items()}
 
   # In units of how far two real images of one domain are apart. A ratio of
   # means over the whole batch: the same in any number of micro-batches.
-  unit = jnp.maximum(losses.l1(batch['x_ref'], batch['x_ref2']), GREY_LEVEL)
+  unit = distances.unit(batch['x_ref'], batch['x_ref2'])
   for name in ('G/latent', 'G/ref'):
     metrics[f'{name}_diversity'] = metrics[f'{name}_ds'] / unit
     metrics[f'{name}_change'] = metrics.pop(f'{name}_src') / unit
@@ -313,41 +308,6 @@ def update(
     ema_params=ema_params,
   )
   return state, metrics, grads
-
-
-def mean_grads(
-  loss_fn: Callable,
-  trained: Tree,
-  params: Tree,
-  data: Mapping[str, Tree],
-  parts: int,
-) -> tuple[Tree, dict[str, Array]]:
-  """Gradient and terms of a loss that is a mean over its images.
-
-  Args:
-    loss_fn: (trained, params, **data) -> loss, {name: term}.
-    trained: parameters that the gradient is to.
-    params: all parameters.
-    data: arrays [B, ...].
-    parts: divides B; the images of one part are in memory at a time.
-  """
-  grad_fn = jax.grad(loss_fn, has_aux=True)
-  if parts == 1:
-    return grad_fn(trained, params, **data)
-
-  # Image i goes to part i % parts: every device has its share of each part.
-  split = jax.tree.map(
-    lambda x: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1), data
-  )
-
-  def add_part(total, part):
-    return jax.tree.map(jnp.add, total, grad_fn(trained, params, **part)), None
-
-  first = jax.tree.map(lambda x: x[0], split)
-  shapes = jax.eval_shape(lambda: grad_fn(trained, params, **first))
-  zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-  total, _ = jax.lax.scan(add_part, zeros, split)
-  return jax.tree.map(lambda x: x / parts, total)
 
 
 def train_step(

@@ -23,7 +23,7 @@ from etils import epath
 from PIL import Image
 
 from jaxgan import cli, systems
-from jaxgan.data import input_pipeline, preprocess, sources
+from jaxgan.data import input_pipeline, pictures, preprocess, sources
 from jaxgan.errors import UsageError, UserError, printable
 from jaxgan.metrics import translations
 from jaxgan.stargan_v2.config import default_config
@@ -138,7 +138,7 @@ class _Tap:
     return data
 
 
-class _Split(input_pipeline.FileImages):
+class _Split(pictures.FileImages):
   """The images of a split, noting what it sees of each that is decoded."""
 
   def __init__(
@@ -202,7 +202,7 @@ def _inspect(
       input_pipeline.check_domains(config, *(s.domains for s in splits))
   for split in splits:
     with _noted(faults):
-      input_pipeline.check_images(split, data.skip_bad_images)
+      pictures.check_images(split, data.skip_bad_images)
   return splits, list({str(fault): fault for fault in faults}.values())
 
 

@@ -2,13 +2,15 @@ r"""Writes a run as programs that need JAX alone, and not this package.
 
 python -m jaxgan.tools.export_model --workdir=DIR --out=DIR [--step=latest]
 
-OUT receives reference.jaxexport and latent.jaxexport, StableHLO with the
-weights inside, for CPU, CUDA and TPU and batches of any size, and model.json,
-which says what they take and how to call them.
+OUT receives reference.jaxexport and latent.jaxexport (of a system without
+styles label.jaxexport), StableHLO with the weights inside, for CPU, CUDA and
+TPU and batches of any size, and model.json, which says what they take and how
+to call them.
 """
 
 import json
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -26,7 +28,7 @@ _CALL = (
   'from jax import export',
   "data = open('{name}.jaxexport', 'rb').read()",
   'program = export.deserialize(bytearray(data))',
-  'image = program.call(x, {style}, y)',
+  'image = program.call({inputs})',
 )
 
 
@@ -37,7 +39,8 @@ def main() -> None:
       raise errors.UsageError(f'--{flag.name} is missing: see --help')
   model = translation.load(_WORKDIR.value, cli.parse_step(_STEP.value))
   made = {f'{name}.jaxexport': data for name, data in model.export().items()}
-  made['model.json'] = (json.dumps(_describe(model), indent=2) + '\n').encode()
+  about = _describe(model, [name.partition('.')[0] for name in made])
+  made['model.json'] = (json.dumps(about, indent=2) + '\n').encode()
   out = epath.Path(_OUT.value)
   for name in made:
     if (out / name).exists():
@@ -53,24 +56,30 @@ def main() -> None:
     raise errors.UserError(f'cannot write to {out} ({e})') from e
 
 
-def _describe(model: translation.Model) -> dict[str, Any]:
+def _describe(
+  model: translation.Model, programs: Sequence[str]
+) -> dict[str, Any]:
   images = _IMAGES.format(model.img_size)
   domains = ', '.join(f'{i} {name}' for i, name in enumerate(model.domains))
+  reference = ' (that of x_ref)' if 'reference' in programs else ''
+  inputs = {
+    'x': f'the sources, {images}',
+    'x_ref': f'the references, {images}',
+    'z': f'the latents, float32 [B, {model.latent_dim}], standard normal',
+    'y': f'the target domain{reference}, int32 [B]: {domains}',
+  }
+  taken = {name: translation.PROGRAM_INPUTS[name] for name in programs}
+  used = {key for keys in taken.values() for key in keys}
   return {
     'step': model.step,
     'domains': model.domains,
     'img_size': model.img_size,
     'latent_dim': model.latent_dim,
-    'inputs': {
-      'x': f'the sources, {images}',
-      'x_ref': f'the references, {images}',
-      'z': f'the latents, float32 [B, {model.latent_dim}], standard normal',
-      'y': f'the target domain (that of x_ref), int32 [B]: {domains}',
-    },
+    'inputs': {key: text for key, text in inputs.items() if key in used},
     'output': f'{images}; clip what lies outside',
     'call': {
-      name: [line.format(name=name, style=style) for line in _CALL]
-      for name, style in (('reference', 'x_ref'), ('latent', 'z'))
+      name: [line.format(name=name, inputs=', '.join(keys)) for line in _CALL]
+      for name, keys in taken.items()
     },
     'platforms': translation.PLATFORMS,
     'jax': jax.__version__,

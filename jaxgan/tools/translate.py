@@ -3,16 +3,22 @@ r"""Translates pictures with a trained run.
 python -m jaxgan.tools.translate --workdir=DIR --src=PICTURES --out=DIR \
     (--ref=PICTURES [--domain=NAME] | --domain=NAME --num_latents=N) [--video]
 
+and, of a system that has one output for a source and a domain (StarGAN),
+
+python -m jaxgan.tools.translate --workdir=DIR --src=PICTURES --out=DIR \
+    [--domain=NAME]
+
 PICTURES are files and folders, also nested, separated by commas: JPEG, PNG,
 WebP or BMP of any size. A picture that is no square is squeezed into one, as in
 training; --crop takes the largest square in its middle instead. Results are as
 large as the run's img_size.
 
 OUT receives <source>_to_<domain>_<reference>.png, or ..._seed<S>_<n>.png for
-latent n of a seed, and grid.png: sources above, styles to the left, the first
-16 of each. --video adds video.mp4: the style moves through all references, or
-latents, and back to the first. Nothing is overwritten. A source that cannot be
-read is named and left out, and the exit status is 1.
+latent n of a seed, or ..._to_<domain>.png, and grid.png: sources above, styles
+to the left, the first 16 of each. --video adds video.mp4: the style moves
+through all references, or latents, and back to the first. Nothing is
+overwritten. A source that cannot be read is named and left out, and the exit
+status is 1.
 """
 
 import sys
@@ -29,8 +35,8 @@ _REF = flags.DEFINE_list('ref', None, 'Files and folders to take styles from.')
 _DOMAIN = flags.DEFINE_string(
   'domain',
   None,
-  'The target. References are of the domain whose name their folder has, if '
-  'this is not given.',
+  'The target. If this is not given, references are of the domain whose name '
+  'their folder has, and a system without styles takes all domains.',
 )
 _NUM_LATENTS = flags.DEFINE_integer(
   'num_latents', None, 'How many styles to draw.', lower_bound=1
@@ -63,12 +69,19 @@ def main() -> int:
   """Hands the flags to the gallery; returns the exit status."""
   directory, src = cli.required(_WORKDIR), cli.required(_SRC)
   out = cli.required(_OUT)
-  _check_flags()
+  labels = 'label' in translation.style_kinds(directory)
+  if labels:
+    _check_no_style_flags()
+  else:
+    _check_flags()
   paths = gallery.find(src)
   references = gallery.find(_REF.value or ())
   step = cli.parse_step(_STEP.value)
   model = translation.load(directory, step, crop=_CROP.value)
-  if references:
+  if labels:
+    domains = [_DOMAIN.value] if _DOMAIN.value else model.domains
+    styles = gallery.label_styles(model, domains)
+  elif references:
     styles = gallery.reference_styles(model, references, _DOMAIN.value)
   else:
     styles = gallery.latent_styles(
@@ -80,6 +93,15 @@ def main() -> int:
     )
   video = gallery.Video(_FPS.value, _FRAMES.value) if _VIDEO.value else None
   return int(not gallery.translate(model, paths, styles, out, video))
+
+
+def _check_no_style_flags() -> None:
+  for flag in (_REF, _NUM_LATENTS, _SEED, _PSI, _VIDEO, _FPS, _FRAMES):
+    if flag.present:
+      raise errors.UsageError(
+        f'--{flag.name} is of systems with styles, and this run has one output '
+        'for a source and a domain: leave it out'
+      )
 
 
 def _check_flags() -> None:

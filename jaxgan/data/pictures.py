@@ -1,0 +1,281 @@
+"""Images of each domain as pixels: of files, or drawn when asked for."""
+
+import hashlib
+import threading
+from collections.abc import Callable
+from concurrent import futures
+from typing import Protocol, TypeVar
+
+import ml_collections
+import numpy as np
+from absl import logging
+from PIL import Image
+
+from jaxgan import sharding
+from jaxgan.data import preprocess, reading, shapes, sources
+from jaxgan.data.preprocess import UnreadableImage
+from jaxgan.errors import UserError
+
+T = TypeVar('T')
+
+NUM_EVAL_SHAPES = 1000  # of each domain and split
+_MAX_ATTEMPTS = 100
+# The roles of random streams, one each; 0 and 1 are those of the batches, 3 and
+# 5 those of evaluations.
+_VALIDATION, _REALS = 2, 4
+
+
+class Images(Protocol):
+  """Images of each domain, as pixels: what files and drawn shapes share."""
+
+  domains: tuple[str, ...]
+  counts: tuple[int, ...]
+
+  def draw(
+    self, rng: np.random.Generator, domain: int, count: int
+  ) -> np.ndarray:
+    """Draws one image or two different ones: uint8 [count, S, S, 3]."""
+
+  def get(self, domain: int, index: int) -> np.ndarray:
+    """Image `index` of a domain, not augmented: uint8 [S, S, 3]."""
+
+  def picture(self, domain: int, index: int) -> Image.Image:
+    """Image `index` of a domain at its stored size, mode RGB."""
+
+  def digest(self, domain: int) -> str:
+    """A sum of all that the images of a domain are made from."""
+
+
+class FileImages:
+  """The images of a source of files."""
+
+  def __init__(
+    self,
+    source: sources.Source,
+    img_size: int,
+    augment: bool,
+    timeout: float = 300,
+  ):
+    """Draws are augmented if `augment`; `timeout` s are for reading a file."""
+    self.domains, self.counts = source.domains, source.counts
+    self._source = source
+    self._img_size = img_size
+    self._augment = augment
+    self._timeout = timeout
+
+  def draw(
+    self, rng: np.random.Generator, domain: int, count: int
+  ) -> np.ndarray:
+    """Draws one image or two different ones: uint8 [count, S, S, 3]."""
+    total = self.counts[domain]
+    first = int(rng.random() * total)
+    # Any image but the first; the first again where there is no other.
+    second = (first + 1 + int(rng.random() * (total - 1))) % total
+    return np.stack(
+      [self._load(rng, domain, index) for index in (first, second)[:count]]
+    )
+
+  def get(self, domain: int, index: int) -> np.ndarray:
+    """Image `index` of a domain, not augmented: uint8 [S, S, 3]."""
+    return preprocess.resize(self.picture(domain, index), self._img_size)
+
+  def digest(self, domain: int) -> str:
+    """A sum of all that the images of a domain are made from.
+
+    Each process reads a part of them; all must call it together.
+    """
+
+    def digest_file(index: int) -> bytes:
+      try:
+        return hashlib.sha256(self._read(domain, index)).digest()
+      except OSError:
+        return bytes(32)  # named when the image is asked for
+
+    count = self.counts[domain]
+    with futures.ThreadPoolExecutor() as pool:
+      own = b''.join(
+        pool.map(digest_file, range(count)[sharding.own_part(count)])
+      )
+    parts = sharding.gather(np.frombuffer(own, np.uint8))
+    return hashlib.sha256(parts.tobytes()).hexdigest()
+
+  def picture(self, domain: int, index: int) -> Image.Image:
+    """Image `index` at its stored size; UnreadableImage names the file."""
+    try:
+      return preprocess.decode(self._read(domain, index))
+    except (UnreadableImage, OSError) as error:
+      name = self._source.describe(domain, index)
+      raise UnreadableImage(f'{name} cannot be read ({error})') from None
+
+  def _read(self, domain: int, index: int) -> bytes:
+    return reading.read_in_time(
+      lambda: self._source.read(domain, index),
+      self._timeout,
+      lambda: self._source.describe(domain, index),
+    )
+
+  def _load(
+    self, rng: np.random.Generator, domain: int, index: int
+  ) -> np.ndarray:
+    if not self._augment:
+      return self.get(domain, index)
+    image = self.picture(domain, index)
+    return preprocess.augment(image, rng, self._img_size)
+
+
+class ShapesImages:
+  """Shapes drawn when asked for; no files."""
+
+  def __init__(self, config: ml_collections.ConfigDict, split: str):
+    """Draws the shapes that data.domains names, or all of them."""
+    self.domains = sources.select_domains(
+      shapes.DOMAINS, config.data.domains, 'shapes'
+    )
+    self.counts = (NUM_EVAL_SHAPES,) * len(self.domains)
+    self._role = _VALIDATION if split == config.data.val_split else _REALS
+    self._seed = config.seed
+    self._img_size = config.data.img_size
+
+  def draw(
+    self, rng: np.random.Generator, domain: int, count: int
+  ) -> np.ndarray:
+    """Draws images of a domain: uint8 [count, S, S, 3]."""
+    shape = shapes.DOMAINS.index(self.domains[domain])
+    return shapes.draw_images(rng, shape, count, self._img_size)
+
+  def get(self, domain: int, index: int) -> np.ndarray:
+    """Image `index` of a domain, as scored: uint8 [S, S, 3]."""
+    rng = stream(self._seed, self._role, 0, index, domain)
+    return self.draw(rng, domain, 1)[0]
+
+  def picture(self, domain: int, index: int) -> Image.Image:
+    """The same, mode RGB."""
+    return Image.fromarray(self.get(domain, index))
+
+  def digest(self, domain: int) -> str:
+    """What the images of a domain are drawn from."""
+    return (
+      f'shapes {self.domains[domain]} x {self.counts[domain]}, seed '
+      f'{self._seed}, role {self._role}, {self._img_size} px'
+    )
+
+
+class Skips:
+  """Decides what an unreadable image means: the end, or one more skipped."""
+
+  def __init__(self, allowed: bool):
+    self.count = 0
+    self._allowed = allowed
+    self._named: set[str] = set()
+    self._lock = threading.Lock()
+
+  def add(self, error: UnreadableImage) -> None:
+    """Counts it, and names it once; UserError if none is to be skipped."""
+    if not self._allowed:
+      raise UserError(f'{error}: {reading.CURE}') from None
+    with self._lock:
+      self.count += 1
+      is_new = str(error) not in self._named
+      self._named.add(str(error))
+    if is_new:
+      logging.warning('Skipping %s', error)
+
+
+def first_readable(
+  draw: Callable[[np.random.Generator, bool], T],
+  seed: int,
+  role: int,
+  slot: int,
+  step: int,
+  skips: Skips,
+  what: str,
+) -> T:
+  """What is drawn of images that can be read.
+
+  Args:
+    draw: (rng, whether many draws have failed) -> what it draws.
+    seed: of the run.
+    role: of the stream.
+    slot: of the batch.
+    step: finished iterations.
+    skips: whether unreadable images are passed over.
+    what: the images, in the message.
+
+  Raises:
+    UserError: an image is unreadable and not to be skipped, or too many are.
+  """
+  for attempt in range(1, 2 * _MAX_ATTEMPTS + 1):
+    rng = stream(seed, role, attempt, slot, step)
+    try:
+      return draw(rng, attempt > _MAX_ATTEMPTS)
+    except UnreadableImage as error:
+      skips.add(error)
+  raise UserError(
+    f'no readable image of {what!r} in {2 * _MAX_ATTEMPTS} draws: remove or'
+    ' repair the unreadable ones'
+  )
+
+
+def stream(
+  seed: int, role: int, attempt: int, slot: int, step: int
+) -> np.random.Generator:
+  """Random numbers that are a function of the five."""
+  # Philox is a function of key and counter. Its draws advance the first word
+  # of the counter, so that streams that differ in another never meet.
+  counter = [0, attempt, slot, step]
+  bits = np.random.Philox(key=[seed, role], counter=counter)
+  return np.random.Generator(bits)
+
+
+def open_images(
+  config: ml_collections.ConfigDict, split: str, augment: bool
+) -> Images:
+  """Opens a split of the data of a config; UserError if it cannot be."""
+  data = config.data
+  if data.name == 'shapes':
+    return ShapesImages(config, split)
+  if not 0 < data.timeout <= threading.TIMEOUT_MAX:
+    raise UserError(
+      f'config.data.timeout must be a number of seconds: {data.timeout}'
+    )
+  source = sources.create_source(data.name, data.root, split, data.domains)
+  for name, count in zip(source.domains, source.counts, strict=True):
+    if count == 1 and split == data.train_split:
+      logging.warning('Domain %r has one image: x_ref2 repeats x_ref', name)
+  return FileImages(source, data.img_size, augment, data.timeout)
+
+
+def check_images(
+  images: Images,
+  skip_bad: bool,
+  process_index: int = 0,
+  process_count: int = 1,
+) -> None:
+  """Decodes this process's share of all images once, many at a time.
+
+  Raises:
+    UserError: an image is bad, and bad ones are not to be skipped; or a domain
+      has no other ones.
+  """
+  share = [
+    (domain, index)
+    for domain, count in enumerate(images.counts)
+    for index in range(process_index, count, process_count)
+  ]
+
+  def check(domain: int, index: int) -> None:
+    images.picture(domain, index)
+
+  bad, good = {}, [0] * len(images.domains)
+  errors = reading.read_each(check, share, 'checked')
+  for key, error in zip(share, errors, strict=True):
+    if error:
+      bad[key] = error
+    good[key[0]] += not error
+  # Of all processes: a domain is lost if none of them has a good image.
+  good = sharding.gather(np.array([good])).sum(0)
+  for (domain, _), error in bad.items():
+    if not good[domain]:
+      name = images.domains[domain]
+      raise UserError(f'domain {name!r} has no readable image: {error}')
+  reading.judge(list(bad.values()), len(share), skip_bad)
