@@ -27,3 +27,18 @@ def r1_penalty(d_fn: Callable[[Array], Array], x_real: Array) -> Array:
   """
   grad = jax.grad(lambda x: jnp.sum(d_fn(x)))(x_real)
   return 0.5 * jnp.mean(jnp.sum(jnp.square(grad), axis=(1, 2, 3)))
+
+
+def gradient_penalty(d_fn: Callable[[Array], Array], x: Array) -> Array:
+  """Mean of (|d D(x) / d x| - 1)^2 (Gulrajani et al. 2017, eq. 3).
+
+  Args:
+    d_fn: maps images [B, H, W, C] to any number of values of each; their sum is
+      what is differentiated.
+    x: images between real and fake ones, float32 or better.
+  """
+  grad = jax.grad(lambda x: jnp.sum(d_fn(x)))(x)
+  squared = jnp.sum(jnp.square(grad), axis=(1, 2, 3))
+  # The root has no derivative at 0: there the norm is a constant.
+  norm = jnp.where(squared > 0, jnp.sqrt(jnp.where(squared > 0, squared, 1)), 0)
+  return jnp.mean(jnp.square(norm - 1))

@@ -52,8 +52,7 @@ def import_run(
   workdir.save_frozen(path, imported.frozen)
   workdir.save_config(path, config)  # last: without it there is no run
 
-  what = 'averaged weights' if ema_only else 'weights and optimisers'
-  print(f'{path} is a run at step {step}: {what} of {file}')
+  print(f'{path} is a run at step {step}: {imported.what} of {file}')
   print(f'domains, in this order: {", ".join(domains)}')
   for name, tree in (state.ema_params if ema_only else state.params).items():
     size = sum(x.size for x in jax.tree.leaves(tree))

@@ -241,7 +241,7 @@ def convolve_up(x: Array, kernel: Array, form: str = 'plain') -> Array:
 
 
 class Conv(nn.Module):
-  """Convolution of stride 1 with He initialisation, optionally resampling.
+  """Convolution of stride 1, with He initialisation; optionally resampling.
 
   `resample='down'` is the convolution and then 2 x 2 average pooling;
   `resample='up'` is nearest upsampling by 2 and then the convolution. `form`
@@ -257,6 +257,7 @@ class Conv(nn.Module):
   use_bias: bool = True
   resample: str | None = None
   form: str = 'plain'
+  kernel_init: nn.initializers.Initializer = he_normal
   dtype: DType = jnp.float32
 
   @nn.compact
@@ -264,7 +265,7 @@ class Conv(nn.Module):
     """Maps [B, H, W, C] to [B, H', W', features]."""
     param_dtype = at_least_float32(self.dtype)
     shape = (*self.kernel_size, x.shape[-1], self.features)
-    kernel = self.param('kernel', he_normal, shape, param_dtype)
+    kernel = self.param('kernel', self.kernel_init, shape, param_dtype)
     x = x.astype(self.dtype)
     if self.resample is None:
       x = _convolve(x, kernel, self.padding)

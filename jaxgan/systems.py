@@ -36,9 +36,10 @@ A system is a module with
   evaluate(params, frozen, config, scorer, seed, save_dir, **static) -> scores
     of `metrics.translations`; scorer holds the networks to see through. All
     processes call it together, and all get the scores.
-  import_official(path, config, step) -> (config, state, frozen, ema_only): a
-    checkpoint of the original code; config with what it left to the data, step
-    None for that in the file's name; ema_only: only the averages are real.
+  import_official(path, config, step) -> a checkpoint of the original code:
+    config, with what it left to the data; state; frozen; ema_only: only the
+    averages are real; what was in the file, in words. step: None for that in
+    the file's name.
   export_official(state, frozen, config, ema_only) -> {file name: tree}: the
     same the other way.
 
@@ -58,12 +59,13 @@ from jaxgan import (
   errors,
   files,
   sharding,
+  stargan,
   stargan_v2,
   workdir,
 )
 
 Tree = Any
-SYSTEMS = {'stargan_v2': stargan_v2}
+SYSTEMS = {'stargan': stargan, 'stargan_v2': stargan_v2}
 
 
 def get_system(config: ml_collections.ConfigDict) -> ModuleType:

@@ -110,9 +110,7 @@ def test_face_masks_are_inside():
     masks_fn=masks_fn,
   )
   config = tiny.config(data__domains=shapes.DOMAINS)
-  model = translation.Model(
-    translator, shapes.DOMAINS, config, 2, crop=False
-  )
+  model = translation.Model(translator, shapes.DOMAINS, config, 2, crop=False)
   program = export.deserialize(bytearray(model.export()['reference']))
   assert program.platforms == translation.PLATFORMS
   assert program.nr_devices == 1

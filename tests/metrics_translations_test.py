@@ -6,7 +6,13 @@ import pytest
 from PIL import Image
 
 from jaxgan import errors, sharding
-from jaxgan.metrics import features, fid, lpips, translations
+from jaxgan.metrics import (
+  classification,
+  features,
+  fid,
+  lpips,
+  translations,
+)
 from jaxgan.metrics.translations import Options, Scorer
 
 SIZE = 8
@@ -80,13 +86,27 @@ class _Outputs:
     return np.float32(factors * x[:, None] + factors - 1)
 
 
-def _score(tmp_path, val=None, **options):
+class _Once:
+  """One output of each source: what `change` makes of it."""
+
+  def __init__(self, change=lambda x, target: x):
+    self._change = change
+
+  def draw(self, num_sources, target, rng):
+    return np.zeros((num_sources, 1))
+
+  def translate(self, x, drawn, target):
+    assert drawn.shape == (len(x), 1)
+    return self._change(x, target)[:, None]
+
+
+def _score(tmp_path, val=None, outputs=None, **options):
   options = {'num_outputs': 2, 'weights_dir': 'w'} | options
   scorer = Scorer(Options(**options))
   scorer.options.check_domains(_Data.domains)
   scores = scorer.score(
     'latent',
-    _Outputs(),
+    outputs or _Outputs(),
     _Data(5, 100),
     val or _Data(33),
     img_size=SIZE,
@@ -172,6 +192,160 @@ def test_clean_adds_scores_and_a_floor_at_equal_counts(tmp_path):
   assert scores['fid_floor/latent/a2b'].value == pytest.approx(expected)
 
 
+def test_one_output_of_a_source_has_no_distances(tmp_path):
+  scores = _score(tmp_path, outputs=_Once(), save_images=True)
+  assert {name.partition('/')[0] for name in scores} == {'fid'}
+  assert scores['fid/latent/a2b'].n_fake == 33
+  assert scores['fid/latent/mean'].n_fake == 6 * 33
+  rounded = (np.arange(33) / 10)[:, None]
+  reals = (np.arange(140, 145) / 10)[:, None]
+  expected = fid.frechet_distance(
+    *(fid.Gaussian.of(np.concatenate([x, x**2], 1)) for x in (reals, rounded))
+  )
+  assert scores['fid/latent/a2b'].value == pytest.approx(expected, rel=1e-6)
+  names = sorted(p.name for p in (tmp_path / 'latent' / 'a2b').iterdir())
+  assert names[:2] == ['0001_01.png', '0002_01.png'] and len(names) == 33
+  # Nothing that needs a pair, and no network: nothing to say, and no mistake.
+  assert not _score(tmp_path, outputs=_Once(), metrics=())
+
+
+class _Grey:
+  """Three domains, dark, grey and light, told apart without training."""
+
+  domains = ('a', 'b', 'c')
+
+  def __init__(self, counts, values=(40, 120, 200)):
+    self.counts, self._values = counts, values
+    self.read = 0
+
+  def images(self, domain, indices):
+    for i in indices:
+      self.read += 1
+      yield i, np.full((SIZE, SIZE, 3), self._values[domain] + i, np.uint8)
+
+  def digest(self, domain):
+    return f'{self._values[domain]} {self.counts[domain]}'
+
+
+def _predict_by_brightness(params, x):
+  assert params == 'trained' and x.dtype == np.uint8 and x.ndim == 4
+  return -np.abs(x[:, 0, 0, :1] - np.float32([[40, 120, 200]]))
+
+
+@pytest.fixture
+def classify(tmp_path, monkeypatch):
+  """(what was trained, scores of outputs by a classifier of brightness)."""
+  trained = []
+
+  def load_or_train(draw, num_labels, **options):
+    trained.append((draw, num_labels, options))
+    return 'trained'
+
+  monkeypatch.setattr(classification, 'load_or_train', load_or_train)
+  monkeypatch.setattr(classification, 'predict', _predict_by_brightness)
+  scorer = Scorer(Options(metrics=('classification',), cache_dir='kept'))
+  assert scorer.labels == {'classification': classification.LABEL}
+
+  def classify(change, train=None, val=None, mode='latent'):
+    scores = scorer.score(
+      mode,
+      _Once(change),
+      train or _Grey((9, 8, 7)),
+      val or _Grey((4, 3, 2)),
+      img_size=SIZE,
+      seed=0,
+      save_dir=tmp_path,
+    )
+    return {score.name: score for score in scores}
+
+  return trained, classify
+
+
+def _real(x, target):
+  return np.full_like(x, (40, 120, 200)[target] / 127.5 - 1)
+
+
+def test_classification_error_of_real_and_of_unchanged_images(classify):
+  trained, classify = classify
+  for change, error in ((_real, 0), (lambda x, target: x, 1)):
+    scores = classify(change)
+    assert len(scores) == 2 * 7
+    for pair in ('b2a', 'c2a', 'a2b', 'c2b', 'a2c', 'b2c', 'mean'):
+      assert scores[f'classification_error/latent/{pair}'].value == error
+      assert scores[f'classification_floor/latent/{pair}'].value == 0
+  score = scores['classification_error/latent/a2b']
+  assert (score.n_fake, score.weights) == (4, classification.LABEL)
+  assert scores['classification_floor/latent/a2b'].n_fake == 3
+  ((_, num_labels, options),) = trained  # once for both
+  assert num_labels == 3 and options['exclusive'] is True
+  assert options['img_size'] == SIZE and options['cache_dir'] == 'kept'
+  assert options['content'] == '["40 9", "120 8", "200 7"]'
+
+
+def test_classification_errors_are_shares(classify):
+  _, classify = classify
+
+  def one_of_four(x, target):
+    return np.where(np.arange(len(x))[:, None, None, None] == 1, x, _real(x, 1))
+
+  # Of 79, 80 and 81 the last alone is nearer to 120 than to 40.
+  floor = _Grey((4, 3, 2), values=(40, 79, 200))
+  scores = classify(one_of_four, val=floor)
+  assert scores['classification_error/latent/a2b'].value == 0.25
+  assert scores['classification_error/latent/b2a'].value == pytest.approx(2 / 3)
+  assert scores['classification_floor/latent/a2b'].value == pytest.approx(2 / 3)
+  assert scores['classification_floor/latent/a2c'].value == 0
+
+
+def test_other_training_images_make_another_classifier(classify):
+  trained, classify = classify
+  val = _Grey((4, 3, 2))
+  for counts in ((9, 8, 7), (9, 8, 7), (9, 8, 6)):
+    classify(_real, train=_Grey(counts), val=val)
+  assert len(trained) == 2
+  # 4 + 3 + 2 sources into two domains each, thrice; reals for two classifiers.
+  assert val.read == 9 * 2 * 3 + 9 * 2
+
+
+def test_a_classifier_draws_its_domains_alike_and_reads_them_once(
+  classify, monkeypatch
+):
+  trained, classify = classify
+  train = _Grey((9, 1, 7))
+  classify(_real, train=train)
+  assert train.read == 0  # before anything is drawn
+  draw = trained[0][0]
+  labels = np.zeros(3)
+  for step in range(20):
+    x, y = draw(step)
+    assert x.dtype == np.uint8 and x.shape[1:] == (SIZE, SIZE, 3)
+    domain = y.argmax(1)
+    np.testing.assert_array_equal(y, np.eye(3)[domain])
+    first = np.array((40, 120, 200))[domain]
+    offset = x[:, 0, 0, 0] - first
+    assert (offset >= 0).all() and (offset < np.array((9, 1, 7))[domain]).all()
+    labels += y.mean(0) / 20
+  assert train.read == 17
+  np.testing.assert_allclose(labels, 1 / 3, atol=0.05)
+  np.testing.assert_array_equal(draw(3)[0], draw(3)[0])
+  assert (draw(3)[0] != draw(4)[0]).any()
+
+  # Room for nine images: three of each domain, from its start to its end.
+  monkeypatch.setattr(translations, '_HELD', 9 * SIZE * SIZE * 3)
+  train = _Grey((9, 1, 7))
+  draw = translations._LabelledDraws(train, SIZE)
+  seen = np.concatenate([draw(step)[0][:, 0, 0, 0] for step in range(20)])
+  assert set(seen.tolist()) == {40, 43, 46, 120, 200, 202, 204}
+  assert train.read == 7
+
+
+def test_a_single_domain_has_nothing_to_tell_apart(classify, monkeypatch):
+  _, classify = classify
+  monkeypatch.setattr(_Grey, 'domains', ('a',))
+  with pytest.raises(errors.UserError, match='data has one domain'):
+    classify(_real)
+
+
 def test_a_shortened_look_is_marked(tmp_path):
   scores = _score(tmp_path, domains=('a', 'c'), num_sources=3, num_outputs=2)
   assert set(scores) == {
@@ -217,7 +391,7 @@ def test_no_weights_named_leaves_networks_out(tmp_path, monkeypatch):
   'options, message',
   [
     ({'protocol': 'x'}, 'protocol=x is unknown'),
-    ({'metrics': ('x',)}, "names 'x'"),
+    ({'metrics': ('x',)}, "names 'x': there is fid, lpips, classification"),
     ({'num_outputs': 1}, 'num_outputs=1'),
     ({'num_sources': -1}, 'num_sources=-1'),
     ({'domains': ('d', 'a')}, "names 'd'.* a, b, c"),

@@ -10,7 +10,6 @@ iterations, compared in float64; and on weights made by a rule, in float32,
 forward passes of the real networks at 256 px, and metrics.
 """
 
-import dataclasses
 import functools
 import json
 import pathlib
@@ -31,21 +30,9 @@ from jaxgan.data import preprocess
 from jaxgan.metrics import features, fid, inception, lpips
 from jaxgan.stargan_v2 import align, convert, losses, networks, step, wing
 from jaxgan.stargan_v2.config import default_config
+from tests import parity_stargan
+from tests.comparison import Comparison, UnknownFileError, floats, nchw, nhwc
 
-LIMITS = {
-  'forward': 1e-8,
-  'loss': 1e-8,
-  'grad': 1e-8,
-  'lambda_ds': 1e-8,
-  'after': 1e-5,
-  'forward_256': 2e-4,
-  'landmarks': 0.0,
-  'matrix': 1e-6,
-  'preprocess': 0.0,
-  'features': 1e-4,
-  'lpips': 1e-5,
-  'fid': 1e-6,
-}
 NETWORKS = (
   'generator',
   'mapping_network',
@@ -76,68 +63,6 @@ PATHS = {
 }
 
 
-class UnknownFileError(ValueError):
-  """The file is not one of the kinds that can be compared."""
-
-
-@dataclasses.dataclass
-class Comparison:
-  """Errors by array, and what became of every array of a file."""
-
-  reference: Mapping[str, np.ndarray]
-  errors: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
-  read: set[str] = dataclasses.field(default_factory=set)  # weights and inputs
-  skipped: dict[str, str] = dataclasses.field(default_factory=dict)  # reasons
-
-  def check(
-    self, group: str, key: str, value: np.ndarray, scale: float | None = None
-  ) -> None:
-    """Notes max|value - reference| / scale, by default max|reference|."""
-    expected = self.reference[key]
-    value = np.asarray(value)
-    if value.shape != expected.shape:
-      error = np.inf
-    else:
-      scale = np.max(np.abs(expected)) if scale is None else scale
-      error = np.max(np.abs(value - expected)) / (scale or 1.0)
-    # A NaN is an error beyond any limit, not one that compares as fine.
-    error = float(error) if np.isfinite(error) else np.inf
-    self.errors.setdefault(group, {})[key] = error
-
-  def take(self, prefix: str) -> dict[str, np.ndarray]:
-    """The file's arrays of a prefix, to start or feed the run with."""
-    keys = self.keys(prefix)
-    self.read.update(keys)
-    return {key.removeprefix(prefix): self.reference[key] for key in keys}
-
-  def keys(self, prefix: str) -> list[str]:
-    """Names of the file's arrays of a prefix."""
-    return [key for key in self.reference if key.startswith(prefix)]
-
-  def not_compared(self) -> list[str]:
-    """Arrays of the file that were neither compared nor fed to the run."""
-    done = self.read.union(*self.errors.values(), self.skipped, {'config'})
-    return [key for key in self.reference if key not in done]
-
-  def report(self) -> bool:
-    """Prints a row per group; true if everything is within the limits."""
-    passed = True
-    for group, errors in self.errors.items():
-      worst = max(errors, key=errors.get)
-      fine = errors[worst] <= LIMITS[group]
-      passed &= fine
-      print(
-        f'  {group:<12} {len(errors):4d} arrays  worst {errors[worst]:.1e}  '
-        f'limit {LIMITS[group]:.0e}  {"ok  " if fine else "OVER"}  {worst}'
-      )
-    for reason in dict.fromkeys(self.skipped.values()):
-      keys = [key for key, value in self.skipped.items() if value == reason]
-      print(f'  {reason}: {", ".join(keys)}')
-    if missing := self.not_compared():
-      print(f'  NOT COMPARED: {", ".join(missing)}')
-    return passed and not missing
-
-
 def compare(path: str) -> dict[str, Comparison]:
   """Compares one file in every way there is; raises UnknownFileError."""
   try:
@@ -164,8 +89,11 @@ def _compare_training(
 ) -> dict[str, Comparison]:
   """Training iterations on given inputs, in float64."""
   settings = json.loads(str(reference['config']))
-  if settings.get('system', 'stargan_v2') != 'stargan_v2':
-    raise UnknownFileError(f'is about {settings["system"]}, which is not here')
+  system = settings.get('system', 'stargan_v2')
+  if system == 'stargan':
+    return parity_stargan.compare(reference, settings)
+  if system != 'stargan_v2':
+    raise UnknownFileError(f'is about {system}, which is not here')
   comparisons = {}
   for name, path in PATHS.items():
     comparisons[name] = comparison = Comparison(reference)
@@ -262,13 +190,13 @@ def _inputs(
   """Batch and the two latents of iteration i."""
   inputs = comparison.take(f'input{i}/')
   batch = {
-    'x_src': _nhwc(inputs['x_real']),
-    'x_ref': _nhwc(inputs['x_ref']),
-    'x_ref2': _nhwc(inputs['x_ref2']),
+    'x_src': nhwc(inputs['x_real']),
+    'x_ref': nhwc(inputs['x_ref']),
+    'x_ref2': nhwc(inputs['x_ref2']),
     'y_src': jnp.asarray(inputs['y_org'], jnp.int32),
     'y_ref': jnp.asarray(inputs['y_trg'], jnp.int32),
   }
-  z_trg, z_trg2 = (_floats(inputs[key]) for key in ('z_trg', 'z_trg2'))
+  z_trg, z_trg2 = (floats(inputs[key]) for key in ('z_trg', 'z_trg2'))
   return batch, z_trg, z_trg2
 
 
@@ -302,7 +230,7 @@ def _forward(
     }
 
   images, vectors = run(params, batch, z)
-  return vectors | {key: _nchw(value) for key, value in images.items()}
+  return vectors | {key: nchw(value) for key, value in images.items()}
 
 
 def _stand_in_masks(frozen: Mapping, x: jax.Array) -> networks.Masks:
@@ -336,12 +264,12 @@ def _check_networks(
 ) -> None:
   params = _rule_made_params(name, nets)
   batch = {
-    'x_src': _nhwc(np.tanh(_rule_made('input.x', (2, 3, 256, 256)))),
-    'x_ref': _nhwc(np.tanh(_rule_made('input.x_ref', (2, 3, 256, 256)))),
+    'x_src': nhwc(np.tanh(_rule_made('input.x', (2, 3, 256, 256)))),
+    'x_ref': nhwc(np.tanh(_rule_made('input.x_ref', (2, 3, 256, 256)))),
     'y_src': jnp.array([1, 0]),
     'y_ref': jnp.array([1, 0]),
   }
-  z = _floats(_rule_made('input.z', (2, 16)))
+  z = floats(_rule_made('input.z', (2, 16)))
   masks_fn = _rule_made_masks if nets.generator.w_hpf else None
   windows = {
     'generator_latent': np.s_[:, :, ::8, ::8],
@@ -357,12 +285,12 @@ def _check_networks(
 
 def compare_faces(comparison: Comparison) -> None:
   """The face network, the masks and the alignment."""
-  x = _nhwc(np.tanh(_rule_made('input.x', (2, 3, 256, 256))))
+  x = nhwc(np.tanh(_rule_made('input.x', (2, 3, 256, 256))))
   params = wing.from_state_dict(rule_made_face_network())
   with jax.default_matmul_precision('highest'):
     heatmaps = jax.jit(wing.FAN().apply)({'params': params}, (x + 1) / 2)
   comparison.check(
-    'forward_256', 'fan/heatmaps', _nchw(heatmaps)[:, :, ::4, ::4]
+    'forward_256', 'fan/heatmaps', nchw(heatmaps)[:, :, ::4, ::4]
   )
 
   # Heat in a circle around given landmarks.
@@ -373,7 +301,7 @@ def compare_faces(comparison: Comparison) -> None:
   masks = wing.postprocess_heatmaps(wing.upsample_heatmaps(heatmaps))
   for i, mask in enumerate(masks):
     comparison.check(
-      'forward_256', f'masks/mask{i}', _nchw(mask)[:, :, ::2, ::2]
+      'forward_256', f'masks/mask{i}', nchw(mask)[:, :, ::2, ::2]
     )
   landmarks = wing.decode_landmarks(heatmaps)
   comparison.check('landmarks', 'align/landmarks_from_heatmaps', landmarks)
@@ -430,7 +358,7 @@ def _check_inception(
   # As the file has it: normalised, or not yet where 255 is white.
   inputs = x if prefix == 'clean' else protocol.normalize(x)
   key = f'{prefix}/preprocessed_sample'
-  comparison.check('preprocess', key, _nchw(inputs)[:, :, ::16, ::16], 1.0)
+  comparison.check('preprocess', key, nchw(inputs)[:, :, ::16, ::16], 1.0)
   network = inception.InceptionV3(protocol.fid_2015)
   name = 'inception_2015' if protocol.fid_2015 else 'inception_v3'
   params = rule_made_network(name, network, (1, 299, 299, 3))
@@ -447,7 +375,7 @@ def _check_lpips(
   comparison.check(
     'preprocess',
     'preprocess_256_sample',
-    _nchw(x)[:, :, ::16, ::16],
+    nchw(x)[:, :, ::16, ::16],
     1.0,
   )
   linear = comparison.take('lpips/lpips_weights.')
@@ -531,21 +459,8 @@ def _rule_made_masks(frozen: Mapping, x: jax.Array) -> networks.Masks:
   del frozen, x
   names = ('input.mask0', 'input.mask1')
   return tuple(
-    jax.nn.sigmoid(_nhwc(_rule_made(name, (2, 1, 256, 256)))) for name in names
+    jax.nn.sigmoid(nhwc(_rule_made(name, (2, 1, 256, 256)))) for name in names
   )
-
-
-def _floats(x: np.ndarray) -> jax.Array:
-  """In float64 where that is enabled, else float32."""
-  return jnp.asarray(x, jnp.result_type(float))
-
-
-def _nhwc(x: np.ndarray) -> jax.Array:
-  return _floats(x.transpose(0, 2, 3, 1))
-
-
-def _nchw(x: jax.Array) -> np.ndarray:
-  return np.asarray(x).transpose(0, 3, 1, 2)
 
 
 def main(paths: list[str]) -> int:

@@ -39,8 +39,7 @@ jax.config.update('jax_disable_most_optimizations', True)
 import numpy as np
 from jaxgan import processes, scores
 from jaxgan.data import pictures
-from jaxgan.metrics import features, translations
-from jaxgan.stargan_v2 import evaluate
+from jaxgan.metrics import factors, features, translations
 
 class Inception(features.Inception):
   name, label, uses_img_size = 'stargan_v2', 'made', True
@@ -52,7 +51,7 @@ class Inception(features.Inception):
     return np.reshape(means, (-1, 3)).astype(np.float32)
 
 pictures.NUM_EVAL_SHAPES = 7
-evaluate.MIN_PAIRS = 30
+factors.MIN_PAIRS = 30
 features._WIDTH = 3
 features.Inception = Inception
 address, i, count, directory, cache = sys.argv[1:]

@@ -2,10 +2,14 @@
 
 Domain is the shape, content its centre and radius, style its hue, each drawn
 independently of the others, so that a translation can be scored exactly.
+
+The same world has binary attributes too, for what translates those: there the
+shape and its centre are content, and hue, radius and outline follow from
+attributes drawn independently of them and of each other.
 """
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -14,6 +18,12 @@ CENTRE_RANGE = (0.3, 0.7)  # of the side
 RADIUS_RANGE = (0.16, 0.26)  # of the side
 SATURATION, VALUE = 0.9, 0.95  # of every shape; only its hue varies
 GROUND = 0.12  # grey level around the shape
+INNER_RADIUS = 0.5  # of a ring, as a share of its outer radius
+
+ATTRIBUTES = ('warm', 'large', 'outline')
+WARM_HUES, COLD_HUES = (5 / 6, 7 / 6), (1 / 3, 2 / 3)  # in turns
+# Even the thinnest ring, of the smallest triangle, is 2 pixels of 32 wide.
+SMALL_RADII, LARGE_RADII = (0.165, 0.195), (0.225, 0.255)  # of the side
 
 # Distance from centre to edge of a shape that has the area of the unit circle.
 _APOTHEM = (1.0, math.sqrt(math.pi) / 2, math.sqrt(math.pi / math.sqrt(27)))
@@ -29,6 +39,20 @@ class Factors(NamedTuple):
   centre: np.ndarray  # float [N, 2], (x, y) of the centroid
   radius: np.ndarray  # float [N]
   hue: np.ndarray  # float [N], in turns, [0, 1)
+  outline: np.ndarray  # bool [N], drawn as a ring
+
+
+class _Attributed(Protocol):
+  """What attributes are read from: `Factors`, or what a metric measured."""
+
+  @property
+  def hue(self) -> np.ndarray: ...
+
+  @property
+  def radius(self) -> np.ndarray: ...
+
+  @property
+  def outline(self) -> np.ndarray: ...
 
 
 def draw_factors(rng: np.random.Generator, domain: int, count: int) -> Factors:
@@ -41,15 +65,51 @@ def draw_factors(rng: np.random.Generator, domain: int, count: int) -> Factors:
     centre=_between(CENTRE_RANGE, np.stack([x, y], axis=-1)),
     radius=_between(RADIUS_RANGE, radius),
     hue=hue,
+    outline=np.zeros(count, bool),
   )
 
 
+def draw_attributes(rng: np.random.Generator, count: int) -> Factors:
+  """Draws the factors of `count` images of any domain and attributes.
+
+  Each domain has the same chance, and each attribute one half.
+  """
+  domain, x, y, radius, hue, *has = rng.random((count, 8)).T
+  warm, large, outline = (u < 0.5 for u in has)
+  return Factors(
+    domain=(len(DOMAINS) * domain).astype(int),
+    centre=_between(CENTRE_RANGE, np.stack([x, y], axis=-1)),
+    radius=np.where(
+      large, _between(LARGE_RADII, radius), _between(SMALL_RADII, radius)
+    ),
+    hue=np.where(warm, _between(WARM_HUES, hue), _between(COLD_HUES, hue)) % 1,
+    outline=outline,
+  )
+
+
+def attributes_of(factors: _Attributed) -> np.ndarray:
+  """Whether images have each of ATTRIBUTES, float32 [N, 3], 0 or 1.
+
+  Warm is a hue nearer to red than to cyan, large a radius above the middle of
+  the gap between the two ranges. Of an image in which nothing was detected the
+  answer means nothing.
+  """
+  warm = abs(factors.hue % 1 - 0.5) > 0.25
+  large = factors.radius > (SMALL_RADII[1] + LARGE_RADII[0]) / 2
+  return np.stack([warm, large, factors.outline], axis=-1).astype(np.float32)
+
+
 def coverage(
-  domain: int, centre: np.ndarray, radius: np.ndarray, img_size: int
+  domain: int,
+  centre: np.ndarray,
+  radius: np.ndarray,
+  img_size: int,
+  outline: bool = False,
 ) -> np.ndarray:
   """Share of each pixel inside the shape, float32 [N, S, S] in [0, 1].
 
-  Takes centre [N, 2] and radius [N], both in units of the side.
+  Takes centre [N, 2] and radius [N], both in units of the side. An outline
+  leaves out the same shape of INNER_RADIUS times the radius.
   """
   if not 0 <= domain < len(DOMAINS):
     raise ValueError(f'domain must be in 0..{len(DOMAINS) - 1}, got {domain}')
@@ -66,16 +126,24 @@ def coverage(
     case 'triangle':
       distance = np.maximum(math.sqrt(0.75) * abs(x) - 0.5 * y, y)
   edge = (img_size * _APOTHEM[domain] * radius).astype(np.float32)
-  return np.clip((edge + 0.5)[:, None, None] - distance, 0, 1)
+  cover = _inside(edge, distance)
+  return cover - _inside(INNER_RADIUS * edge, distance) if outline else cover
 
 
 def render(factors: Factors, img_size: int) -> np.ndarray:
   """Draws the images, uint8 [N, img_size, img_size, 3], edges antialiased."""
   cover = np.empty((len(factors.domain), img_size, img_size), np.float32)
-  for domain in set(factors.domain.tolist()):
-    of_domain = factors.domain == domain
-    cover[of_domain] = coverage(
-      domain, factors.centre[of_domain], factors.radius[of_domain], img_size
+  kinds = set(
+    zip(factors.domain.tolist(), factors.outline.tolist(), strict=True)
+  )
+  for domain, outline in kinds:
+    of_kind = (factors.domain == domain) & (factors.outline == outline)
+    cover[of_kind] = coverage(
+      domain,
+      factors.centre[of_kind],
+      factors.radius[of_kind],
+      img_size,
+      outline,
     )
   contrast = 255 * (_hue_to_rgb(factors.hue) - GROUND).astype(np.float32)
   levels = cover[..., None] * contrast[:, None, None, :]
@@ -92,6 +160,11 @@ def draw_images(
 def _between(bounds: tuple[float, float], u: np.ndarray) -> np.ndarray:
   low, high = bounds
   return low + (high - low) * u
+
+
+def _inside(edge: np.ndarray, distance: np.ndarray) -> np.ndarray:
+  """Share of each pixel nearer to the centre than the edge, [N, S, S]."""
+  return np.clip((edge + 0.5)[:, None, None] - distance, 0, 1)
 
 
 def _hue_to_rgb(hue: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ Works from the images alone: segments the shape from its ground, fits every
 template to it by least squares, and keeps the one that explains it best.
 """
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -11,11 +12,12 @@ import numpy as np
 from jaxgan.data import shapes
 
 # A shape is undetected where the foreground fills less or more of the image
-# than this (whole shapes fill 0.08 to 0.21),
+# than this (whole shapes fill 0.08 to 0.21, and rings 0.06 to 0.16),
 AREA_LIMITS = (0.02, 0.42)
 # or where the best template leaves more than this share of the foreground's
 # energy: its own template leaves nothing of a sharp shape and 0.16 of one
 # blurred by 2 pixels of 32, another template 0.08 to 0.3, noise more than 1.
+# Rings, being mostly edge, leave 0.13 when blurred by 1 pixel.
 RESIDUAL_LIMIT = 0.25
 
 _ITERATIONS = 8  # each leaves about a fifth of the error
@@ -26,21 +28,26 @@ _PIXELS_AT_ONCE = 2**16  # working arrays then stay in a core's cache
 
 
 class Measured(NamedTuple):
-  """What N images show; -1, 0, 0 and -1 where no shape was detected."""
+  """What N images show; -1, 0, 0, -1 and False where no shape was detected."""
 
   domain: np.ndarray  # int [N], an index into shapes.DOMAINS, or -1
   centre: np.ndarray  # float [N, 2], (x, y) in units of the side
   radius: np.ndarray  # float [N], in units of the side
   hue: np.ndarray  # float [N], in turns, [0, 1), or -1
+  outline: np.ndarray  # bool [N], a ring; False where not looked for
 
 
-def measure(images: np.ndarray) -> Measured:
-  """Measures images, uint8 [N, S, S, 3], each by itself."""
+def measure(images: np.ndarray, outlines: bool = False) -> Measured:
+  """Measures images, uint8 [N, S, S, 3], each by itself.
+
+  With `outlines`, it looks for rings as well as for filled shapes; without, a
+  ring is undetected.
+  """
   if images.dtype != np.uint8:
     raise ValueError(f'images must be uint8, got {images.dtype}')
   at_once = max(1, _PIXELS_AT_ONCE // images.shape[1] ** 2)
   chunks = [
-    _measure_chunk(images[i : i + at_once])
+    _measure_chunk(images[i : i + at_once], outlines)
     for i in range(0, len(images), at_once)
   ]
   return Measured(*map(np.concatenate, zip(*chunks, strict=True)))
@@ -86,6 +93,47 @@ def compute_scores(
   }
 
 
+def compute_attribute_scores(
+  measured: Measured,
+  *,
+  target: np.ndarray,
+  attributes: np.ndarray,
+  content: shapes.Factors | Measured,
+  img_size: int,
+) -> dict[str, float | None]:
+  """Scores translated images against the attributes they were asked to have.
+
+  Args:
+    measured: what the N translated images show, rings looked for.
+    target: which of shapes.ATTRIBUTES was to change, int [N].
+    attributes: all that were asked for, float [N, 3], 0 or 1: the target as it
+      was to become, the others as in the source.
+    content: what the N source images show; its shape and centre count.
+    img_size: the side in pixels.
+
+  Returns:
+    Shares of the images, undetected ones being wrong: target_accuracy (the
+    target is as asked), kept_accuracy (all others are) and shape_accuracy (the
+    shape is the source's). And position_error_px, the median over the images
+    in which a shape was detected, None if there is none.
+  """
+  detected = measured.domain >= 0
+  right = shapes.attributes_of(measured) == attributes
+  is_target = np.arange(len(shapes.ATTRIBUTES)) == target[:, None]
+  changed = (right | ~is_target).all(axis=1)
+  kept = (right | is_target).all(axis=1)
+  same_shape = measured.domain == content.domain
+  shift = np.linalg.norm(measured.centre - content.centre, axis=-1)
+  return {
+    'target_accuracy': float(np.mean(detected & changed)),
+    'kept_accuracy': float(np.mean(detected & kept)),
+    'shape_accuracy': float(np.mean(detected & same_shape)),
+    'position_error_px': (
+      float(img_size * np.median(shift[detected])) if detected.any() else None
+    ),
+  }
+
+
 def hue_diversity(hue: np.ndarray) -> float:
   """Spread of the hues [M, L] within the M groups, from 0 (one hue) to 1.
 
@@ -106,13 +154,14 @@ def hue_diversity(hue: np.ndarray) -> float:
   return float(1 - np.sqrt(np.clip(np.mean(squared), 0, 1)))
 
 
-def _measure_chunk(images: np.ndarray) -> Measured:
+def _measure_chunk(images: np.ndarray, outlines: bool) -> Measured:
   count = len(images)
   measured = Measured(
     domain=np.full(count, -1),
     centre=np.zeros((count, 2)),
     radius=np.zeros(count),
     hue=np.full(count, -1.0),
+    outline=np.zeros(count, bool),
   )
   cover = _segment(images)
   area = np.mean(cover > 0.5, axis=(1, 2))
@@ -120,14 +169,19 @@ def _measure_chunk(images: np.ndarray) -> Measured:
     (area >= AREA_LIMITS[0]) & (area <= AREA_LIMITS[1])
   )
 
-  templates = range(len(shapes.DOMAINS))
-  fits = [_fit(template, cover[plausible]) for template in templates]
+  domains = range(len(shapes.DOMAINS))
+  templates = list(
+    itertools.product(domains, (False, True) if outlines else (False,))
+  )
+  fits = [_fit(*template, cover[plausible]) for template in templates]
   centre, radius, residual = map(np.stack, zip(*fits, strict=True))
   fitted = np.flatnonzero(residual.min(axis=0) <= RESIDUAL_LIMIT)
   best = residual.argmin(axis=0)[fitted]
 
   detected = plausible[fitted]
-  measured.domain[detected] = best
+  domain, outline = np.array(templates).T[:, best]
+  measured.domain[detected] = domain
+  measured.outline[detected] = outline
   measured.centre[detected] = centre[best, fitted]
   measured.radius[detected] = radius[best, fitted]
   measured.hue[detected] = _mean_hue(images[detected], cover[detected])
@@ -144,7 +198,7 @@ def _segment(images: np.ndarray) -> np.ndarray:
 
 
 def _fit(
-  domain: int, cover: np.ndarray
+  domain: int, outline: bool, cover: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Fits a template to coverages [N, S, S] by damped Gauss-Newton.
 
@@ -155,26 +209,26 @@ def _fit(
   low = np.array([0, 0, _RADIUS_LIMITS[0]])
   high = np.array([1, 1, _RADIUS_LIMITS[1]])
   max_step = _MAX_STEP_PX / img_size
-  params = np.clip(_moments(cover), low, high)  # [N, 3]: x, y, radius
+  params = np.clip(_moments(outline, cover), low, high)  # [N, 3]: x, y, radius
   for _ in range(_ITERATIONS):
-    error, jacobian = _linearize(domain, params, cover)
+    error, jacobian = _linearize(domain, outline, params, cover)
     normal = jacobian @ jacobian.swapaxes(1, 2)
     normal += _DAMPING * img_size**3 * np.eye(3)
     step = np.linalg.solve(normal, jacobian @ error)[..., 0]
     params = np.clip(params + np.clip(step, -max_step, max_step), low, high)
   centre, radius = params[:, :2], params[:, 2]
-  error = cover - shapes.coverage(domain, centre, radius, img_size)
+  error = cover - shapes.coverage(domain, centre, radius, img_size, outline)
   energy = np.square(cover).sum(axis=(1, 2))
   return centre, radius, np.square(error).sum(axis=(1, 2)) / energy
 
 
 def _linearize(
-  domain: int, params: np.ndarray, cover: np.ndarray
+  domain: int, outline: bool, params: np.ndarray, cover: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
   """Returns the error [N, P, 1] and the template's Jacobian [N, 3, P]."""
   count, img_size, _ = cover.shape
   centre, radius = params[:, :2], params[:, 2]
-  template = shapes.coverage(domain, centre, radius, img_size)
+  template = shapes.coverage(domain, centre, radius, img_size, outline)
   # To move a shape is to move its picture, and to enlarge it is to move every
   # point away from the centre: the spatial gradient holds the whole Jacobian.
   # By differences it is wider than the edge itself, so a fit that starts a
@@ -190,7 +244,7 @@ def _linearize(
   return error.reshape(count, pixels, 1), jacobian.reshape(count, 3, pixels)
 
 
-def _moments(cover: np.ndarray) -> np.ndarray:
+def _moments(outline: bool, cover: np.ndarray) -> np.ndarray:
   """Returns centroid and radius, [N, 3], of what is more than half covered."""
   mask = cover > 0.5  # leaves out a weak ground, however far it extends
   img_size = mask.shape[-1]
@@ -198,7 +252,8 @@ def _moments(cover: np.ndarray) -> np.ndarray:
   pixels = mask.sum(axis=(1, 2))
   x = mask.sum(axis=1) @ middles / pixels
   y = mask.sum(axis=2) @ middles / pixels
-  radius = np.sqrt(pixels / np.pi) / img_size
+  share = 1 - shapes.INNER_RADIUS**2 if outline else 1  # of the disc, covered
+  radius = np.sqrt(pixels / (share * np.pi)) / img_size
   return np.stack([x, y, radius], axis=-1)
 
 

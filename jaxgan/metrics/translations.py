@@ -6,6 +6,7 @@ A score's name is <metric>/<mode>/<source>2<target>, or .../mean of all pairs.
 import dataclasses
 import functools
 import itertools
+import json
 import os
 import sys
 import zlib
@@ -22,17 +23,20 @@ from PIL import Image
 
 from jaxgan import errors, files, images, sharding
 from jaxgan.data import input_pipeline, preprocess
-from jaxgan.metrics import features, fid, lpips, weights
+from jaxgan.metrics import classification, features, fid, lpips, weights
 
 BATCH = 32  # of the protocol: LPIPS is the mean of means over such batches
 NUM_OUTPUTS = 10
-METRICS = ('fid', 'lpips')
+METRICS = ('fid', 'lpips', 'classification')
+DEFAULT_METRICS = METRICS[:2]
 _NEIGHBOUR = 3  # of precision and recall
-_ROLE = 5  # of random streams; 0 to 4 are those of the data
+# Of random streams; 0 to 4 are those of the data.
+_ROLE, _CLASSIFIER_ROLE = 5, 6
+_HELD = 2**30  # bytes of images that a classifier is trained on
 
 
 class Outputs(Protocol):
-  """A way to translate a source into K outputs."""
+  """A way to translate a source into K outputs; 1 where nothing is drawn."""
 
   def draw(
     self, num_sources: int, target: int, rng: np.random.Generator
@@ -65,7 +69,7 @@ class Options:
   """What to measure, and through what."""
 
   protocol: str = 'stargan_v2'
-  metrics: tuple[str, ...] = METRICS
+  metrics: tuple[str, ...] = DEFAULT_METRICS
   domains: tuple[str, ...] = ()  # () for all
   num_outputs: int = NUM_OUTPUTS  # of each source
   num_sources: int = 0  # of each domain; 0 for all
@@ -146,12 +150,19 @@ class Scorer:
       'fid', lambda d: features.Inception(options.protocol, d)
     )
     self._lpips = self._load('lpips', _Lpips)
+    self._classifier = self._load(
+      'classification', lambda _: _Classifier(options.cache_dir)
+    )
     self._reals: dict[tuple[str, int], _Reals] = {}
 
   @property
   def labels(self) -> dict[str, str]:
     """{metric: label of the weights} of the networks there are."""
-    networks = {'fid': self._inception, 'lpips': self._lpips}
+    networks = {
+      'fid': self._inception,
+      'lpips': self._lpips,
+      'classification': self._classifier,
+    }
     return {name: net.label for name, net in networks.items() if net}
 
   def score(
@@ -185,6 +196,8 @@ class Scorer:
     pairs = _pairs(val.domains, self.options.domains)
     for _, target in pairs if self._inception else ():
       _check_enough(train.counts[target], train.domains[target])
+    if self._classifier:
+      self._classifier.prepare(train, img_size)
     own = {d: self._own_sources(val, d) for d, _ in pairs}
     by_pair = {}
     total = sum(len(own[source]) for source, _ in pairs)
@@ -204,12 +217,9 @@ class Scorer:
         if self.options.save_images:
           _clear(save_dir / mode / name)
           batches = _saved(batches, save_dir / mode / name)
-        scores = self._score_pair(batches, train, val, target, img_size, bar)
-        if not scores:
-          raise errors.UserError(
-            f'no validation image of {val.domains[source]!r} can be read'
-          )
-        by_pair[name] = scores
+        by_pair[name] = self._score_pair(
+          batches, drawn.shape[1], train, val, (source, target), img_size, bar
+        )
     return _named(by_pair, mode)
 
   def _load(self, metric: str, load: Callable):
@@ -237,41 +247,65 @@ class Scorer:
   def _score_pair(
     self,
     batches: Iterator[tuple[list[int], np.ndarray]],
+    count: int,
     train: input_pipeline.EvalData,
     val: input_pipeline.EvalData,
-    target: int,
+    pair: tuple[int, int],
     img_size: int,
     bar: tqdm.tqdm,
   ) -> list[Score]:
-    """Scores of one pair, named by their metric alone; none of no output."""
-    count = self.options.num_outputs
+    """Scores of one pair, of `count` outputs each, named by metric alone."""
+    source, target = pair
     # There may be nothing for this process to do.
     no_distances = np.zeros((0, count * (count - 1) // 2), np.float32)
     pixels, distances, fakes = [no_distances], [no_distances], []
+    num_own, missed = 0, [np.zeros(0, bool)]
     for numbers, x in batches:
-      pixels.append(np.asarray(_pixel_distances(x)))
-      if self._lpips:
+      if count > 1:
+        pixels.append(np.asarray(_pixel_distances(x)))
+      if count > 1 and self._lpips:
         distances.append(self._lpips.distances(x))
+      if self._inception or self._classifier:
+        rounded = images.to_uint8(x).reshape(-1, *x.shape[2:])
       if self._inception:
-        pictures = map(
-          Image.fromarray, images.to_uint8(x).reshape(-1, *x.shape[2:])
-        )
+        pictures = map(Image.fromarray, rounded)
         fakes.append(self._inception.compute(pictures, img_size))
+      if self._classifier:
+        missed.append(self._classifier.misses(rounded, target))
+      num_own += len(numbers)
       bar.update(len(numbers))
-    pixel_distances = sharding.gather(np.concatenate(pixels))
-    if not len(pixel_distances):
-      return []
+    num_sources = int(sharding.gather(np.array([num_own])).sum())
+    if not num_sources:
+      raise errors.UserError(
+        f'no validation image of {val.domains[source]!r} can be read'
+      )
     create = functools.partial(
-      Score, protocol=self.options.label, n_fake=len(pixel_distances) * count
+      Score, protocol=self.options.label, n_fake=num_sources * count
     )
-    scores = [create('pixel_distance', _mean_of_batches(pixel_distances))]
-    if self._lpips:
+    scores = []
+    if count > 1:  # else there is nothing to tell apart
+      gathered = sharding.gather(np.concatenate(pixels))
+      scores.append(create('pixel_distance', _mean_of_batches(gathered)))
+    if count > 1 and self._lpips:
       value = _mean_of_batches(sharding.gather(np.concatenate(distances)))
       scores.append(create('lpips', value, weights=self._lpips.label))
     if self._inception:
       fakes = fakes or [self._inception.compute((), img_size)]
       gathered = sharding.gather(np.concatenate(fakes))
       scores += self._compare(gathered, train, val, target, img_size)
+    if self._classifier:
+      label = self._classifier.label
+      error = _share(sharding.gather(np.concatenate(missed)))
+      floor = self._classifier.misses_real(val, target)
+      scores += [
+        create('classification_error', error, weights=label),
+        create(
+          'classification_floor',
+          _share(floor),
+          weights=label,
+          n_fake=len(floor),
+        ),
+      ]
     return scores
 
   def _compare(
@@ -348,6 +382,105 @@ class _Lpips:
     """[N, pairs] of outputs [N, K, S, S, 3]."""
     fn = functools.partial(jax.jit(lpips.distances), self._params)
     return sharding.map_chunks(fn, x, mesh=self._mesh, size=self._CHUNK)
+
+
+class _Classifier:
+  """Tells the domains apart, after the training images alone."""
+
+  label = classification.LABEL
+
+  def __init__(self, cache_dir: str):
+    self._cache_dir = cache_dir or files.default_cache_dir()
+    self._key: tuple[Any, ...] = ()
+    self._params: classification.Params = {}
+    self._real: dict[str, np.ndarray] = {}
+
+  def prepare(self, train: input_pipeline.EvalData, img_size: int) -> None:
+    """Trains it, or reads what is kept; nothing if it is that already."""
+    if len(train.domains) < 2:
+      raise errors.UserError(
+        '--metrics names classification, and the data has one domain: there is '
+        'nothing to tell apart'
+      )
+    digests = [train.digest(domain) for domain in range(len(train.domains))]
+    key = (*digests, img_size)
+    if key == self._key:
+      return
+    self._params = classification.load_or_train(
+      _LabelledDraws(train, img_size),
+      len(digests),
+      exclusive=True,
+      img_size=img_size,
+      content=json.dumps(digests),
+      cache_dir=self._cache_dir,
+    )
+    self._key, self._real = key, {}
+
+  def misses(self, x: np.ndarray, target: int) -> np.ndarray:
+    """Which images, uint8 [N, S, S, 3], are not of the target to it: [N]."""
+    return classification.predict(self._params, x).argmax(1) != target
+
+  def misses_real(
+    self, data: input_pipeline.EvalData, domain: int
+  ) -> np.ndarray:
+    """`misses` of all real images of a domain, of all processes."""
+    key = data.digest(domain)
+    if key not in self._real:
+      missed = [np.zeros(0, bool)]
+      count = data.counts[domain]
+      own = data.images(domain, range(count)[sharding.own_part(count)])
+      while batch := list(itertools.islice(own, BATCH)):
+        missed.append(self.misses(np.stack([x for _, x in batch]), domain))
+      self._real[key] = sharding.gather(np.concatenate(missed))
+    return self._real[key]
+
+
+class _LabelledDraws:
+  """Training batches of all domains alike, from images in memory.
+
+  All processes draw the same, so that each holds all images; where they are
+  more than _HELD bytes, as many of each domain as there is room for.
+  """
+
+  def __init__(self, data: input_pipeline.EvalData, img_size: int):
+    self._data = data
+    self._most = _HELD // (len(data.domains) * img_size**2 * 3)
+    self._by_domain: list[list[np.ndarray]] = []
+
+  def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images uint8 [B, S, S, 3] and one-hot labels; the first call reads."""
+    if not self._by_domain:
+      self._by_domain = [self._read(i) for i in range(len(self._data.domains))]
+    bits = np.random.Philox(key=[0, _CLASSIFIER_ROLE], counter=[0, 0, 0, step])
+    drawn = np.random.Generator(bits).random((classification.BATCH, 2))
+    domains = (drawn[:, 0] * len(self._by_domain)).astype(int)
+    x = []
+    for domain, u in zip(domains, drawn[:, 1], strict=True):
+      held = self._by_domain[domain]
+      x.append(held[int(u * len(held))])
+    return np.stack(x), np.eye(len(self._by_domain), dtype=np.float32)[domains]
+
+  def _read(self, domain: int) -> list[np.ndarray]:
+    """Images of a domain, uint8 [S, S, 3], evenly spread over all."""
+    count, name = self._data.counts[domain], self._data.domains[domain]
+    held = max(1, min(count, self._most))
+    numbers = [i * count // held for i in range(held)]
+    shown = tqdm.tqdm(
+      self._data.images(domain, numbers),
+      f'training images of {name}',
+      held,
+      unit='image',
+      leave=False,
+      **_progress(),
+    )
+    pixels = [x for _, x in shown]
+    if not pixels:
+      raise errors.UserError(f'no training image of {name!r} can be read')
+    return pixels
+
+
+def _share(which: np.ndarray) -> float | None:
+  return float(which.mean()) if len(which) else None
 
 
 @jax.jit

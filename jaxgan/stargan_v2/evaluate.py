@@ -10,17 +10,16 @@ import ml_collections
 import numpy as np
 from etils import epath
 
-from jaxgan import errors, images, sharding
+from jaxgan import errors, sharding
 from jaxgan.data import input_pipeline, preprocess, shapes
+from jaxgan.metrics import factors, translations
 from jaxgan.metrics import shapes as shapes_metrics
-from jaxgan.metrics import translations
 from jaxgan.metrics.translations import Score
 from jaxgan.stargan_v2 import losses, networks
 from jaxgan.stargan_v2.sample import Translator
 
 Tree = Any
 
-MIN_PAIRS = 1000  # of a source and another domain, on data of known factors
 LATENTS_PER_PAIR = 10
 
 
@@ -192,89 +191,36 @@ def _evaluate_shapes(
 ) -> list[Score]:
   """`shapes/{real,reference,latent}/...`, from the images alone."""
   img_size = config.data.img_size
-  names = list(config.data.domains)
-  domains = [shapes.DOMAINS.index(name) for name in names]
-  # Another stream than those of `input_pipeline`.
+  # Another stream than those of `pictures`.
   rng = np.random.Generator(np.random.Philox(key=[seed, 3]))
-  per_domain = -(-MIN_PAIRS // (len(names) * max(1, len(names) - 1)))
-  sources = _draw(rng, np.repeat(domains, per_domain))
-  x_src = shapes.render(sources, img_size)
-  measured = shapes_metrics.measure(x_src)
-  scores = _scores(
-    'real', measured, sources.domain, sources, sources.hue, img_size
-  )
-
-  # Every source with every other domain; with the only one if it is alone.
-  y_src = np.repeat(np.arange(len(names)), per_domain)
-  pairs = [
-    (i, y)
-    for i in range(len(x_src))
-    for y in range(len(names))
-    if y != y_src[i] or len(names) == 1
-  ]
-  source, y_trg = np.array(pairs).T
-  x = preprocess.to_float(x_src[source])
-  target = np.array(domains)[y_trg]
-  content = jax.tree.map(lambda f: f[source], sources)
+  pairs, scores = factors.draw_pairs(rng, config.data.domains, img_size)
+  x, y_trg, target, content = pairs
 
   own = sharding.own_part(len(x))
-  references = _draw(rng, target)
+  references = factors.draw(rng, target)
   own_references = jax.tree.map(lambda f: f[own], references)
   x_ref = preprocess.to_float(shapes.render(own_references, img_size))
   s_ref = translator.encode(x_ref, y_trg[own])
-  measured = _measure(translator.translate(x[own], s_ref))
-  scores += _scores(
+  measured = factors.measure(translator.translate(x[own], s_ref))
+  scores += factors.score(
     'reference', measured, target, content, references.hue, img_size
   )
 
   key = jax.random.key(seed)
   z = jax.random.normal(
-    key, (len(pairs) * LATENTS_PER_PAIR, latent_dim), jnp.float32
+    key, (len(x) * LATENTS_PER_PAIR, latent_dim), jnp.float32
   )
-  repeated = np.repeat(np.arange(len(pairs)), LATENTS_PER_PAIR)
+  repeated = np.repeat(np.arange(len(x)), LATENTS_PER_PAIR)
   own = sharding.own_part(len(z))
   s = translator.map(z[own])
   s = s[np.arange(len(s)), y_trg[repeated[own]]]
-  measured = _measure(translator.translate(x[repeated[own]], s))
+  measured = factors.measure(translator.translate(x[repeated[own]], s))
   content = jax.tree.map(lambda f: f[repeated], content)
-  scores += _scores(
+  scores += factors.score(
     'latent', measured, target[repeated], content, None, img_size
   )
   diversity = shapes_metrics.hue_diversity(
-    measured.hue.reshape(len(pairs), LATENTS_PER_PAIR)
+    measured.hue.reshape(len(x), LATENTS_PER_PAIR)
   )
-  scores.append(_score('shapes/latent/diversity', diversity, len(z)))
+  scores.append(factors.name_score('latent/diversity', diversity, len(z)))
   return scores
-
-
-def _measure(fake: np.ndarray) -> shapes_metrics.Measured:
-  """What the outputs of all processes show."""
-  measured = shapes_metrics.measure(images.to_uint8(fake))
-  return shapes_metrics.Measured(*map(sharding.gather, measured))
-
-
-def _draw(rng: np.random.Generator, domains: np.ndarray) -> shapes.Factors:
-  """Factors of one image per entry of `domains` [N]."""
-  drawn = [shapes.draw_factors(rng, int(domain), 1) for domain in domains]
-  return shapes.Factors(*(np.concatenate(f) for f in zip(*drawn, strict=True)))
-
-
-def _scores(
-  mode: str,
-  measured: shapes_metrics.Measured,
-  target: np.ndarray,
-  content: shapes.Factors,
-  hue: np.ndarray | None,
-  img_size: int,
-) -> list[Score]:
-  scores = shapes_metrics.compute_scores(
-    measured, domain=target, content=content, hue=hue, img_size=img_size
-  )
-  return [
-    _score(f'shapes/{mode}/{name}', value, len(target))
-    for name, value in scores.items()
-  ]
-
-
-def _score(name: str, value: float | None, count: int) -> Score:
-  return Score(name, value, protocol='factors', n_fake=count)

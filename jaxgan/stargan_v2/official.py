@@ -43,6 +43,11 @@ class Imported(NamedTuple):
   frozen: dict[str, Tree]
   ema_only: bool  # what is not in the averages is freshly drawn
 
+  @property
+  def what(self) -> str:
+    """What was there, in words."""
+    return 'averaged weights' if self.ema_only else 'weights and optimisers'
+
 
 def import_official(
   path: epath.PathLike,

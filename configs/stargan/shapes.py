@@ -1,0 +1,32 @@
+"""StarGAN on `shapes`, the drawn data set: three domains, one output each.
+
+python train.py --config=configs/stargan/shapes.py --workdir=DIR
+"""
+
+import ml_collections
+
+from jaxgan.stargan.config import default_config
+
+
+def get_config() -> ml_collections.ConfigDict:
+  """A net that two CPU cores train in minutes."""
+  config = default_config()
+  config.num_train_steps = 3000
+  config.log_every_steps = 25
+  config.sample_every_steps = 500
+  config.checkpoint_every_steps = 500
+  config.data.name = 'shapes'
+  config.data.root = ''
+  config.data.crop_size = 0
+  config.data.val_split = 'val'
+  config.data.domains = ()
+  config.data.img_size = 32
+  config.data.augment = False
+  config.model.g_conv_dim = 16
+  config.model.g_repeat_num = 3
+  config.model.d_conv_dim = 16
+  config.model.d_repeat_num = 4
+  config.optim.lr = 5e-4
+  config.optim.decay_start = 1500
+  config.optim.decay_steps = 1500
+  return config

@@ -1,0 +1,20 @@
+"""StarGAN (Choi et al. 2018): the names that `systems` asks for."""
+
+from jaxgan.stargan.config import FREE_SETTINGS as FREE_SETTINGS
+from jaxgan.stargan.config import HOST_SETTINGS as HOST_SETTINGS
+from jaxgan.stargan.config import default_config as default_config
+from jaxgan.stargan.config import domain_names as domain_names
+from jaxgan.stargan.data import create_datasets as create_datasets
+from jaxgan.stargan.data import create_eval_data as create_eval_data
+from jaxgan.stargan.evaluate import evaluate as evaluate
+from jaxgan.stargan.official import export_official as export_official
+from jaxgan.stargan.official import import_official as import_official
+from jaxgan.stargan.sample import Translator as Translator
+from jaxgan.stargan.sample import sample as sample
+from jaxgan.stargan.step import SIGNS as SIGNS
+from jaxgan.stargan.step import check_config as check_config
+from jaxgan.stargan.step import check_frozen as check_frozen
+from jaxgan.stargan.step import create_frozen as create_frozen
+from jaxgan.stargan.step import create_training as create_training
+from jaxgan.stargan.step import inference_params as inference_params
+from jaxgan.stargan.step import train_step as train_step

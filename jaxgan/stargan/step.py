@@ -1,0 +1,312 @@
+"""Training state of StarGAN and its update: critic, and at times generator."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+
+from jaxgan import collapse, distances, errors, updates
+from jaxgan.stargan import config as config_lib
+from jaxgan.stargan import losses, networks
+from jaxgan.stargan.labels import Labels
+
+Array = jax.Array
+Tree = Any
+Batch = Mapping[str, Array]
+
+NETWORKS = ('generator', 'discriminator')
+_SET_NAMES = ('', 'joint_')  # of the data sets, in the names of metrics
+
+SIGNS = tuple(
+  collapse.Sign(
+    f'G/{name}change',
+    0.1,
+    'outputs are nearly the sources themselves',
+    'lower config.hparams.lambda_rec, and see that the labels differ',
+  )
+  for name in _SET_NAMES
+)
+
+
+@flax.struct.dataclass
+class TrainState:
+  """All that changes in training; {network: tree} in the first two trees."""
+
+  step: Array  # finished iterations, int32
+  params: dict[str, Tree]
+  opt_state: dict[str, Tree]
+  # The generator's terms when it was trained last, which is not in every
+  # iteration: they are metrics of all.
+  g_terms: dict[str, Array]
+
+
+def create_training(
+  config: ml_collections.ConfigDict,
+) -> tuple[Callable[[Array], TrainState], dict[str, Any]]:
+  """Builds networks and optimisers; draws and allocates nothing.
+
+  Args:
+    config: all settings, with what the data decided.
+
+  Returns:
+    A function from a key to a fresh state, to be jitted, and the keyword
+    arguments that complete `train_step`.
+  """
+  check_config(config)
+  model, optim = config.model, config.optim
+  labels = config_lib.find_labels(config)
+  form = model.resample
+  if form == 'auto':
+    form = networks.best_resample_form()
+  dtype = jnp.dtype(model.dtype)
+  nets = networks.Networks(
+    generator=networks.Generator(
+      model.g_conv_dim, model.g_repeat_num, form, dtype
+    ),
+    discriminator=networks.Discriminator(
+      config.data.img_size,
+      len(labels.names),
+      model.d_conv_dim,
+      model.d_repeat_num,
+      form,
+      dtype,
+    ),
+  )
+  released = config.parity == config_lib.OFFICIAL
+  hp = losses.HParams(
+    lr=optim.lr,
+    decay_start=optim.decay_start,
+    decay_steps=optim.decay_steps,
+    lr_update_step=optim.lr_update_step if released else 1,
+    micro_batches=config.micro_batches,
+    **config.hparams,
+  )
+  # Of rate 1: the rate is a function of the iteration, not of how often an
+  # optimiser has stepped.
+  tx = updates.adam(1.0, beta1=optim.beta1, beta2=optim.beta2, weight_decay=0.0)
+  wide = jnp.float64 if model.dtype == 'float64' else jnp.float32
+
+  def init_fn(rng: Array) -> TrainState:
+    params = networks.init_params(nets, rng, label_dim=labels.dim)
+    opt_state = {name: tx.init(params[name]) for name in NETWORKS}
+    names = (*_TERMS, 'change')
+    g_terms = {
+      f'G/{_SET_NAMES[i]}{name}': jnp.zeros((), wide)
+      for i in range(len(labels.sets))
+      for name in names
+    }
+    return TrainState(jnp.zeros((), jnp.int32), params, opt_state, g_terms)
+
+  return init_fn, {'nets': nets, 'tx': tx, 'hp': hp, 'labels': labels}
+
+
+_TERMS = ('loss_total', 'loss_fake', 'loss_rec', 'loss_cls')
+
+
+def create_frozen(config: ml_collections.ConfigDict) -> dict[str, Tree]:
+  """Parameters that are never trained: none."""
+  del config
+  return {}
+
+
+def check_frozen(
+  frozen: Mapping[str, Tree], config: ml_collections.ConfigDict
+) -> None:
+  """There is nothing to check: an import keeps unused tensors there."""
+  del frozen, config
+
+
+def check_config(config: ml_collections.ConfigDict) -> None:
+  """Raises UserError for settings that no networks can be built from."""
+  model, img_size = config.model, config.data.img_size
+  halvings = model.d_repeat_num
+  if img_size < 4 or img_size % 4 or halvings < 1 or img_size % 2**halvings:
+    raise errors.UserError(
+      f'config.data.img_size must be a multiple of 4 and of 2 to the power of '
+      f'config.model.d_repeat_num {halvings}: {img_size}'
+    )
+  for key in ('g_conv_dim', 'd_conv_dim'):
+    if model[key] < 1:
+      raise errors.UserError(
+        f'config.model.{key} must be 1 or more: {model[key]}'
+      )
+  if model.dtype not in ('float32', 'bfloat16', 'float64'):
+    raise errors.UserError(
+      'config.model.dtype must be float32, bfloat16 or float64: '
+      f'{model.dtype!r}'
+    )
+  forms = ('auto', *networks.RESAMPLE_FORMS)
+  if model.resample not in forms:
+    raise errors.UserError(
+      f'config.model.resample must be one of {", ".join(forms)}: '
+      f'{model.resample!r}'
+    )
+  parts, batch_size = config.micro_batches, config.batch_size
+  if parts < 1 or batch_size % parts:
+    raise errors.UserError(
+      f'config.micro_batches must divide batch_size {batch_size}: {parts}'
+    )
+  if config.parity not in ('', config_lib.OFFICIAL):
+    raise errors.UserError(
+      f"config.parity must be '' or {config_lib.OFFICIAL!r}: {config.parity!r}"
+    )
+  for group, key in (
+    ('hparams', 'n_critic'),
+    ('optim', 'decay_steps'),
+    ('optim', 'lr_update_step'),
+  ):
+    if config[group][key] < 1:
+      raise errors.UserError(
+        f'config.{group}.{key} must be 1 or more: {config[group][key]}'
+      )
+
+
+def learning_rate(step: Array, hp: losses.HParams) -> Array:
+  """Rate of an iteration, after `step` others: linear from hp.lr to 0.
+
+  Differs from the paper where `lr_update_step` is not 1: like the released
+  code, it then falls by a decay step at multiples of that alone.
+  """
+  every = hp.lr_update_step
+  changes = step // every - hp.decay_start // every
+  falls = jnp.where(step > hp.decay_start, changes, 0)
+  progress = falls.astype(jnp.result_type(float)) / hp.decay_steps
+  return hp.lr * jnp.clip(1 - progress, 0.0)
+
+
+def inference_params(state: TrainState) -> dict[str, Tree]:
+  """What to sample and evaluate with: there are no averages.
+
+  The discriminator is among them: it tells the labels of pictures.
+  """
+  return state.params
+
+
+def step_network(
+  name: str,
+  state: TrainState,
+  batch: Batch,
+  lr: Array,
+  *,
+  nets: networks.Networks,
+  tx: optax.GradientTransformation,
+  hp: losses.HParams,
+  labels: Labels,
+  index: int,
+) -> tuple[TrainState, dict[str, Array], Tree]:
+  """One step of a network, on a batch of the data set `index`.
+
+  Args:
+    name: 'discriminator' or 'generator'.
+    state: before.
+    batch: as in `losses.d_loss`.
+    lr: the learning rate.
+    nets: the modules.
+    tx: Adam of rate 1.
+    hp: weights of the terms.
+    labels: of the data sets.
+    index: of the one that the batch is of.
+
+  Returns:
+    The state after it, the terms of the loss, and the gradient.
+  """
+  loss_fn = losses.g_loss if name == 'generator' else losses.d_loss
+  grads, terms = updates.mean_grads(
+    functools.partial(loss_fn, nets=nets, labels=labels, index=index, hp=hp),
+    {name: state.params[name]},
+    state.params,
+    {'batch': batch},
+    hp.micro_batches,
+  )
+  change, opt_state = tx.update(
+    grads[name], state.opt_state[name], state.params[name]
+  )
+  change = jax.tree.map(lambda x: lr.astype(x.dtype) * x, change)
+  params = optax.apply_updates(state.params[name], change)
+  state = dataclasses.replace(
+    state,
+    params={**state.params, name: params},
+    opt_state={**state.opt_state, name: opt_state},
+  )
+  return state, terms, grads[name]
+
+
+def update(
+  state: TrainState, batches: Sequence[Batch], **static: Any
+) -> tuple[TrainState, dict[str, Array]]:
+  """One iteration with given targets and shares: a batch of each data set.
+
+  The discriminator is stepped on each, and in every n_critic-th iteration the
+  generator after it, on the same batch.
+  """
+  hp = static['hp']
+  lr = learning_rate(state.step, hp)
+  trains_generator = (state.step + 1) % hp.n_critic == 0
+  metrics = {'lr': lr}
+  for index, batch in enumerate(batches):
+    name = _SET_NAMES[index]
+    state, terms, _ = step_network(
+      'discriminator', state, batch, lr, index=index, **static
+    )
+    metrics |= {f'D/{name}loss_{key}': value for key, value in terms.items()}
+
+    def step_generator(state, batch=batch, index=index, name=name):
+      state, terms, _ = step_network(
+        'generator', state, batch, lr, index=index, **static
+      )
+      # In units of how far two real images are apart.
+      x = batch['x']
+      change = terms.pop('src') / distances.unit(x, jnp.roll(x, 1, axis=0))
+      told = {f'G/{name}loss_{key}': value for key, value in terms.items()}
+      told[f'G/{name}change'] = change
+      return state.replace(
+        g_terms={
+          key: told[key].astype(old.dtype) if key in told else old
+          for key, old in state.g_terms.items()
+        }
+      )
+
+    state = jax.lax.cond(
+      trains_generator, step_generator, lambda state: state, state
+    )
+  metrics |= state.g_terms
+  return dataclasses.replace(state, step=state.step + 1), metrics
+
+
+def train_step(
+  state: TrainState,
+  frozen: Tree,
+  batch: Batch,
+  rng: Array,
+  **static: Any,
+) -> tuple[TrainState, dict[str, Array]]:
+  """One iteration of StarGAN: (state, batch) -> (state, metrics).
+
+  The targets of a batch are its own labels in another order (as the original
+  draws them): an image may be asked to stay what it is.
+
+  Args:
+    state: of the function that `create_training` returns.
+    frozen: not used.
+    batch: x0 [B, S, S, 3] in [-1, 1] and c0 [B, C] of the first data set, x1
+      and c1 of the second.
+    rng: the run's key; the step folds its number in, so that a resumed run
+      draws the same targets.
+    **static: of `create_training`.
+  """
+  del frozen
+  rng = jax.random.fold_in(rng, state.step)
+  batches = []
+  for i in range(len(static['labels'].sets)):
+    order_rng, alpha_rng = jax.random.split(jax.random.fold_in(rng, i))
+    x, c = batch[f'x{i}'], batch[f'c{i}']
+    alpha = jax.random.uniform(alpha_rng, (len(x),), jnp.float32)
+    c_trg = jax.random.permutation(order_rng, c)
+    batches.append({'x': x, 'c': c, 'c_trg': c_trg, 'alpha': alpha})
+  return update(state, batches, **static)

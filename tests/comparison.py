@@ -1,0 +1,101 @@
+"""Errors of our numbers against those of a reference file, and their limits."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+LIMITS = {
+  'forward': 1e-8,
+  'loss': 1e-8,
+  'grad': 1e-8,
+  'lambda_ds': 1e-8,
+  'lr': 1e-8,
+  'after': 1e-5,
+  'forward_256': 2e-4,
+  'landmarks': 0.0,
+  'matrix': 1e-6,
+  'preprocess': 0.0,
+  'features': 1e-4,
+  'lpips': 1e-5,
+  'fid': 1e-6,
+}
+
+
+class UnknownFileError(ValueError):
+  """The file is not one of the kinds that can be compared."""
+
+
+@dataclasses.dataclass
+class Comparison:
+  """Errors by array, and what became of every array of a file."""
+
+  reference: Mapping[str, np.ndarray]
+  errors: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
+  read: set[str] = dataclasses.field(default_factory=set)  # weights and inputs
+  skipped: dict[str, str] = dataclasses.field(default_factory=dict)  # reasons
+
+  def check(
+    self, group: str, key: str, value: np.ndarray, scale: float | None = None
+  ) -> None:
+    """Notes max|value - reference| / scale, by default max|reference|."""
+    expected = self.reference[key]
+    value = np.asarray(value)
+    if value.shape != expected.shape:
+      error = np.inf
+    else:
+      scale = np.max(np.abs(expected)) if scale is None else scale
+      error = np.max(np.abs(value - expected)) / (scale or 1.0)
+    # A NaN is an error beyond any limit, not one that compares as fine.
+    error = float(error) if np.isfinite(error) else np.inf
+    self.errors.setdefault(group, {})[key] = error
+
+  def take(self, prefix: str) -> dict[str, np.ndarray]:
+    """The file's arrays of a prefix, to start or feed the run with."""
+    keys = self.keys(prefix)
+    self.read.update(keys)
+    return {key.removeprefix(prefix): self.reference[key] for key in keys}
+
+  def keys(self, prefix: str) -> list[str]:
+    """Names of the file's arrays of a prefix."""
+    return [key for key in self.reference if key.startswith(prefix)]
+
+  def not_compared(self) -> list[str]:
+    """Arrays of the file that were neither compared nor fed to the run."""
+    done = self.read.union(*self.errors.values(), self.skipped, {'config'})
+    return [key for key in self.reference if key not in done]
+
+  def report(self) -> bool:
+    """Prints a row per group; true if everything is within the limits."""
+    passed = True
+    for group, errors in self.errors.items():
+      worst = max(errors, key=errors.get)
+      fine = errors[worst] <= LIMITS[group]
+      passed &= fine
+      print(
+        f'  {group:<12} {len(errors):4d} arrays  worst {errors[worst]:.1e}  '
+        f'limit {LIMITS[group]:.0e}  {"ok  " if fine else "OVER"}  {worst}'
+      )
+    for reason in dict.fromkeys(self.skipped.values()):
+      keys = [key for key, value in self.skipped.items() if value == reason]
+      print(f'  {reason}: {", ".join(keys)}')
+    if missing := self.not_compared():
+      print(f'  NOT COMPARED: {", ".join(missing)}')
+    return passed and not missing
+
+
+def floats(x: np.ndarray) -> jax.Array:
+  """In float64 where that is enabled, else float32."""
+  return jnp.asarray(x, jnp.result_type(float))
+
+
+def nhwc(x: np.ndarray) -> jax.Array:
+  """PyTorch's layout as ours."""
+  return floats(x.transpose(0, 2, 3, 1))
+
+
+def nchw(x: jax.Array) -> np.ndarray:
+  """Our layout as PyTorch's."""
+  return np.asarray(x).transpose(0, 3, 1, 2)
