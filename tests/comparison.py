@@ -50,7 +50,9 @@ class Comparison:
       error = np.max(np.abs(value - expected)) / (scale or 1.0)
     # A NaN is an error beyond any limit, not one that compares as fine.
     error = float(error) if np.isfinite(error) else np.inf
-    self.errors.setdefault(group, {})[key] = error
+    errors = self.errors.setdefault(group, {})
+    # Of what is compared twice, the worse.
+    errors[key] = max(error, errors.get(key, 0.0))
 
   def take(self, prefix: str) -> dict[str, np.ndarray]:
     """The file's arrays of a prefix, to start or feed the run with."""

@@ -12,7 +12,6 @@ A file has, beside `config`, for the iteration i and the data set k of it
 
 import functools
 import itertools
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -99,20 +98,26 @@ def _run(
     )
     for k, (phase, net) in itertools.product(range(num_sets), _PHASES.items())
   }
+  n_critic = settings['n_critic']
+  whole = state  # stepped by whole steps; `state` network by network
+  iterations: list[list[dict[str, jax.Array]]] = []
   for i in range(settings['iters']):
     batches = [_batch(comparison, i, k, static) for k in range(num_sets)]
     if i == 0:
       _check_forward(comparison, state.params, batches[0], static)
-    _check_grads(comparison, i, state, batches, steps, config.optim.lr)
-    state, metrics = update(state, batches)
-    comparison.check('lr', f'lr{i}', metrics['lr'])
-    for key in comparison.keys(f'loss{i}/'):
-      _, k, phase, term = key.split('/')
-      prefix = 'joint_' if int(k) else ''
-      name = f'{phase.upper()}/{prefix}loss_{term}'
-      comparison.check('loss', key, metrics[name])
+    lr = step.learning_rate(jnp.asarray(i), static['hp'])
+    comparison.check('lr', f'lr{i}', lr)
+    state = _iterate(comparison, i, state, batches, steps, lr, n_critic)
     if comparison.keys(f'after{i + 1}/'):
       _check_after(comparison, f'after{i + 1}', state)
+    iterations.append(batches)
+    if len(iterations) == n_critic:
+      whole, metrics = update(whole, iterations)
+      iterations = []
+      comparison.check('lr', f'lr{i}', metrics['lr'])
+      _check_losses(comparison, i, metrics)
+      if comparison.keys(f'after{i + 1}/'):
+        _check_after(comparison, f'after{i + 1}', whole)
 
 
 def _batch(
@@ -154,33 +159,41 @@ def _check_forward(
   comparison.check('forward', 'forward/cls', cls)
 
 
-def _check_grads(
+def _iterate(
   comparison: Comparison,
   i: int,
   state: step.TrainState,
   batches: list[dict[str, jax.Array]],
   steps: Mapping,
-  lr: float,
-) -> None:
-  """The gradients of iteration i that the file has, step by step."""
-  if not comparison.keys(f'grad{i}/'):
-    return
+  lr: jax.Array,
+  n_critic: int,
+) -> step.TrainState:
+  """Iteration i network by network, with its losses and gradients."""
   for k, batch in enumerate(batches):
     for phase, net in _PHASES.items():
-      trains = any(
-        re.match(rf'(loss|grad){i}/{k}/{phase}/', key)
-        for key in comparison.reference
-      )
-      if not trains:
+      if phase == 'g' and (i + 1) % n_critic:
         continue
-      state, _, grads = steps[k, phase](state, batch, jnp.asarray(lr))
+      state, terms, grads = steps[k, phase](state, batch, lr)
+      for key in comparison.keys(f'loss{i}/{k}/{phase}/'):
+        comparison.check('loss', key, terms[key.rpartition('/')[2]])
       prefix = f'grad{i}/{k}/{phase}/{net}/'
-      keys = comparison.keys(prefix)
-      if not keys:
-        continue
-      scale = max(np.max(np.abs(comparison.reference[key])) for key in keys)
-      for key, value in official.to_state_dict(net, grads).items():
-        comparison.check('grad', prefix + key, value, scale)
+      if keys := comparison.keys(prefix):
+        scale = max(np.max(np.abs(comparison.reference[key])) for key in keys)
+        for key, value in official.to_state_dict(net, grads).items():
+          comparison.check('grad', prefix + key, value, scale)
+  return state
+
+
+def _check_losses(
+  comparison: Comparison, i: int, metrics: Mapping[str, jax.Array]
+) -> None:
+  """The metrics of a step are the losses of its last iteration."""
+  for key in comparison.keys(f'loss{i}/'):
+    _, k, phase, term = key.split('/')
+    prefix = 'joint_' if int(k) else ''
+    comparison.check(
+      'loss', key, metrics[f'{phase.upper()}/{prefix}loss_{term}']
+    )
 
 
 def _check_after(

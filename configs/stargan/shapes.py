@@ -11,10 +11,10 @@ from jaxgan.stargan.config import default_config
 def get_config() -> ml_collections.ConfigDict:
   """A net that two CPU cores train in minutes."""
   config = default_config()
-  config.num_train_steps = 3000
-  config.log_every_steps = 25
-  config.sample_every_steps = 500
-  config.checkpoint_every_steps = 500
+  config.num_train_steps = 600
+  config.log_every_steps = 10
+  config.sample_every_steps = 150
+  config.checkpoint_every_steps = 150
   config.data.name = 'shapes'
   config.data.root = ''
   config.data.crop_size = 0

@@ -24,10 +24,10 @@ def default_config() -> ml_collections.ConfigDict:
   config.batch_size = 16  # of all devices together, and of each data set
   config.micro_batches = 1  # parts of it that are in memory at a time
   config.shard_state = False  # divide parameters, optimisers among devices
-  config.num_train_steps = 200_000  # of the discriminator
+  config.num_train_steps = 40_000  # each of hparams.n_critic iterations
   config.log_every_steps = 10
-  config.sample_every_steps = 5000
-  config.checkpoint_every_steps = 10_000
+  config.sample_every_steps = 1000
+  config.checkpoint_every_steps = 2000
   config.on_nan = 'stop'  # or 'restore': go back, leave the step out, thrice
   config.keep = 3  # the newest checkpoints
   config.keep_every_steps = 0  # and all at multiples of this; 0 for none
@@ -69,11 +69,14 @@ def default_config() -> ml_collections.ConfigDict:
   hparams.lambda_cls = 1.0
   hparams.lambda_rec = 10.0
   hparams.lambda_gp = 10.0
-  hparams.n_critic = 5  # steps of the discriminator to one of the generator
+  # Iterations of a step: in each the discriminator is updated, in the last one
+  # the generator too.
+  hparams.n_critic = 5
 
   config.optim = optim = ml_collections.ConfigDict()
   optim.lr = 1e-4
-  optim.decay_start = 100_000  # the step from which it falls linearly
+  # In iterations, as the original counts:
+  optim.decay_start = 100_000  # from here it falls linearly
   optim.decay_steps = 100_000  # until it is 0
   optim.lr_update_step = 1000  # of parity: it is changed at multiples of this
   optim.beta1 = 0.5

@@ -2,10 +2,11 @@
 
 A batch of B slots has, for the data set i of the config,
 
-  x<i>: float32 [B, S, S, 3] in [-1, 1]
-  c<i>: float32 [B, C], zeros and ones, one for each of its names
+  x<i>: float32 [B, n_critic, S, S, 3] in [-1, 1]
+  c<i>: float32 [B, n_critic, C], zeros and ones, one for each of its names
 
-What slot k of step n holds depends on (seed, n, k) only. As in the original,
+an image for each iteration of a step. What slot k of step n holds depends on
+(seed, n, k) only. As in the original,
 every image comes as often as every other one, not every domain.
 """
 
@@ -397,9 +398,13 @@ class TrainData:
     self.domains = self._labels.names
     self._skips = pictures.Skips(config.data.skip_bad_images)
     self._seed = config.seed
-    shape = (config.data.img_size, config.data.img_size, 3)
+    self._per_slot = config.hparams.n_critic
+    shape = (self._per_slot, config.data.img_size, config.data.img_size, 3)
     like = [
-      (np.zeros(shape, np.uint8), np.zeros(len(o.labels.names), np.float32))
+      (
+        np.zeros(shape, np.uint8),
+        np.zeros((self._per_slot, len(o.labels.names)), np.float32),
+      )
       for o in opened
     ]
     slots = feeding.SlotFeed(
@@ -432,14 +437,16 @@ class TrainData:
   def _draw(
     self, index: int, step: int, slot: int
   ) -> tuple[np.ndarray, np.ndarray]:
-    """Image and label of a data set."""
+    """Images and labels of a data set."""
     opened = self._opened[index]
 
     def draw(
       rng: np.random.Generator, late: bool
     ) -> tuple[np.ndarray, np.ndarray]:
       del late
-      return opened.draw(rng)
+      drawn = [opened.draw(rng) for _ in range(self._per_slot)]
+      x, c = zip(*drawn, strict=True)
+      return np.stack(x), np.stack(c)
 
     return pictures.first_readable(
       draw,
@@ -486,14 +493,15 @@ class EvalData:
 def example_batch(config: ml_collections.ConfigDict) -> Mapping[str, Any]:
   """A batch of noise, with labels, that meets the contract."""
   rng = np.random.default_rng(config.seed)
-  size, count = config.data.img_size, config.batch_size
+  size = config.data.img_size
+  shape = config.batch_size, config.hparams.n_critic
   batch: dict[str, Any] = {}
   for i, labels in enumerate(config_lib.find_labels(config).sets):
-    x = rng.uniform(-1, 1, (count, size, size, 3)).astype(np.float32)
+    x = rng.uniform(-1, 1, (*shape, size, size, 3)).astype(np.float32)
     num = len(labels.names)
     if labels.exclusive:
-      c = np.eye(num, dtype=np.float32)[rng.integers(num, size=count)]
+      c = np.eye(num, dtype=np.float32)[rng.integers(num, size=shape)]
     else:
-      c = rng.integers(0, 2, (count, num)).astype(np.float32)
+      c = rng.integers(0, 2, (*shape, num)).astype(np.float32)
     batch |= {f'x{i}': x, f'c{i}': c}
   return batch

@@ -27,7 +27,7 @@ class HParams:
   lambda_cls: float = 1.0  # classification
   lambda_rec: float = 10.0  # reconstruction
   lambda_gp: float = 10.0  # gradient penalty
-  n_critic: int = 5  # steps of the discriminator to one of the generator
+  n_critic: int = 5  # iterations of a step
   lr: float = 1e-4
   decay_start: int = 100_000
   decay_steps: int = 100_000

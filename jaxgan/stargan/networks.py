@@ -88,7 +88,10 @@ def double(x: Array, kernel: Array, form: str) -> Array:
   # 2 x 2 pixels of the result, a border of one around it, at a time.
   kernel = kernel.reshape(2, 2, 2, 2, c, -1)[::-1, :, ::-1]
   kernel = kernel.transpose(0, 2, 4, 1, 3, 5).reshape(2, 2, c, -1)
-  x = _convolve(x, kernel, 1).reshape(b, h + 1, w + 1, 2, 2, -1)
+  # Padded beforehand: in the gradient to the kernel XLA would exchange image and
+  # kernel, of which that is the larger, and its CPU backend is slow at that.
+  x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+  x = _convolve(x, kernel, 0).reshape(b, h + 1, w + 1, 2, 2, -1)
   x = x.transpose(0, 1, 3, 2, 4, 5).reshape(b, 2 * h + 2, 2 * w + 2, -1)
   return x[:, 1:-1, 1:-1]
 

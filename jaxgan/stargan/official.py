@@ -92,7 +92,7 @@ def import_official(
   Args:
     path: of one of them.
     config: its settings have to be those of the networks.
-    step: finished iterations; None for N.
+    step: finished steps, of n_critic iterations; None for N iterations.
 
   Raises:
     UserError: a file is missing, damaged, foreign or of other networks.
@@ -104,7 +104,7 @@ def import_official(
       f'{path} is not named as the original names its files, 200000-G.ckpt '
       'and 200000-D.ckpt: rename both'
     )
-  step = int(name[1]) if step is None else step
+  step = int(name[1]) // config.hparams.n_critic if step is None else step
   if step >= 2**31:
     raise errors.UserError(f'{path}: {step} iterations are more than we count')
   config = _complete(config, path)
@@ -145,10 +145,10 @@ def export_official(
   Args:
     state: of a run, begun here or imported.
     frozen: beside it.
-    config: of the run, not used.
+    config: of the run.
     ema_only: not used.
   """
-  del config, ema_only
+  del ema_only
   result = {}
   for network, letter in _LETTERS.items():
     tensors = {
@@ -159,7 +159,8 @@ def export_official(
     for key, value in _statistics(network, tensors).items():
       # A counter has passed through JAX, which makes it 32 bits wide.
       tensors[key] = np.asarray(kept.get(key, value), value.dtype)
-    result[f'{int(state.step)}-{letter}.ckpt'] = tensors
+    count = int(state.step) * config.hparams.n_critic
+    result[f'{count}-{letter}.ckpt'] = tensors
   return result
 
 

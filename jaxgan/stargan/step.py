@@ -36,14 +36,11 @@ SIGNS = tuple(
 
 @flax.struct.dataclass
 class TrainState:
-  """All that changes in training; {network: tree} in the first two trees."""
+  """All that changes in training; {network: tree} in each of the two."""
 
-  step: Array  # finished iterations, int32
+  step: Array  # finished steps, each of n_critic iterations, int32
   params: dict[str, Tree]
   opt_state: dict[str, Tree]
-  # The generator's terms when it was trained last, which is not in every
-  # iteration: they are metrics of all.
-  g_terms: dict[str, Array]
 
 
 def create_training(
@@ -90,23 +87,13 @@ def create_training(
   # Of rate 1: the rate is a function of the iteration, not of how often an
   # optimiser has stepped.
   tx = updates.adam(1.0, beta1=optim.beta1, beta2=optim.beta2, weight_decay=0.0)
-  wide = jnp.float64 if model.dtype == 'float64' else jnp.float32
 
   def init_fn(rng: Array) -> TrainState:
     params = networks.init_params(nets, rng, label_dim=labels.dim)
     opt_state = {name: tx.init(params[name]) for name in NETWORKS}
-    names = (*_TERMS, 'change')
-    g_terms = {
-      f'G/{_SET_NAMES[i]}{name}': jnp.zeros((), wide)
-      for i in range(len(labels.sets))
-      for name in names
-    }
-    return TrainState(jnp.zeros((), jnp.int32), params, opt_state, g_terms)
+    return TrainState(jnp.zeros((), jnp.int32), params, opt_state)
 
   return init_fn, {'nets': nets, 'tx': tx, 'hp': hp, 'labels': labels}
-
-
-_TERMS = ('loss_total', 'loss_fake', 'loss_rec', 'loss_cls')
 
 
 def create_frozen(config: ml_collections.ConfigDict) -> dict[str, Tree]:
@@ -167,15 +154,15 @@ def check_config(config: ml_collections.ConfigDict) -> None:
       )
 
 
-def learning_rate(step: Array, hp: losses.HParams) -> Array:
-  """Rate of an iteration, after `step` others: linear from hp.lr to 0.
+def learning_rate(iteration: Array, hp: losses.HParams) -> Array:
+  """Rate of an iteration, counted from 0: linear from hp.lr to 0.
 
   Differs from the paper where `lr_update_step` is not 1: like the released
   code, it then falls by a decay step at multiples of that alone.
   """
   every = hp.lr_update_step
-  changes = step // every - hp.decay_start // every
-  falls = jnp.where(step > hp.decay_start, changes, 0)
+  changes = iteration // every - hp.decay_start // every
+  falls = jnp.where(iteration > hp.decay_start, changes, 0)
   progress = falls.astype(jnp.result_type(float)) / hp.decay_steps
   return hp.lr * jnp.clip(1 - progress, 0.0)
 
@@ -238,44 +225,40 @@ def step_network(
 
 
 def update(
-  state: TrainState, batches: Sequence[Batch], **static: Any
+  state: TrainState, iterations: Sequence[Sequence[Batch]], **static: Any
 ) -> tuple[TrainState, dict[str, Array]]:
-  """One iteration with given targets and shares: a batch of each data set.
+  """n_critic iterations with given targets and shares.
 
-  The discriminator is stepped on each, and in every n_critic-th iteration the
-  generator after it, on the same batch.
+  In each the discriminator is stepped on a batch of every data set, and in the
+  last one after it the generator, on the same batch. The terms that are
+  returned are those of the last.
+
+  Args:
+    state: before.
+    iterations: a batch of each data set for each, as in `losses.d_loss`.
+    **static: of `create_training`.
   """
-  hp = static['hp']
-  lr = learning_rate(state.step, hp)
-  trains_generator = (state.step + 1) % hp.n_critic == 0
-  metrics = {'lr': lr}
-  for index, batch in enumerate(batches):
-    name = _SET_NAMES[index]
-    state, terms, _ = step_network(
-      'discriminator', state, batch, lr, index=index, **static
-    )
-    metrics |= {f'D/{name}loss_{key}': value for key, value in terms.items()}
-
-    def step_generator(state, batch=batch, index=index, name=name):
+  hp, metrics = static['hp'], {}
+  # Unrolled: XLA's CPU backend has no fast convolutions in a loop or a branch.
+  for i, batches in enumerate(iterations):
+    lr = learning_rate(state.step * hp.n_critic + i, hp)
+    metrics['lr'] = lr
+    for index, batch in enumerate(batches):
+      name = _SET_NAMES[index]
+      state, terms, _ = step_network(
+        'discriminator', state, batch, lr, index=index, **static
+      )
+      metrics |= {f'D/{name}loss_{key}': value for key, value in terms.items()}
+      if i + 1 < hp.n_critic:
+        continue
       state, terms, _ = step_network(
         'generator', state, batch, lr, index=index, **static
       )
       # In units of how far two real images are apart.
       x = batch['x']
       change = terms.pop('src') / distances.unit(x, jnp.roll(x, 1, axis=0))
-      told = {f'G/{name}loss_{key}': value for key, value in terms.items()}
-      told[f'G/{name}change'] = change
-      return state.replace(
-        g_terms={
-          key: told[key].astype(old.dtype) if key in told else old
-          for key, old in state.g_terms.items()
-        }
-      )
-
-    state = jax.lax.cond(
-      trains_generator, step_generator, lambda state: state, state
-    )
-  metrics |= state.g_terms
+      metrics |= {f'G/{name}loss_{key}': value for key, value in terms.items()}
+      metrics[f'G/{name}change'] = change
   return dataclasses.replace(state, step=state.step + 1), metrics
 
 
@@ -286,7 +269,7 @@ def train_step(
   rng: Array,
   **static: Any,
 ) -> tuple[TrainState, dict[str, Array]]:
-  """One iteration of StarGAN: (state, batch) -> (state, metrics).
+  """One step of StarGAN, n_critic iterations: (state, batch) -> the next.
 
   The targets of a batch are its own labels in another order (as the original
   draws them): an image may be asked to stay what it is.
@@ -294,19 +277,24 @@ def train_step(
   Args:
     state: of the function that `create_training` returns.
     frozen: not used.
-    batch: x0 [B, S, S, 3] in [-1, 1] and c0 [B, C] of the first data set, x1
-      and c1 of the second.
+    batch: x0 [B, n_critic, S, S, 3] in [-1, 1] and c0 [B, n_critic, C] of the
+      first data set, x1 and c1 of the second.
     rng: the run's key; the step folds its number in, so that a resumed run
       draws the same targets.
     **static: of `create_training`.
   """
   del frozen
-  rng = jax.random.fold_in(rng, state.step)
-  batches = []
-  for i in range(len(static['labels'].sets)):
-    order_rng, alpha_rng = jax.random.split(jax.random.fold_in(rng, i))
-    x, c = batch[f'x{i}'], batch[f'c{i}']
+  hp, rng = static['hp'], jax.random.fold_in(rng, state.step)
+
+  def draw(i: int, k: int) -> Batch:
+    """The batch of iteration i and data set k."""
+    own = jax.random.fold_in(jax.random.fold_in(rng, i), k)
+    order_rng, alpha_rng = jax.random.split(own)
+    x, c = batch[f'x{k}'][:, i], batch[f'c{k}'][:, i]
     alpha = jax.random.uniform(alpha_rng, (len(x),), jnp.float32)
     c_trg = jax.random.permutation(order_rng, c)
-    batches.append({'x': x, 'c': c, 'c_trg': c_trg, 'alpha': alpha})
-  return update(state, batches, **static)
+    return {'x': x, 'c': c, 'c_trg': c_trg, 'alpha': alpha}
+
+  sets = range(len(static['labels'].sets))
+  iterations = [[draw(i, k) for k in sets] for i in range(hp.n_critic)]
+  return update(state, iterations, **static)
