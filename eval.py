@@ -22,7 +22,9 @@ _PROTOCOL = flags.DEFINE_string(
   'protocol', Options.protocol, 'stargan_v2, as the original, or clean.'
 )
 _METRICS = flags.DEFINE_list(
-  'metrics', list(Options.metrics), 'Those that need a network: fid, lpips.'
+  'metrics',
+  list(Options.metrics),
+  'Those that need a network: fid, lpips, classification.',
 )
 _WEIGHTS_DIR = flags.DEFINE_string(
   'weights_dir', '', 'Where the weights of metric networks are.'

@@ -405,6 +405,8 @@ def _create_scorer(options: Options, keep_best: str) -> Scorer:
   scorer = Scorer(options)
   metric = keep_best.split('/')[0]
   network = 'fid' if metric in _THROUGH_INCEPTION else metric
+  if metric.startswith('classification_'):
+    network = 'classification'
   if network in METRICS and network not in scorer.labels:
     raise errors.UserError(
       f'--keep_best={keep_best}: {network} will not be measured'
@@ -476,6 +478,6 @@ class _Best:
 
 def _less_is_better(name: str) -> bool:
   metric, *_, last = name.split('/')
-  return metric.startswith(('fid', 'kid')) or (
+  return metric.startswith(('fid', 'kid', 'classification')) or (
     metric == 'shapes' and 'error' in last
   )

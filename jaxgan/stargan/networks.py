@@ -88,7 +88,7 @@ def double(x: Array, kernel: Array, form: str) -> Array:
   # 2 x 2 pixels of the result, a border of one around it, at a time.
   kernel = kernel.reshape(2, 2, 2, 2, c, -1)[::-1, :, ::-1]
   kernel = kernel.transpose(0, 2, 4, 1, 3, 5).reshape(2, 2, c, -1)
-  # Padded beforehand: in the gradient to the kernel XLA would exchange image and
+  # Padded beforehand: in the gradient to the kernel XLA would change image and
   # kernel, of which that is the larger, and its CPU backend is slow at that.
   x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
   x = _convolve(x, kernel, 0).reshape(b, h + 1, w + 1, 2, 2, -1)
