@@ -41,6 +41,12 @@ _LEFT = {
     'dogs_of_cats/video.mp4',
   ),
   'translating.md': ('like_1.png', 'exported/model.json'),
+  'stargan.md': (
+    'runs/stargan_joint/config.json',
+    'all/grid.png',
+    'dogs/1_to_dog.png',
+    'stargan_exported/200000-D.ckpt',
+  ),
   'evaluation.md': ('runs/afhq/best/best.json',),
   'from_pytorch.md': ('out_male/video.mp4', 'aligned/1.png'),
   'pods.md': (
@@ -159,6 +165,17 @@ def _draw_data(root, domains):
       _draw_pictures(root / split / domain, count, f'{split}_{domain}_')
 
 
+def _draw_celeba(root):
+  """Pictures and attributes as CelebA has them."""
+  names = 'Black_Hair Blond_Hair Brown_Hair Male Young'.split()
+  _draw_pictures(root / 'images', 9)
+  lines = ['9', ' '.join(names)]
+  for i in range(1, 10):
+    values = ['1' if (i + j) % 2 else '-1' for j in range(len(names))]
+    lines.append(f'{i}.png {" ".join(values)}')
+  (root / 'list_attr_celeba.txt').write_text('\n'.join(lines) + '\n')
+
+
 def _link_programs(folder):
   """Makes a folder that of the repository, but for what commands write."""
   for name in _LINKED:
@@ -212,6 +229,7 @@ def furnished(tmp_path_factory, environment):
   _draw_data(folder / 'data/afhq', ('cat', 'dog', 'wild'))
   _draw_data(folder / 'data/celeba_hq', ('female', 'male'))
   (folder / 'my_data').symlink_to('data/afhq')
+  _draw_celeba(folder / 'data/celeba')
   (folder / 'shared').mkdir()
   (folder / 'shared/data').symlink_to('../data')
   for name in ('photos', 'fakes', 'refs/dog', 'refs/female', 'refs/male'):
@@ -242,6 +260,20 @@ def furnished(tmp_path_factory, environment):
   return folder
 
 
+def _make_official_stargan(folder, environment):
+  """200000-G.ckpt and 200000-D.ckpt, of a run that goes again."""
+  _run(
+    """
+    python train.py --config=configs/stargan/celeba.py --workdir=runs/made \\
+      --config.data.root=data/celeba
+    python -m jaxgan.tools.export_checkpoint --workdir=runs/made --out=made
+    for letter in G D; do mv made/4-$letter.ckpt 200000-$letter.ckpt; done
+    """,
+    folder,
+    environment,
+  )
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
   'path',
@@ -256,6 +288,8 @@ def test_every_command_runs(path, furnished, environment, tmp_path):
   shutil.copytree(furnished, folder, symlinks=True)
   if path.name == 'pods.md':
     shutil.rmtree(folder / 'runs')  # its own are in bfloat16
+  if path.name == 'stargan.md':
+    _make_official_stargan(folder, environment)
   if path.name == 'tutorial.md':
     _draw_data(folder / 'photos', ('cats', 'dogs'))
   said = _run('\n'.join(_blocks(path, 'bash')), folder, environment)
