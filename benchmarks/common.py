@@ -2,6 +2,7 @@
 
 import functools
 import json
+import math
 import os
 import pathlib
 import statistics
@@ -19,11 +20,11 @@ from jax.sharding import AxisType
 from ml_collections import config_flags
 
 from jaxgan import errors, host, sharding, systems
-from jaxgan.stargan_v2 import losses
 
 Tree = Any
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
+# Of these, the ones that a system has.
 _PLAIN_MODEL = {'resample': 'plain', 'select_heads': True, 'remat': False}
 NOT_TO_BE_RUN = {  # compiler options: the same operations, sooner
   'xla_backend_optimization_level': 0,
@@ -31,7 +32,6 @@ NOT_TO_BE_RUN = {  # compiler options: the same operations, sooner
 }
 
 _TURNS = 6  # how often the sides alternate, if there are that many steps
-_SHAPES_DOMAINS = 3
 
 
 class Memory(NamedTuple):
@@ -168,18 +168,6 @@ def lower_step(
   )
 
 
-def translate_fn(static: Mapping[str, Any]) -> Callable[..., jax.Array]:
-  """(params, frozen, x, x_ref, y) -> x in the styles of x_ref, of domains y."""
-  nets, masks_fn = static['nets'], static['masks_fn']
-
-  def translate(params, frozen, x, x_ref, y):
-    masks = None if masks_fn is None else masks_fn(frozen, x)
-    s = losses.style(nets, params, y, x_ref=x_ref)
-    return losses.translate(nets, params, x, s, masks)
-
-  return translate
-
-
 def abstract(tree: Tree, placement: jax.sharding.Sharding | None) -> Tree:
   """The same shapes, placed; None for the default device."""
   return jax.tree.map(
@@ -197,7 +185,8 @@ def plain_flops(config: ml_collections.ConfigDict) -> float | None:
   do twice.
   """
   config = config.copy_and_resolve_references()
-  config.update({'model': _PLAIN_MODEL, 'micro_batches': 1})
+  plain = {k: v for k, v in _PLAIN_MODEL.items() if k in config.model}
+  config.update({'model': plain, 'micro_batches': 1})
   try:
     device = jax.local_devices(backend='cpu')[0]
   except RuntimeError as e:  # JAX_PLATFORMS=cuda
@@ -287,15 +276,23 @@ def describe_images(config: ml_collections.ConfigDict) -> str:
 
 
 def set_num_domains(config: ml_collections.ConfigDict) -> None:
-  """Fills in a number of domains that a training run takes from the data."""
+  """Fills in the domains that a training run takes from the data."""
+  system, data = systems.get_system(config), config.data
+  if config.model.num_domains and not data.domains:
+    # Their names are of no importance here.
+    data.domains = tuple(f'domain{i}' for i in range(config.model.num_domains))
   if config.model.num_domains:
     return
-  if config.data.name != 'shapes':
+  if data.name.startswith('shapes'):
+    train, _ = system.create_datasets(config, 0, 1)  # drawn: nothing is read
+    config.update_from_flattened_dict(train.facts)
+  elif data.domains:
+    config.model.num_domains = len(system.domain_names(config))
+  else:
     raise errors.UserError(
       'the number of domains comes from the data, and a benchmark reads none: '
       'add --config.model.num_domains=K'
     )
-  config.model.num_domains = _SHAPES_DOMAINS
 
 
 def count_params(config: ml_collections.ConfigDict) -> dict[str, int]:
@@ -319,26 +316,20 @@ def check_same_size(ours: Mapping[str, int], theirs: Mapping[str, int]) -> None:
 
 
 def batch_shapes(config: ml_collections.ConfigDict) -> dict[str, Any]:
-  """The batch contract: what each array of a batch is."""
-  size, count = config.data.img_size, config.batch_size
-  images = jax.ShapeDtypeStruct((count, size, size, 3), np.float32)
-  domains = jax.ShapeDtypeStruct((count,), np.int32)
+  """What each array of a batch is: slots on the first axis of all."""
+  one = config.copy_and_resolve_references()
+  one.batch_size = 1
+  batch = systems.get_system(config).example_batch(one)
   return {
-    **dict.fromkeys(('x_src', 'x_ref', 'x_ref2'), images),
-    **dict.fromkeys(('y_src', 'y_ref'), domains),
+    name: jax.ShapeDtypeStruct((config.batch_size, *x.shape[1:]), x.dtype)
+    for name, x in batch.items()
   }
 
 
-def create_batch(config: ml_collections.ConfigDict) -> dict[str, np.ndarray]:
-  """A batch of noise that meets the batch contract."""
-  rng = np.random.default_rng(config.seed)
-  num_domains = config.model.num_domains
-  return {
-    name: rng.uniform(-1, 1, x.shape).astype(x.dtype)
-    if len(x.shape) > 1
-    else rng.integers(num_domains, size=x.shape, dtype=x.dtype)
-    for name, x in batch_shapes(config).items()
-  }
+def num_images(batch: Mapping[str, Any]) -> int:
+  """How many source images a batch has, of each data set."""
+  sources, *_ = (x for x in batch.values() if x.ndim > 3)
+  return math.prod(sources.shape[:-3])
 
 
 def time_in_turns(

@@ -68,7 +68,7 @@ def _measure(
       sides[name] = heads.backward
     sides['optimiser'] = heads.update
     if _WHOLE_STEP.value:
-      batch = common.create_batch(config)
+      batch = systems.get_system(config).example_batch(config)
       for name, select in _SIDES.items():
         config.model.select_heads = select
         sides[f'step {name}'] = common.Ours(config, batch).step

@@ -25,6 +25,7 @@ from absl import flags
 from etils import epath
 
 from benchmarks import peer as peer_lib
+from benchmarks import peer_stargan_v2
 from jaxgan import cli, errors, sharding, systems
 from jaxgan.metrics.translations import BATCH, Options, Score, Scorer
 from jaxgan.stargan_v2 import convert
@@ -100,7 +101,7 @@ def _evaluate_peer(run: systems.Run, root: pathlib.Path) -> dict[str, float]:
   if not torch.cuda.is_available():
     torch.Tensor.cuda = lambda self: self  # written for a GPU alone
   config, data = run.config, run.config.data
-  sources = peer_lib.read_sources(_PEER.value, config, _LOADED)
+  sources = peer_stargan_v2.read_sources(_PEER.value, config, _LOADED)
   modules = peer_lib.load(sources, _STAND_INS, {'FAN': object})
   nets = _build_nets(modules['core.model'], run, torch, munch)
   val = pathlib.Path(data.root, data.val_split).resolve()

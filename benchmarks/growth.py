@@ -194,9 +194,8 @@ class _Step:
     """Milliseconds of a step, the median."""
     compiled, state = self.compile(None), self.create_state()
     frozen, rng = sharding.replicate((self._frozen, self._key), self._mesh)
-    batch = jax.device_put(
-      common.create_batch(self._config), sharding.batch_sharding(self._mesh)
-    )
+    batch = systems.get_system(self._config).example_batch(self._config)
+    batch = jax.device_put(batch, sharding.batch_sharding(self._mesh))
     ms = []
     for _ in range(_WARMUP + steps):
       start = time.perf_counter()

@@ -16,10 +16,10 @@ not fit, or does not compile, says so in its row.
   cuda:<file>     needs jax[cuda12] or jax[cuda13]; the file describes the GPU,
                   the text of XLA's GpuTargetConfigProto. What cuDNN and
                   autotuning would add is not in the plan.
-Both compile with config.model.resample=strided where it is `auto`, which is
-what `auto` is there.
+Where config.model.resample is `auto`, both compile what that is on a GPU.
 """
 
+import functools
 import os
 import pathlib
 import re
@@ -27,6 +27,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
+from unittest import mock
 
 import jax
 import ml_collections
@@ -42,7 +43,7 @@ _TARGET = flags.DEFINE_string(
   'target', 'local', 'local, tpu:<topology>, or cuda:<file>; see above.'
 )
 _WHAT = flags.DEFINE_enum(
-  'what', 'step', ['step', 'translate'], 'The training step, or E and G.'
+  'what', 'step', ['step', 'translate'], 'The training step, or translation.'
 )
 _SIZES = flags.DEFINE_list('sizes', None, 'Image sizes; default the config.')
 _BATCH_SIZES = flags.DEFINE_list('batch_sizes', None, 'Likewise.')
@@ -67,12 +68,12 @@ def measure(
 ) -> Iterator[dict[str, Any]]:
   """A record of each combination of the flags."""
   sharding = create_sharding(target)
-  is_cpu = target == 'local' and jax.default_backend() == 'cpu'
-  if not is_cpu and config.model.resample == 'auto':
-    # `auto` looks at the backend that traces, here the CPU.
-    config.model.resample = 'strided'
+  # `auto` looks at the backend that traces, here the CPU.
+  backend = jax.default_backend() if target == 'local' else 'gpu'
   for overrides in _combinations(config):
-    yield measure_one(config, overrides, sharding, what)
+    with mock.patch.object(jax, 'default_backend', lambda: backend):
+      record = measure_one(config, overrides, sharding, what)
+    yield record
 
 
 def measure_one(
@@ -88,7 +89,7 @@ def measure_one(
     'px': config.data.img_size,
     'batch': config.batch_size,
     'dtype': config.model.dtype,
-    'remat': config.model.remat,
+    'remat': config.model.get('remat'),
     'arguments GB': None,
     'outputs GB': None,
     'temporaries GB': None,
@@ -118,18 +119,14 @@ def measure_one(
 def lower_translate(
   config: ml_collections.ConfigDict, sharding: jax.sharding.Sharding
 ) -> jax.stages.Lowered:
-  """Style encoder and generator on a batch, for a device."""
+  """Translation of a batch, for a device."""
   system = systems.get_system(config)
   init_fn, static = system.create_training(config)
   key = jax.eval_shape(jax.random.key, 0)
   params = system.inference_params(jax.eval_shape(init_fn, key))
-  batch = common.batch_shapes(config)
-  arguments = (
-    params,
-    system.create_frozen(config),
-    *(batch[name] for name in ('x_src', 'x_ref', 'y_ref')),
-  )
-  translate = common.translate_fn(static)
+  frozen, batch = system.create_frozen(config), common.batch_shapes(config)
+  arguments = params, frozen, batch
+  translate = functools.partial(system.translate_batch, **static)
   return jax.jit(translate).lower(*common.abstract(arguments, sharding))
 
 
@@ -181,17 +178,20 @@ def _combinations(
 ) -> Iterator[dict[str, Any]]:
   sizes = _parse(_SIZES, int, config.data.img_size)
   batch_sizes = _parse(_BATCH_SIZES, int, config.batch_size)
-  remats = _parse(_REMAT, lambda x: _BOOLS[x.lower()], config.model.remat)
+  remats = _parse(
+    _REMAT, lambda x: _BOOLS[x.lower()], config.model.get('remat')
+  )
   for size in sizes:
     for dtype in _parse(_DTYPES, str, config.model.dtype):
       for batch_size in batch_sizes:
         for remat in remats:
-          yield {
+          overrides = {
             'data.img_size': size,
             'model.dtype': dtype,
             'batch_size': batch_size,
-            'model.remat': remat,
           }
+          # Not every system can.
+          yield overrides | ({} if remat is None else {'model.remat': remat})
 
 
 def _parse(flag: flags.FlagHolder, convert: Any, default: Any) -> list[Any]:

@@ -8,6 +8,9 @@ checkout of the original PyTorch code, both sides take turns within one run.
 That evens out slow changes of the machine; other processes still hurt torch
 more, so the table says whether there were any. --verbosity=0 logs progress.
 
+images_per_s counts the source images of a step, of each data set: a slot has
+one, or where a step is many iterations one for each of them.
+
 mfu is the share of the device's matrix rate that the step achieves: the
 operations of the algorithm (those of the plain layers of the paper, whatever
 form ours take), over the time of a step, over the rate of one large product of
@@ -24,9 +27,8 @@ import numpy as np
 from absl import flags, logging
 from ml_collections import config_flags
 
-from benchmarks import common
-from benchmarks import peer as peer_lib
-from jaxgan import cli, errors
+from benchmarks import common, peers
+from jaxgan import cli, errors, systems
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'The config to time.')
 _PEER = flags.DEFINE_string(
@@ -63,7 +65,7 @@ def run(
 ) -> tuple[dict[str, str], dict[str, float | None]]:
   """Measures; returns the rows of the table and the results."""
   common.set_num_domains(config)
-  batch = common.create_batch(config)
+  batch = systems.get_system(config).example_batch(config)
   rows = common.describe_machine()
   rows['images'] = common.describe_images(config)
   rows['precision'] = _PRECISION.value
@@ -72,7 +74,7 @@ def run(
   rows |= {f'parameters {name}': f'{n:,}' for name, n in counts.items()}
   theirs = None
   if peer is not None:
-    theirs = peer_lib.Peer(peer, config, jax.default_backend())
+    theirs = peers.create(peer, config, jax.default_backend())
     common.check_same_size(counts, theirs.num_params())
     for name, count in theirs.num_params().items():
       rows[f'parameters {name}'] += f', peer {count:,}'
@@ -97,7 +99,7 @@ def run(
   ms_per_step = statistics.median(times['ours'])
   results = {
     'ms_per_step': ms_per_step,
-    'images_per_s': 1e3 * config.batch_size / ms_per_step,
+    'images_per_s': 1e3 * common.num_images(batch) / ms_per_step,
     'compile_s': ours.compile_s,
     'peak_memory_gb': peak_memory_gb,
     'gflop_per_step': ours.gflop(),

@@ -1,17 +1,21 @@
-"""Times translation: style encoder and generator on a batch.
+"""Times translation: all networks that it takes, on a batch.
 
   python -m benchmarks.translation --config=configs/stargan_v2/shapes.py \\
     [--config.batch_size=32] [--config.model.dtype=bfloat16] [--steps=N] \\
     [--warmup=N] [--peer=DIR] [--peer_dtype=bfloat16]
 
 prints a table and, as the last line of stdout, one JSON object. Every source
-image has a reference of its own, so that a batch of 32 is 32 style codes and 32
-translations. Images are on the device before the clock starts and stay there.
+image of a training batch is translated once, as `translate_batch` of the system
+does it. With a reference, each has one of its own: a batch of 32 is 32 style
+codes and 32 translations. Where a step has many iterations, each has images in
+the batch (--config.hparams.n_critic=1: one). Images are on the device before
+the clock starts and stay there.
 With --peer, a checkout of the original PyTorch code, its networks do the same,
 both sides in turns within one run, in float32 unless --peer_dtype says
 otherwise.
 """
 
+import functools
 import statistics
 import sys
 import time
@@ -23,8 +27,7 @@ import numpy as np
 from absl import flags
 from ml_collections import config_flags
 
-from benchmarks import common
-from benchmarks import peer as peer_lib
+from benchmarks import common, peers
 from jaxgan import cli, errors, systems
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'The config to time.')
@@ -42,8 +45,6 @@ _WARMUP = flags.DEFINE_integer(
 )
 flags.mark_flag_as_required('config')
 
-_INPUTS = ('x_src', 'x_ref', 'y_ref')
-
 
 class Ours:
   """Our networks on one batch, compiled."""
@@ -59,11 +60,11 @@ class Ours:
       (
         draw(jax.random.key(config.seed)),
         system.create_frozen(config),
-        *(batch[name] for name in _INPUTS),
+        batch,
       )
     )
     start = time.perf_counter()
-    translate = jax.jit(common.translate_fn(static))
+    translate = jax.jit(functools.partial(system.translate_batch, **static))
     self._compiled = translate.lower(*self._arguments).compile()
     self.compile_s = time.perf_counter() - start
 
@@ -77,19 +78,18 @@ def run(
 ) -> tuple[dict[str, str], dict[str, float]]:
   """Measures; returns the rows of the table and the results."""
   common.set_num_domains(config)
-  batch = common.create_batch(config)
+  batch = systems.get_system(config).example_batch(config)
   rows = common.describe_machine()
   rows['images'] = common.describe_images(config)
   theirs = None
   if peer is not None:
-    theirs = peer_lib.Peer(peer, config, jax.default_backend())
+    theirs = peers.create(peer, config, jax.default_backend())
     common.check_same_size(common.count_params(config), theirs.num_params())
     rows['peer'] = theirs.describe(_PEER_DTYPE.value)
   ours = Ours(config, batch)
   sides = {'ours': ours.step}
   if theirs is not None:
-    inputs = (batch[name] for name in _INPUTS)
-    sides['peer'] = theirs.translator(*inputs, _PEER_DTYPE.value)
+    sides['peer'] = theirs.translator(batch, _PEER_DTYPE.value)
   others = common.OtherProcesses()
   times = common.time_in_turns(sides, steps, warmup)
   rows['other processes'] = others.describe()
@@ -99,12 +99,12 @@ def run(
   ms = {name: statistics.median(values) for name, values in times.items()}
   results = {
     'ms_per_batch': ms['ours'],
-    'images_per_s': 1e3 * config.batch_size / ms['ours'],
+    'images_per_s': 1e3 * len(ours.images) / ms['ours'],
     'compile_s': ours.compile_s,
   }
   if theirs is not None:
     results['peer_ms_per_batch'] = ms['peer']
-    results['peer_images_per_s'] = 1e3 * config.batch_size / ms['peer']
+    results['peer_images_per_s'] = 1e3 * len(ours.images) / ms['peer']
     results['speedup'] = ms['peer'] / ms['ours']
   return rows, results
 

@@ -16,6 +16,8 @@ A system is a module with
     feed, is called inside the jitted step.
     val goes to `sample`.
   create_eval_data(config) -> (train, val), to be seen in order
+  example_batch(config) -> a batch of noise, NumPy arrays like those that
+    train_step gets: in all of them a row is a slot, the source images first.
   create_training(config) -> (init_fn, static)
     init_fn(rng) -> state: a pytree with `.step`, `.params` and perhaps
     `.ema_params`, each {network: tree}; static: keyword arguments of
@@ -27,6 +29,8 @@ A system is a module with
   SIGNS: what `collapse` is to look at in the metrics of train_step
   inference_params(state) -> the parameters to sample and evaluate with
   sample(params, frozen, val, rng, **static) -> {name: uint8 [H, W, 3]}
+  translate_batch(params, frozen, batch, **static) -> the source images of a
+    batch (of its first data set), each translated once: [N, H, W, 3]
   Translator(params, frozen, chunk, **static): the networks on NumPy arrays,
     with translate_all(x, s) of all images in all styles, programs() to export,
     and STYLES, what a style can come from, each with functions of its own:

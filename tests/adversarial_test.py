@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -30,3 +31,34 @@ def test_r1_is_a_mean_over_the_batch():
   x = jnp.array([1.0, 3.0]).reshape(2, 1, 1, 1)
   penalty = adversarial.r1_penalty(lambda x: jnp.sum(x**2, (1, 2, 3)), x)
   np.testing.assert_allclose(penalty, 0.5 * (2**2 + 6**2) / 2)
+
+
+def test_gradient_penalty_of_a_linear_critic():
+  a = jnp.arange(12.0).reshape(1, 2, 2, 3)
+  x = jnp.ones((4, 2, 2, 3))
+  penalty = adversarial.gradient_penalty(lambda x: jnp.sum(a * x, (1, 2, 3)), x)
+  np.testing.assert_allclose(penalty, (np.sqrt(506) - 1) ** 2, rtol=1e-6)
+
+
+def test_gradient_penalty_adds_up_the_patches_and_is_a_mean_of_images():
+  # A map of two: the norms are |x_b| times 2 + 1.
+  x = jnp.array([1.0, 3.0]).reshape(2, 1, 1, 1)
+  penalty = adversarial.gradient_penalty(
+    lambda x: jnp.concatenate([x**2, x**2 / 2], axis=1), x
+  )
+  np.testing.assert_allclose(penalty, ((3 - 1) ** 2 + (9 - 1) ** 2) / 2)
+
+
+def test_gradient_penalty_of_a_constant_critic_has_a_finite_gradient():
+  x = jnp.ones((2, 1, 1, 3))
+
+  def penalty(a):
+    return adversarial.gradient_penalty(lambda x: a * jnp.sum(x, (1, 2, 3)), x)
+
+  value, grad = jax.value_and_grad(penalty)(0.0)
+  assert (value, grad) == (1, 0)
+  value, grad = jax.value_and_grad(penalty)(2.0)  # (2 sqrt(3) - 1)^2
+  np.testing.assert_allclose(value, (np.sqrt(12) - 1) ** 2, rtol=1e-6)
+  np.testing.assert_allclose(
+    grad, 2 * (np.sqrt(12) - 1) * np.sqrt(3), rtol=1e-6
+  )

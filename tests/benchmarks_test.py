@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import peer
+from benchmarks import peer, peer_stargan, peer_stargan_v2
 from jaxgan import errors, translation, workdir
 from jaxgan.data import input_pipeline
 from tests import programs
@@ -21,6 +21,16 @@ TINY = (
   '--config.model.channel_base=128',
   '--config.model.max_conv_dim=8',
   '--config.model.hidden_dim=8',
+  '--config.batch_size=2',
+)
+TINY_STARGAN = (
+  '--config=configs/stargan/shapes.py',
+  '--config.data.img_size=16',
+  '--config.model.g_conv_dim=4',
+  '--config.model.g_repeat_num=1',
+  '--config.model.d_conv_dim=4',
+  '--config.model.d_repeat_num=2',
+  '--config.hparams.n_critic=3',
   '--config.batch_size=2',
 )
 WITHOUT_TENSORFLOW = """
@@ -108,11 +118,24 @@ def test_train_step():
   assert {'parameters generator', 'peak memory from', *result} <= set(names)
 
 
-def test_translation():
-  _, result = _run('translation', *TINY, '--steps=3', '--warmup=1')
+def test_step_of_many_iterations():
+  table, result = _run('train_step', *TINY_STARGAN, '--steps=3', '--warmup=1')
+  # Two images in each of three iterations.
+  assert result['images_per_s'] == pytest.approx(
+    6000 / result['ms_per_step'], rel=1e-2
+  )
+  assert 0 < result['gflop_of_algorithm'] < 0.1
+  assert 0 < result['mfu'] < 1
+  (images,) = (line for line in table if line.startswith('images  '))
+  assert images.endswith('2 of 16 px, 3 domains, float32')
+
+
+@pytest.mark.parametrize('tiny, images', [(TINY, 2), (TINY_STARGAN, 6)])
+def test_translation(tiny, images):
+  _, result = _run('translation', *tiny, '--steps=3', '--warmup=1')
   assert list(result) == ['ms_per_batch', 'images_per_s', 'compile_s']
   assert result['images_per_s'] == pytest.approx(
-    2000 / result['ms_per_batch'], rel=1e-2
+    1000 * images / result['ms_per_batch'], rel=1e-2
   )
 
 
@@ -134,6 +157,19 @@ def test_memory_grows_with_the_batch():
   assert large['outputs GB'] == pytest.approx(8 * image, rel=1e-2)
   assert large['temporaries GB'] > 2 * small['temporaries GB']
   assert large['TFLOP'] == pytest.approx(4 * small['TFLOP'], rel=0.1)
+
+
+def test_memory_of_a_system_without_remat():
+  _, records = _run(
+    'memory', *TINY_STARGAN, '--what=translate', '--batch_sizes=2,8'
+  )
+  small, large = records
+  assert small['remat'] is None
+  # Three images of 16 x 16 x 3 floats and their three labels in, three out.
+  image = 16 * 16 * 3 * 4 / 1e9
+  added = large['arguments GB'] - small['arguments GB']
+  assert added == pytest.approx(18 * (image + 12e-9), rel=1e-2)
+  assert large['outputs GB'] == pytest.approx(24 * image, rel=1e-2)
 
 
 @pytest.mark.slow
@@ -237,10 +273,11 @@ def test_bad_flag_is_one_line(name, flag, status):
   assert done.stderr.splitlines()[-1].startswith(f'error: {flag}')
 
 
+@pytest.mark.parametrize('tiny', [TINY, TINY_STARGAN])
 @pytest.mark.parametrize('exists', [False, True])
-def test_bad_peer_is_one_line(tmp_path, exists):
+def test_bad_peer_is_one_line(tmp_path, exists, tiny):
   directory = tmp_path if exists else tmp_path / 'missing'
-  done = _benchmark('train_step', *TINY, f'--peer={directory}')
+  done = _benchmark('train_step', *tiny, f'--peer={directory}')
   assert done.returncode == 1
   assert 'Traceback' not in done.stderr
   last = done.stderr.splitlines()[-1]
@@ -263,8 +300,11 @@ def test_widths_are_set_apart_and_stand_ins_leave(tmp_path):
   _checkout(tmp_path, MODEL)
   config = _config(channel_base=128, max_conv_dim=8, hidden_dim=6)
   before = dict(sys.modules)
-  sources = peer.read_sources(str(tmp_path), config, peer._LOADED)
-  modules = peer.load(sources, peer._STAND_INS, {'InputFetcher': int})
+  names = peer_stargan_v2._LOADED
+  sources = peer_stargan_v2.read_sources(str(tmp_path), config, names)
+  modules = peer.load(
+    sources, peer_stargan_v2._STAND_INS, {'InputFetcher': int}
+  )
   solver = modules['core.solver']
   assert sys.modules == before
   assert (solver.Generator.first, solver.Generator.cap) == (128, 8)
@@ -279,7 +319,26 @@ def test_other_code_is_refused(tmp_path, lost):
   _checkout(tmp_path, MODEL.replace(lost, '99'))
   config = _config(channel_base=128, max_conv_dim=8, hidden_dim=6)
   with pytest.raises(errors.UserError, match='not a checkout'):
-    peer.read_sources(str(tmp_path), config, peer._LOADED)
+    names = peer_stargan_v2._LOADED
+    peer_stargan_v2.read_sources(str(tmp_path), config, names)
+
+
+def test_files_at_the_root_of_a_checkout(tmp_path):
+  (tmp_path / 'model.py').write_text('class Generator: width = 3')
+  (tmp_path / 'solver.py').write_text(
+    'from model import Generator\nfrom torchvision.utils import save_image\n'
+  )
+  before = dict(sys.modules)
+  names, home = peer_stargan._LOADED, peer_stargan._HOME
+  sources = peer.read_sources(str(tmp_path), home, names)
+  solver = peer.load(sources, peer_stargan._STAND_INS, {})['solver']
+  assert sys.modules == before
+  assert solver.Generator.width == 3 and solver.save_image() is None
+
+
+def test_a_stargan_peer_takes_its_pictures_from_the_first_batch():
+  loader = peer_stargan._Loader(['first', 'second'])
+  assert list(loader) == ['first', 'first', 'second']
 
 
 def _evaluate(module, expression, *arguments):

@@ -9,6 +9,15 @@ from tests import tiny
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIGS = sorted(ROOT.glob('configs/*/*.py'))
+NETWORKS = {
+  'stargan': {'generator', 'discriminator'},
+  'stargan_v2': {
+    'generator',
+    'mapping_network',
+    'style_encoder',
+    'discriminator',
+  },
+}
 
 
 def _load(path):
@@ -18,20 +27,22 @@ def _load(path):
   return module
 
 
-@pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+  'path', CONFIGS, ids=lambda p: f'{p.parent.name}/{p.stem}'
+)
 def test_config_builds_its_system(path):
   module = _load(path)
   config = module.get_config().lock()
   assert '--config=' + str(path.relative_to(ROOT)) in module.__doc__
-  config.model.num_domains = 3
+  if config.system == 'stargan':
+    config.data.domains = config.data.domains or ('a', 'b', 'c')
+    if config.data.joint_name:
+      config.data.joint_domains = config.data.joint_domains or ('d', 'e')
+  else:
+    config.model.num_domains = 3
   init_fn, _ = systems.get_system(config).create_training(config)
   state = jax.eval_shape(init_fn, jax.random.key(0))
-  assert set(state.params) == {
-    'generator',
-    'mapping_network',
-    'style_encoder',
-    'discriminator',
-  }
+  assert set(state.params) == NETWORKS[config.system]
 
 
 def test_published_settings():

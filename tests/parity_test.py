@@ -3,7 +3,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from tests import parity
+from tests import parity, parity_stargan
 
 DATA = pathlib.Path(__file__).parent / 'data'
 
@@ -15,6 +15,9 @@ DATA = pathlib.Path(__file__).parent / 'data'
     pytest.param('stargan_v2_train.npz', marks=pytest.mark.slow),
     pytest.param('stargan_v2_train_masks.npz', marks=pytest.mark.slow),
     pytest.param('stargan_v2_forward_256.npz', marks=pytest.mark.slow),
+    pytest.param('stargan_domains.npz', marks=pytest.mark.slow),
+    pytest.param('stargan_attributes.npz', marks=pytest.mark.slow),
+    pytest.param('stargan_joint.npz', marks=pytest.mark.slow),
   ],
 )
 def test_the_reference_is_met(name, capsys):
@@ -24,6 +27,13 @@ def test_the_reference_is_met(name, capsys):
 def test_the_default_path_meets_the_reference(monkeypatch, capsys):
   path = str(DATA / 'stargan_v2_train.npz')
   monkeypatch.setattr(parity, 'PATHS', {'default': {}})
+  assert parity.main([path]) == 0, capsys.readouterr().out
+
+
+def test_stargan_meets_the_reference(monkeypatch, capsys):
+  path = str(DATA / 'stargan_domains.npz')
+  phases = {'phases': {'model.resample': 'phases'}}
+  monkeypatch.setattr(parity_stargan, 'PATHS', phases)
   assert parity.main([path]) == 0, capsys.readouterr().out
 
 

@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from jaxgan import errors, translation, workdir
-from tests import tiny
+from tests import tiny, tiny_stargan
 
 gradio = pytest.importorskip(
   'gradio', reason='pip install -r requirements-studio.txt'
@@ -476,3 +476,32 @@ def test_the_page_takes_a_sample_and_a_style_and_draws(
   click('#make_video')
   video = _wait(lambda: _content(browser, '#video video'))
   assert video[4:8] == b'ftyp' and len(video) > 1000
+
+
+def test_a_system_without_styles_has_a_page_of_its_own(browser, tmp_path):
+  from selenium.webdriver.common.by import By
+
+  run = tmp_path / 'labels'
+  tiny_stargan.write_run(run)
+  model = translation.load(run, chunk=1)
+  functions = studio.Studio(model, tmp_path)
+  samples = studio.load_samples(workdir.require_config(run), tmp_path)
+  assert functions.has_labels and {s.domain for s in samples} == set(
+    model.domains
+  )
+  with _serving(run) as (address, _):
+    browser.get(address)
+
+    def expect(domain):
+      styles = model.label_styles(domain)
+      return model.translate([samples[0].path], styles)[0][0]
+
+    _shows(browser, 'result', expect('square'))  # the first is a circle
+    for label in browser.find_elements(By.CSS_SELECTOR, '#domain label'):
+      if label.text.strip() == 'triangle':
+        label.click()
+    _shows(browser, 'result', expect('triangle'))
+    draw = browser.find_element(By.CSS_SELECTOR, '#draw_grid')
+    browser.execute_script('arguments[0].click()', draw)
+    _shows(browser, 'grid', functions.label_grid(samples[0].path))
+    assert not browser.find_elements(By.CSS_SELECTOR, '#psi')

@@ -35,6 +35,7 @@ class Decoded(NamedTuple):
   sizes: np.ndarray  # int32 [N, 2]: stored width and height
   counts: tuple[int, ...]  # images of each domain
   bad: tuple[UnreadableImage, ...]  # the images left out, and why
+  left_out: tuple[tuple[int, int], ...]  # their domains and numbers
 
 
 def load(
@@ -104,7 +105,8 @@ def _read(folder: pathlib.Path, images: Any, img_size: int) -> Decoded | None:
     shape = (total, img_size, img_size, 3)
     pixels = _map(folder / 'images.npy', shape, np.uint8)
     sizes = _map(folder / 'sizes.npy', (total, 2), np.int32)
-    return Decoded(pixels, np.array(sizes), counts, bad)
+    left_out = tuple((int(a), int(b)) for a, b in index['bad'])
+    return Decoded(pixels, np.array(sizes), counts, bad, left_out)
   except UserError:  # a file that does not answer
     raise
   except Exception as error:  # Damage can show as almost anything.

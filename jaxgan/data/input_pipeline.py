@@ -166,7 +166,7 @@ class OnDeviceData:
   ) -> Feed:
     """The resident images at every step; a step draws its batch by number."""
     del start_step
-    images, sizes, counts, _ = self._decoded
+    images, sizes, counts, *_ = self._decoded
     resident = on_device.place(images, sizes, counts, mesh)
     to_batch = functools.partial(on_device.batch, mesh=mesh, **self._settings)
     return itertools.repeat(resident, num_steps), to_batch
@@ -268,3 +268,19 @@ def check_domains(
       f'model.num_domains is {wanted} but the data has {len(train)} domains'
       f' ({", ".join(train)}): set it to 0 to take it from the data'
     )
+
+
+def example_batch(config: ml_collections.ConfigDict) -> dict[str, np.ndarray]:
+  """A batch of noise that meets the contract."""
+  rng = np.random.default_rng(config.seed)
+  count, size = config.batch_size, config.data.img_size
+  shape, domains = (count, size, size, 3), config.model.num_domains
+  images = {
+    key: rng.uniform(-1, 1, shape).astype(np.float32)
+    for key in ('x_src', 'x_ref', 'x_ref2')
+  }
+  labels = {
+    key: rng.integers(domains, size=count, dtype=np.int32)
+    for key in ('y_src', 'y_ref')
+  }
+  return {**images, **labels}

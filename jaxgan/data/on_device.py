@@ -125,7 +125,7 @@ def batch(
     return draw(seed, step, slot, data.starts, data.counts)
 
   draws = jax.vmap(draw_slot)(jnp.arange(batch_size, dtype=jnp.int32))
-  pixels = _gather(data.images, draws.rows, mesh)
+  pixels = gather(data.images, draws.rows, mesh)
   if augment:
     sizes = data.sizes[draws.rows]
     pixels = jax.vmap(jax.vmap(augment_image))(draws.words, pixels, sizes)
@@ -155,14 +155,14 @@ def draw(
   Returns:
     Two different references, where their domain has two images.
   """
-  src = _words(seed, _SOURCE, step, slot, 2 + AUGMENT_WORDS)
-  ref = _words(seed, _REFERENCE, step, slot, 3 + 2 * AUGMENT_WORDS)
-  y_src, y_ref = _below(src[0], len(counts)), _below(ref[0], len(counts))
-  source = _below(src[1], counts[y_src])
+  src = words_of(seed, _SOURCE, step, slot, 2 + AUGMENT_WORDS)
+  ref = words_of(seed, _REFERENCE, step, slot, 3 + 2 * AUGMENT_WORDS)
+  y_src, y_ref = below(src[0], len(counts)), below(ref[0], len(counts))
+  source = below(src[1], counts[y_src])
   count = counts[y_ref]
-  first = _below(ref[1], count)
+  first = below(ref[1], count)
   # Any image but the first; the first again where there is no other.
-  second = (first + 1 + _below(ref[2], jnp.maximum(count - 1, 1))) % count
+  second = (first + 1 + below(ref[2], jnp.maximum(count - 1, 1))) % count
   rows = jnp.stack(
     [starts[y_src] + source, starts[y_ref] + first, starts[y_ref] + second]
   )
@@ -183,8 +183,8 @@ def augment_image(words: Array, pixels: Array, size: Array) -> Array:
     float32 [S, S, 3], whole numbers from 0 to 255.
   """
   whole = jnp.concatenate([jnp.zeros_like(size), size])
-  box = jnp.where(_heads(words[0]), random_box(words[2:], size), whole)
-  return resample(pixels, box, size, _heads(words[1]))
+  box = jnp.where(heads(words[0]), random_box(words[2:], size), whole)
+  return resample(pixels, box, size, heads(words[1]))
 
 
 def random_box(words: Array, size: Array) -> Array:
@@ -204,7 +204,7 @@ def random_box(words: Array, size: Array) -> Array:
   drawn = sides[jnp.argmax(fits)]
   # Not drawn above what there is, so that the draw is defined without a fit.
   room = jnp.maximum(size - drawn, 0) + 1
-  corner = jnp.stack([_below(words[0], room[0]), _below(words[1], room[1])])
+  corner = jnp.stack([below(words[0], room[0]), below(words[1], room[1])])
   # The largest box in the middle whose ratio is in RATIO.
   limits = np.array([wide, 1 / narrow], np.float32)
   bounds = size[::-1].astype(jnp.float32) * limits
@@ -266,8 +266,8 @@ def _round(x: Array) -> Array:
   return jnp.floor(x + 0.5)  # Half up, as Pillow's fixed point.
 
 
-def _gather(images: Array, rows: Array, mesh: Mesh) -> Array:
-  """images[rows]: [N, ...] and [B, 3] to [B, 3, ...], both divided by rows.
+def gather(images: Array, rows: Array, mesh: Mesh) -> Array:
+  """images[rows]: [N, ...] and [B, n] to [B, n, ...], both divided by rows.
 
   Each device picks what it holds; the sum hands every slot to its device. No
   device ever holds the images of another.
@@ -289,7 +289,9 @@ def _gather(images: Array, rows: Array, mesh: Mesh) -> Array:
   )(images, rows)
 
 
-def _words(seed: int, role: int, step: Array, slot: Array, count: int) -> Array:
+def words_of(
+  seed: int, role: int, step: Array, slot: Array, count: int
+) -> Array:
   """Random bits, uint32 [count]: all that a role of a slot needs at once."""
   # Named, whatever JAX's default is: other kinds of keys may draw other numbers
   # under vmap than outside of it.
@@ -299,7 +301,7 @@ def _words(seed: int, role: int, step: Array, slot: Array, count: int) -> Array:
   return jax.random.bits(key, (count,), jnp.uint32)
 
 
-def _below(word: Array, stop: Array | int) -> Array:
+def below(word: Array, stop: Array | int) -> Array:
   """A whole number from 0 to `stop` - 1, int32; uneven by stop / 2**32."""
   return (word % jnp.asarray(stop, jnp.uint32)).astype(jnp.int32)
 
@@ -309,5 +311,6 @@ def _uniform(words: Array) -> Array:
   return (words >> 8).astype(jnp.float32) * np.float32(2**-24)
 
 
-def _heads(word: Array) -> Array:
+def heads(word: Array) -> Array:
+  """True with probability 0.5, of a word of random bits."""
   return word >= jnp.uint32(2**31)

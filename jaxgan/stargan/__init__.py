@@ -6,11 +6,13 @@ from jaxgan.stargan.config import default_config as default_config
 from jaxgan.stargan.config import domain_names as domain_names
 from jaxgan.stargan.data import create_datasets as create_datasets
 from jaxgan.stargan.data import create_eval_data as create_eval_data
+from jaxgan.stargan.data import example_batch as example_batch
 from jaxgan.stargan.evaluate import evaluate as evaluate
 from jaxgan.stargan.official import export_official as export_official
 from jaxgan.stargan.official import import_official as import_official
 from jaxgan.stargan.sample import Translator as Translator
 from jaxgan.stargan.sample import sample as sample
+from jaxgan.stargan.sample import translate_batch as translate_batch
 from jaxgan.stargan.step import SIGNS as SIGNS
 from jaxgan.stargan.step import check_config as check_config
 from jaxgan.stargan.step import check_frozen as check_frozen

@@ -1,5 +1,7 @@
 """The settings of StarGAN; a file in configs/ changes a few of them."""
 
+from typing import Any
+
 import ml_collections
 
 from jaxgan.stargan import labels
@@ -52,8 +54,10 @@ def default_config() -> ml_collections.ConfigDict:
   data.img_size = 128
   data.augment = True  # flips
   data.check_images = True  # decode every image once before training
-  data.skip_bad_images = False  # draw another one
+  data.skip_bad_images = False  # draw another one, or leave it out on_device
   data.timeout = 300.0  # seconds in which a file must have been read
+  data.on_device = False  # keep all images in device memory and draw them there
+  data.cache_dir = ''  # for on_device; '' for ~/.cache/jaxgan
 
   config.model = model = ml_collections.ConfigDict()
   model.g_conv_dim = 64  # first width of the generator
@@ -96,6 +100,14 @@ def find_labels(config: ml_collections.ConfigDict) -> labels.Labels:
       for name, domains in sets
     )
   )
+
+
+def facts(found: labels.Labels) -> dict[str, Any]:
+  """What the labels of the data decide, by the config's names for it."""
+  decided: dict[str, Any] = {'model.num_domains': len(found.names)}
+  for i, labelled in enumerate(found.sets):
+    decided[f'data.{"joint_" if i else ""}domains'] = labelled.names
+  return decided
 
 
 def domain_names(config: ml_collections.ConfigDict) -> tuple[str, ...]:

@@ -6,275 +6,29 @@ A batch of B slots has, for the data set i of the config,
   c<i>: float32 [B, n_critic, C], zeros and ones, one for each of its names
 
 an image for each iteration of a step. What slot k of step n holds depends on
-(seed, n, k) only. As in the original,
-every image comes as often as every other one, not every domain.
+(seed, n, k) only. As in the original, every image comes as often as every other
+one, not every domain.
 """
 
-import random
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import ml_collections
 import numpy as np
-from etils import epath
-from PIL import Image
 
 from jaxgan import errors, files
-from jaxgan.data import (
-  feeding,
-  input_pipeline,
-  pictures,
-  preprocess,
-  shapes,
-  sources,
-)
+from jaxgan.data import feeding, input_pipeline, pictures, preprocess
 from jaxgan.data.feeding import Batch, Slot
 from jaxgan.stargan import config as config_lib
-from jaxgan.stargan.labels import Labels, LabelSet
-
-_ALL = 'all'  # the only domain of images that have attributes
-_SPLIT_SEED = 1234  # of CelebA, as the original divides it
-_ATTRIBUTE_FILE = 'list_attr_celeba.txt'
-# Roles of random streams, one for each data set: after those of `pictures` and
-# of evaluations.
-_ROLES = (7, 8)
-
-
-class LabelledImages(Protocol):
-  """Images with labels."""
-
-  labels: LabelSet
-  images: pictures.Images  # by domain; of attributes all in one
-
-  def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """An image uint8 [S, S, 3], perhaps mirrored, and its label [C]."""
-
-  def label(self, domain: int, index: int) -> np.ndarray:
-    """Label float32 [C] of an image of `images`."""
-
-
-class _Cropped:
-  """Images of which the square in the middle is seen."""
-
-  def __init__(self, images: pictures.Images, crop_size: int, img_size: int):
-    self.domains, self.counts = images.domains, images.counts
-    self._images, self._crop_size = images, crop_size
-    self._img_size = img_size
-
-  def draw(
-    self, rng: np.random.Generator, domain: int, count: int
-  ) -> np.ndarray:
-    return self._images.draw(rng, domain, count)
-
-  def get(self, domain: int, index: int) -> np.ndarray:
-    return preprocess.resize(self.picture(domain, index), self._img_size)
-
-  def picture(self, domain: int, index: int) -> Image.Image:
-    picture = self._images.picture(domain, index)
-    if not self._crop_size:
-      return picture
-    # Zeros around what is smaller, as torchvision's CenterCrop.
-    left, top = (round((n - self._crop_size) / 2) for n in picture.size)
-    size = self._crop_size
-    return picture.crop((left, top, left + size, top + size))
-
-  def digest(self, domain: int) -> str:
-    return f'{self._images.digest(domain)} cropped to {self._crop_size}'
-
-
-class FileSet:
-  """Images in files: their labels are the domains, or given attributes."""
-
-  def __init__(
-    self,
-    images: pictures.Images,
-    labels: LabelSet,
-    attributes: np.ndarray | None,
-    img_size: int,
-    mirror: bool,
-  ):
-    """Takes attributes float32 [N, C]; None for one-hot domains."""
-    self.labels, self.images = labels, images
-    self._attributes, self._mirror = attributes, mirror
-    self._img_size = img_size
-    self._ends = np.cumsum(images.counts)
-
-  def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Any image alike, mirrored with probability 0.5."""
-    number = int(rng.random() * self._ends[-1])
-    domain = int(np.searchsorted(self._ends, number, side='right'))
-    index = number - int(self._ends[domain - 1]) * (domain > 0)
-    pixels = self.images.get(domain, index)
-    if self._mirror and rng.random() < 0.5:
-      pixels = pixels[:, ::-1]
-    return pixels, self.label(domain, index)
-
-  def label(self, domain: int, index: int) -> np.ndarray:
-    """One-hot domain, or the attributes of the image."""
-    if self._attributes is not None:
-      return self._attributes[index]
-    return np.eye(len(self.labels.names), dtype=np.float32)[domain]
-
-
-class DrawnDomains:
-  """Shapes, drawn when asked for; labels are their domains."""
-
-  def __init__(self, images: pictures.Images):
-    self.labels, self.images = LabelSet(images.domains, True), images
-
-  def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A new image of any domain."""
-    domain = int(rng.random() * len(self.labels.names))
-    return self.images.draw(rng, domain, 1)[0], self.label(domain, 0)
-
-  def label(self, domain: int, index: int) -> np.ndarray:
-    """One-hot domain."""
-    del index
-    return np.eye(len(self.labels.names), dtype=np.float32)[domain]
-
-
-class DrawnAttributes:
-  """Shapes with attributes, drawn when asked for."""
-
-  def __init__(self, config: ml_collections.ConfigDict, split: str, role: int):
-    self.labels = LabelSet(shapes.ATTRIBUTES, False)
-    self._img_size = config.data.img_size
-    self._images = _AttributeImages(config, split, role)
-    self.images: pictures.Images = self._images
-
-  def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A new image."""
-    factors = shapes.draw_attributes(rng, 1)
-    (pixels,) = shapes.render(factors, self._img_size)
-    return pixels, shapes.attributes_of(factors)[0]
-
-  def label(self, domain: int, index: int) -> np.ndarray:
-    """The attributes of an image of `images`."""
-    del domain
-    return shapes.attributes_of(self._images.factors(index))[0]
-
-
-class _AttributeImages:
-  """The shapes with attributes that are seen in order."""
-
-  domains: tuple[str, ...] = (_ALL,)
-  counts: tuple[int, ...] = (pictures.NUM_EVAL_SHAPES,)
-
-  def __init__(self, config: ml_collections.ConfigDict, split: str, role: int):
-    self._img_size, self._seed = config.data.img_size, config.seed
-    # Apart from those trained on, and from each other.
-    self._role = role + 10 * (1 + (split == config.data.val_split))
-
-  def factors(self, index: int) -> shapes.Factors:
-    rng = pictures.stream(self._seed, self._role, 0, index, 0)
-    return shapes.draw_attributes(rng, 1)
-
-  def draw(
-    self, rng: np.random.Generator, domain: int, count: int
-  ) -> np.ndarray:
-    factors = shapes.draw_attributes(rng, count)
-    return shapes.render(factors, self._img_size)
-
-  def get(self, domain: int, index: int) -> np.ndarray:
-    return shapes.render(self.factors(index), self._img_size)[0]
-
-  def picture(self, domain: int, index: int) -> Image.Image:
-    return Image.fromarray(self.get(domain, index))
-
-  def digest(self, domain: int) -> str:
-    return (
-      f'shapes_attributes x {self.counts[0]}, seed {self._seed}, role '
-      f'{self._role}, {self._img_size} px'
-    )
-
-
-class CelebaSource:
-  """Encoded images of CelebA's layout, and attributes of each.
-
-  <root>/images/<file> and <root>/list_attr_celeba.txt: a count, the names of
-  all attributes, and a line for each file with 1 or -1 for each of them. The
-  split is the original's: shuffled by a fixed seed, the first `num_test` lines
-  are for testing.
-  """
-
-  domains: tuple[str, ...] = (_ALL,)
-  counts: tuple[int, ...]
-  ignored: tuple[str, ...] = ()
-
-  def __init__(
-    self,
-    root: str,
-    wanted: Sequence[str],
-    is_test: bool,
-    num_test: int,
-  ):
-    """Reads the list; raises UserError if it is not as it should be."""
-    self._folder = epath.Path(root) / 'images'
-    if not self._folder.is_dir():
-      raise errors.UserError(
-        f'{self._folder} is missing: put the images of CelebA there, and '
-        f'{_ATTRIBUTE_FILE} beside it'
-      )
-    path = epath.Path(root) / _ATTRIBUTE_FILE
-    self.names, lines = _read_attributes(path, wanted)
-    random.Random(_SPLIT_SEED).shuffle(lines)
-    chosen = lines[:num_test] if is_test else lines[num_test:]
-    if not chosen:
-      raise errors.UserError(
-        f'{path} has {len(lines)} lines, and {num_test} of them are for '
-        'testing: see config.data.num_test'
-      )
-    self._files = [name for name, _ in chosen]
-    self.attributes = np.array([values for _, values in chosen], np.float32)
-    self.counts = (len(chosen),)
-
-  def read(self, domain: int, index: int) -> bytes:
-    """The bytes of a file."""
-    del domain
-    return sources.read_file(self._folder / self._files[index])
-
-  def describe(self, domain: int, index: int) -> str:
-    """The path of a file."""
-    del domain
-    return errors.printable(str(self._folder / self._files[index]))
-
-
-def _read_attributes(
-  path: epath.Path, wanted: Sequence[str]
-) -> tuple[tuple[str, ...], list[tuple[str, list[bool]]]]:
-  """The names in use, and for each file whether it has them."""
-  try:
-    _, header, *rest = path.read_text().splitlines()
-  except (OSError, ValueError) as e:
-    raise errors.UserError(
-      f'{path} is no list of attributes as CelebA has it '
-      f'({" ".join(str(e).split())})'
-    ) from e
-  there = header.split()
-  names = tuple(wanted) or tuple(there)
-  for name in names:
-    if name not in there:
-      raise errors.UserError(
-        f'data.domains names {name!r}, which is not in {path} (there: '
-        f'{", ".join(there)[:200]})'
-      )
-  columns = [there.index(name) for name in names]
-  lines = []
-  for number, line in enumerate(rest, 3):
-    if not line.strip():
-      continue
-    name, *values = line.split()
-    if len(values) != len(there) or not files.is_name(name):
-      raise errors.UserError(
-        f'{path} line {number} is not a file and {len(there)} values'
-      )
-    lines.append((name, [values[i] == '1' for i in columns]))
-  return names, lines
+from jaxgan.stargan import labelled
+from jaxgan.stargan.labelled import LabelledImages
+from jaxgan.stargan.labels import Labels
+from jaxgan.stargan.on_device import OnDeviceData
 
 
 def create_datasets(
   config: ml_collections.ConfigDict, process_index: int, process_count: int
-) -> tuple['TrainData', 'EvalData']:
+) -> tuple['TrainData | OnDeviceData', 'EvalData']:
   """Opens the training and the validation images; mistakes end here."""
   feeding.check_batch_size(config.batch_size, process_count)
   data = config.data
@@ -282,12 +36,17 @@ def create_datasets(
   val = _open_all(config, data.val_split, mirror=False)
   _check_names(config, train, val)
   if data.check_images:
-    for opened in (*train, *val):
-      if isinstance(opened, FileSet):
+    # Images that are kept on the devices are decoded anyway.
+    for opened in val if data.on_device else (*train, *val):
+      if isinstance(opened, labelled.FileSet):
         pictures.check_images(
           opened.images, data.skip_bad_images, process_index, process_count
         )
-  train_data = TrainData(config, train, process_index, process_count)
+  train_data: TrainData | OnDeviceData
+  if data.on_device:
+    train_data = OnDeviceData(config, train)
+  else:
+    train_data = TrainData(config, train, process_index, process_count)
   return train_data, EvalData(val, data.skip_bad_images)
 
 
@@ -297,53 +56,17 @@ def create_eval_data(
   """The images of the first data set, by domain; of attributes in one."""
   skip = config.data.skip_bad_images
   train, val = (
-    input_pipeline.EvalData(open_set(config, split, 0).images, skip)
+    input_pipeline.EvalData(labelled.open_set(config, split, 0).images, skip)
     for split in (config.data.train_split, config.data.val_split)
   )
   return train, val
-
-
-def open_set(
-  config: ml_collections.ConfigDict, split: str, index: int, mirror=False
-) -> LabelledImages:
-  """Opens a split of the first or the second data set of a config."""
-  data = config.data
-  prefix = 'joint_' if index else ''
-  name, root, crop_size, wanted = (
-    data[prefix + key] for key in ('name', 'root', 'crop_size', 'domains')
-  )
-  img_size = data.img_size
-  if name == 'shapes_attributes':
-    opened = DrawnAttributes(config, split, _ROLES[index])
-    if wanted and tuple(wanted) != opened.labels.names:
-      raise errors.UserError(
-        f'config.data.{prefix}domains must be () for shapes_attributes: '
-        f'{tuple(wanted)}'
-      )
-    return opened
-  if name == 'celeba':
-    source = CelebaSource(root, wanted, split == data.val_split, data.num_test)
-    images: pictures.Images = pictures.FileImages(
-      source, img_size, augment=False, timeout=data.timeout
-    )
-    labels, attributes = LabelSet(source.names, False), source.attributes
-  else:
-    # With the names that `pictures` knows: those of one data set.
-    own = config.copy_and_resolve_references()
-    own.data.update({'name': name, 'root': root, 'domains': tuple(wanted)})
-    images = pictures.open_images(own, split, augment=False)
-    if name == 'shapes':
-      return DrawnDomains(images)
-    labels, attributes = LabelSet(images.domains, True), None
-  cropped = _Cropped(images, crop_size, img_size)
-  return FileSet(cropped, labels, attributes, img_size, mirror)
 
 
 def _open_all(
   config: ml_collections.ConfigDict, split: str, mirror: bool
 ) -> list[LabelledImages]:
   count = 2 if config.data.joint_name else 1
-  return [open_set(config, split, i, mirror) for i in range(count)]
+  return [labelled.open_set(config, split, i, mirror) for i in range(count)]
 
 
 def _check_names(
@@ -419,10 +142,7 @@ class TrainData:
   @property
   def facts(self) -> dict[str, Any]:
     """What the data decided, by the config's names for it."""
-    facts: dict[str, Any] = {'model.num_domains': len(self.domains)}
-    for i, labels in enumerate(self._labels.sets):
-      facts[f'data.{"joint_" if i else ""}domains'] = labels.names
-    return facts
+    return config_lib.facts(self._labels)
 
   @property
   def skipped(self) -> int:
@@ -451,7 +171,7 @@ class TrainData:
     return pictures.first_readable(
       draw,
       self._seed,
-      _ROLES[index],
+      labelled.ROLES[index],
       slot,
       step,
       self._skips,
@@ -485,8 +205,15 @@ class EvalData:
     drawn = []
     for opened, seen in zip(self._opened, self._seen, strict=True):
       index, domain = divmod(number, len(seen.domains))
-      index %= seen.counts[domain]
-      drawn.append((seen.readable(domain, index), opened.label(domain, index)))
+      count = seen.counts[domain]
+      # Counted round the domain, or the next readable one, with its own label.
+      order = ((index + i) % count for i in range(count))
+      found = next(seen.images(domain, order), None)
+      if found is None:
+        raise errors.UserError(
+          f'no readable validation image of {seen.domains[domain]!r}'
+        )
+      drawn.append((found[1], opened.label(domain, found[0])))
     return _to_slot(drawn)
 
 

@@ -1,5 +1,7 @@
 """Scores of a trained StarGAN, of each of its data sets."""
 
+import hashlib
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,7 +15,7 @@ from jaxgan.data import input_pipeline, pictures, preprocess, shapes
 from jaxgan.metrics import classification, factors, translations
 from jaxgan.metrics import shapes as shapes_metrics
 from jaxgan.metrics.translations import Score
-from jaxgan.stargan import data as data_lib
+from jaxgan.stargan import labelled as labelled_lib
 from jaxgan.stargan import losses, networks
 from jaxgan.stargan.labels import Labels
 from jaxgan.stargan.sample import Translator
@@ -74,18 +76,21 @@ def evaluate(
         translator, labels, index, config, seed
       )
     options = scorer.options
-    if labelled.exclusive:
-      if (
-        scorer.labels or options.shortened or options.save_images or not scores
-      ):
-        scores += _evaluate_domains(
-          translator, labels, index, config, scorer, seed, save_dir
+    if not labelled.exclusive:
+      if 'classification' in options.metrics:
+        scores += _evaluate_attributes(
+          translator, labels, index, config, scorer
         )
-    elif 'classification' in options.metrics:
-      scores += _evaluate_attributes(translator, labels, index, config, scorer)
-  if not scores:
+    elif scorer.labels or options.save_images:
+      scores += _evaluate_domains(
+        translator, labels, index, config, scorer, seed, save_dir
+      )
+  if not scores and not options.save_images:
+    reasons = ''.join(f' ({reason})' for reason in scorer.left_out)
+    if not any(labelled.exclusive for labelled in labels.sets):
+      reasons = ''
     raise errors.UsageError(
-      'attributes are scored by a classifier: ask for it with '
+      f'nothing can be measured{reasons}: ask for a classifier with '
       '--metrics=classification'
     )
   return scores
@@ -127,7 +132,7 @@ def _evaluate_domains(
   skip = data.skip_bad_images
   train, val = (
     input_pipeline.EvalData(
-      data_lib.open_set(config, split, index).images, skip
+      labelled_lib.open_set(config, split, index).images, skip
     )
     for split in (data.train_split, data.val_split)
   )
@@ -219,50 +224,47 @@ def _evaluate_attributes(
   """Errors of a classifier in what each attribute, turned over, became."""
   options, data = scorer.options, config.data
   train, val = (
-    data_lib.open_set(config, split, index)
+    labelled_lib.open_set(config, split, index)
     for split in (data.train_split, data.val_split)
   )
   names = labels.sets[index].names
+  known = np.stack([train.label(0, i) for i in range(train.images.counts[0])])
+  digests = train.images.digest(0), hashlib.sha256(known.tobytes()).hexdigest()
   params = classification.load_or_train(
-    _Draws(train),
+    _Draws(train, data.skip_bad_images),
     len(names),
     exclusive=False,
     img_size=data.img_size,
-    content=f'{train.images.digest(0)} {names}',
+    content=f'{" ".join(digests)} {names}',
     cache_dir=options.cache_dir or files.default_cache_dir(),
   )
   start = labels.span(index).start
   codes = translator.label_styles(np.arange(start, start + len(names)))
+  turned_on = np.diag(codes[:, labels.span(index)]) == 1  # else turned over
   count = options.num_sources or val.images.counts[0]
-  seen, known, shown = [], [], []
-  for x, c in _batches(val, min(count, val.images.counts[0])):
-    seen.append(classification.predict(params, x) > 0)
-    known.append(c > 0)
-    own = translator.estimate(preprocess.to_float(x))
+  # There may be nothing for this process to do.
+  wrong_real, wrong = ([np.zeros((0, len(names)), bool)] for _ in range(2))
+  seen = input_pipeline.EvalData(val.images, data.skip_bad_images)
+  for pixels, c in _batches(val, seen, min(count, val.images.counts[0])):
+    wrong_real.append((classification.predict(params, pixels) > 0) != (c > 0))
+    x = preprocess.to_float(pixels)
+    own = translator.estimate(x)
     own[:, labels.span(index)] = c
-    fakes = translator.translate_all(preprocess.to_float(x), codes, own)
-    shown.append(
-      np.stack(
-        [
-          classification.predict(params, fake)[:, i] > 0
-          for i, fake in enumerate(fakes)
-        ],
-        axis=1,
-      )
-    )
-  wrong_real, wrong = [], []
-  codes = codes[:, labels.span(index)]
-  for real, c, fake in zip(seen, known, shown, strict=True):
-    wrong_real.append(real != c)
+    fakes = translator.translate_all(x, codes, own)
     # What attribute i of an image became when it was the target.
-    asked = np.where(np.diag(codes) == 1, True, ~c)
-    wrong.append(fake != asked)
+    shown = [
+      classification.predict(params, fake)[:, i] > 0
+      for i, fake in enumerate(fakes)
+    ]
+    wrong.append(np.stack(shown, axis=1) != (turned_on | (c == 0)))
   scores = []
   for metric, parts in (
     ('classification_error', wrong),
     ('classification_floor', wrong_real),
   ):
     values = sharding.gather(np.concatenate(parts))
+    if not len(values):
+      raise errors.UserError('no validation image can be read')
     for i, name in enumerate(names):
       scores.append(_classified(f'{metric}/{MODE}/{name}', values[:, i]))
     scores.append(_classified(f'{metric}/{MODE}/mean', values))
@@ -282,13 +284,22 @@ def _classified(name: str, wrong: np.ndarray) -> Score:
 class _Draws:
   """Training batches of the classifier: any image alike."""
 
-  def __init__(self, train: data_lib.LabelledImages):
+  def __init__(self, train: labelled_lib.LabelledImages, skip_bad_images: bool):
     self._train = train
+    self._skips = pictures.Skips(skip_bad_images)
 
   def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
     """Images uint8 [B, S, S, 3] and labels [B, C]."""
     drawn = [
-      self._train.draw(pictures.stream(0, _CLASSIFIER_ROLE, 0, slot, step))
+      pictures.first_readable(
+        lambda rng, late: self._train.draw(rng),
+        0,
+        _CLASSIFIER_ROLE,
+        slot,
+        step,
+        self._skips,
+        self._train.images.domains[0],
+      )
       for slot in range(classification.BATCH)
     ]
     x, c = zip(*drawn, strict=True)
@@ -296,13 +307,12 @@ class _Draws:
 
 
 def _batches(
-  val: data_lib.LabelledImages, count: int
+  val: labelled_lib.LabelledImages, seen: input_pipeline.EvalData, count: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
   """Images uint8 [N, S, S, 3] and labels [N, C] of this process's part."""
-  numbers = range(count)[sharding.own_part(count)]
-  for start in range(0, len(numbers), translations.BATCH):
-    part = numbers[start : start + translations.BATCH]
+  own = seen.images(0, range(count)[sharding.own_part(count)])
+  while batch := list(itertools.islice(own, translations.BATCH)):
     yield (
-      np.stack([val.images.get(0, i) for i in part]),
-      np.stack([val.label(0, i) for i in part]),
+      np.stack([x for _, x in batch]),
+      np.stack([val.label(0, i) for i, _ in batch]),
     )

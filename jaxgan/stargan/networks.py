@@ -11,89 +11,15 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxgan import layers
+from jaxgan.stargan import convolutions
 
 Array = jax.Array
 DType = jax.typing.DTypeLike
-
-# Forms of a convolution that halves, or doubles: by stride, or by convolutions
-# of stride 1 on 2 x 2 pixels at a time; the same numbers to rounding.
-RESAMPLE_FORMS = ('plain', 'phases')
 
 # PyTorch's own: uniform within 1 / sqrt(fan in). It takes the outputs of a
 # transposed convolution for its inputs.
 _fan_in_uniform = nn.initializers.variance_scaling(1 / 3, 'fan_in', 'uniform')
 _fan_out_uniform = nn.initializers.variance_scaling(1 / 3, 'fan_out', 'uniform')
-
-
-def best_resample_form() -> str:
-  """The form for this process's devices: measured on CPU, not elsewhere yet.
-
-  XLA's CPU backend runs the gradients of strided convolutions by plain loops.
-  """
-  return 'phases' if jax.default_backend() == 'cpu' else 'plain'
-
-
-def _convolve(x: Array, kernel: Array, padding: int, stride: int = 1) -> Array:
-  return jax.lax.conv_general_dilated(
-    x,
-    kernel.astype(x.dtype),
-    (stride, stride),
-    [(padding, padding)] * 2,
-    dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-  )
-
-
-def halve(x: Array, kernel: Array, form: str) -> Array:
-  """Convolution of stride 2 and padding 1.
-
-  Args:
-    x: [B, H, W, C], H and W even.
-    kernel: [4, 4, C, F].
-    form: one of RESAMPLE_FORMS.
-
-  Returns:
-    [B, H / 2, W / 2, F].
-  """
-  if form == 'plain':
-    return _convolve(x, kernel, 1, stride=2)
-  b, h, w, c = x.shape
-  x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-  x = x.reshape(b, h // 2 + 1, 2, w // 2 + 1, 2, c)
-  x = x.transpose(0, 1, 3, 2, 4, 5).reshape(b, h // 2 + 1, w // 2 + 1, 4 * c)
-  kernel = kernel.reshape(2, 2, 2, 2, c, -1).transpose(0, 2, 1, 3, 4, 5)
-  return _convolve(x, kernel.reshape(2, 2, 4 * c, -1), 0)
-
-
-def double(x: Array, kernel: Array, form: str) -> Array:
-  """Transposed convolution of stride 2 and padding 1, as PyTorch's.
-
-  Args:
-    x: [B, H, W, C].
-    kernel: [4, 4, C, F].
-    form: one of RESAMPLE_FORMS.
-
-  Returns:
-    [B, 2 H, 2 W, F].
-  """
-  b, h, w, c = x.shape
-  if form == 'plain':
-    return jax.lax.conv_general_dilated(
-      x,
-      kernel[::-1, ::-1].astype(x.dtype),
-      (1, 1),
-      [(2, 2)] * 2,
-      lhs_dilation=(2, 2),
-      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-    )
-  # 2 x 2 pixels of the result, a border of one around it, at a time.
-  kernel = kernel.reshape(2, 2, 2, 2, c, -1)[::-1, :, ::-1]
-  kernel = kernel.transpose(0, 2, 4, 1, 3, 5).reshape(2, 2, c, -1)
-  # Padded beforehand: in the gradient to the kernel XLA would change image and
-  # kernel, of which that is the larger, and its CPU backend is slow at that.
-  x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-  x = _convolve(x, kernel, 0).reshape(b, h + 1, w + 1, 2, 2, -1)
-  x = x.transpose(0, 1, 3, 2, 4, 5).reshape(b, 2 * h + 2, 2 * w + 2, -1)
-  return x[:, 1:-1, 1:-1]
 
 
 class Halving(nn.Module):
@@ -110,7 +36,7 @@ class Halving(nn.Module):
     param_dtype = layers.at_least_float32(self.dtype)
     shape = (4, 4, x.shape[-1], self.features)
     kernel = self.param('kernel', _fan_in_uniform, shape, param_dtype)
-    h = halve(x.astype(self.dtype), kernel, self.form)
+    h = convolutions.halve(x.astype(self.dtype), kernel, self.form)
     if self.use_bias:
       scale = 2 / math.sqrt(math.prod(shape[:3]))
 
@@ -135,7 +61,41 @@ class Doubling(nn.Module):
     param_dtype = layers.at_least_float32(self.dtype)
     shape = (4, 4, x.shape[-1], self.features)
     kernel = self.param('kernel', _fan_out_uniform, shape, param_dtype)
-    return double(x.astype(self.dtype), kernel, self.form)
+    return convolutions.double(x.astype(self.dtype), kernel, self.form)
+
+
+class ImageConv(nn.Module):
+  """7 x 7 convolution of an image, or to one, without a bias."""
+
+  features: int
+  form: str = 'plain'
+  dtype: DType = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: Array, c: Array | None = None) -> Array:
+    """Maps [B, H, W, C] to [B, H, W, features].
+
+    Args:
+      x: the image, or features.
+      c: [B, C'], values of constant planes that lie beside it.
+    """
+    channels = x.shape[-1]
+    shape = (7, 7, channels + (0 if c is None else c.shape[-1]), self.features)
+    kernel = self.param(
+      'kernel', _fan_in_uniform, shape, layers.at_least_float32(self.dtype)
+    )
+    x = x.astype(self.dtype)
+    if c is None:
+      return convolutions.convolve_image(x, kernel, self.form)
+    c = c.astype(self.dtype)
+    if self.form == 'plain':
+      planes = jnp.broadcast_to(c[:, None, None], (*x.shape[:3], c.shape[-1]))
+      x = jnp.concatenate([x, planes], axis=-1)
+      return convolutions.convolve_image(x, kernel, self.form)
+    of_x = convolutions.convolve_image(x, kernel[:, :, :channels], self.form)
+    return of_x + convolutions.convolve_planes(
+      c, kernel[:, :, channels:], (x.shape[1], x.shape[2])
+    )
 
 
 class ResidualBlock(nn.Module):
@@ -176,24 +136,11 @@ class Generator(nn.Module):
   def __call__(self, x: Array, c: Array) -> Array:
     """Maps x and c to images of the shape of x, in [-1, 1]."""
 
-    def conv(features: int, name: str) -> layers.Conv:
-      return layers.Conv(
-        features,
-        (7, 7),
-        use_bias=False,
-        kernel_init=_fan_in_uniform,
-        dtype=self.dtype,
-        name=name,
-      )
-
     def normalized(h: Array, name: str) -> Array:
       return nn.relu(layers.InstanceNorm(dtype=self.dtype, name=name)(h))
 
-    planes = jnp.broadcast_to(
-      c[:, None, None].astype(x.dtype), (*x.shape[:3], c.shape[-1])
-    )
-    h = jnp.concatenate([x, planes], axis=-1)
-    h = normalized(conv(self.conv_dim, 'stem')(h), 'stem_norm')
+    h = ImageConv(self.conv_dim, self.form, self.dtype, name='stem')(x, c)
+    h = normalized(h, 'stem_norm')
     for i in range(2):
       features = self.conv_dim * 2 ** (i + 1)
       h = Halving(features, False, self.form, self.dtype, name=f'down_{i}')(h)
@@ -204,7 +151,8 @@ class Generator(nn.Module):
       features = self.conv_dim * 2 ** (1 - i)
       h = Doubling(features, self.form, self.dtype, name=f'up_{i}')(h)
       h = normalized(h, f'up_{i}_norm')
-    return jnp.tanh(conv(3, 'to_rgb')(h))
+    rgb = ImageConv(3, self.form, self.dtype, name='to_rgb')(h)
+    return jnp.tanh(rgb)
 
 
 class Discriminator(nn.Module):

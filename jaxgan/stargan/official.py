@@ -20,7 +20,7 @@ from etils import epath
 from jaxgan import errors, torch_files
 from jaxgan.data import shapes
 from jaxgan.stargan import config as config_lib
-from jaxgan.stargan import data as data_lib
+from jaxgan.stargan import labelled as labelled_lib
 from jaxgan.stargan import step as step_lib
 
 Tree = Any
@@ -108,9 +108,8 @@ def import_official(
   if step >= 2**31:
     raise errors.UserError(f'{path}: {step} iterations are more than we count')
   config = _complete(config, path)
-  init_fn, _ = step_lib.create_training(config)
-  rng = jax.random.key(config.seed)
-  state = jax.jit(init_fn)(rng)
+  init_fn, static = step_lib.create_training(config)
+  state = jax.eval_shape(init_fn, jax.random.key(config.seed))
   params, unused = {}, {}
   for network, letter in _LETTERS.items():
     file = path.parent / f'{name[1]}-{letter}.ckpt'
@@ -130,7 +129,8 @@ def import_official(
     )
     unused[network] = {key: state_dict[key] for key in keys}
   count: Any = np.array(step, np.int32)
-  state = state.replace(step=count, params=params)
+  opt_state = {name: static['tx'].init(tree) for name, tree in params.items()}
+  state = step_lib.TrainState(count, params, opt_state)
   return Imported(config, state, {'unused': unused}, ema_only=False)
 
 
@@ -193,7 +193,9 @@ def _complete(
       data[f'{prefix}domains'] = drawn[name]
       continue
     try:
-      opened = data_lib.open_set(config, data.train_split, int(bool(prefix)))
+      opened = labelled_lib.open_set(
+        config, data.train_split, int(bool(prefix))
+      )
     except errors.UserError as e:
       example = f"""--config.data.{prefix}domains="('angry','happy')\""""
       raise errors.UserError(

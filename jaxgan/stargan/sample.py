@@ -117,6 +117,26 @@ class Translator:
     )
 
 
+def translate_batch(
+  params: Mapping[str, Tree],
+  frozen: Tree,
+  batch: Mapping[str, Array],
+  *,
+  nets: networks.Networks,
+  labels: Labels,
+  hp: Any = None,
+  tx: Any = None,
+) -> Array:
+  """The images of a training batch, of all iterations, each by another label.
+
+  Of two data sets, those of the first.
+  """
+  del frozen, hp, tx
+  x, c = (batch[key].reshape(-1, *batch[key].shape[2:]) for key in ('x0', 'c0'))
+  c_trg = labels.complete(0, jnp.roll(c, 1, axis=0))
+  return losses.translate(nets, params, x, c_trg)
+
+
 @functools.cache
 def _translate(nets):
   return jax.jit(lambda params, x, c: losses.translate(nets, params, x, c))

@@ -13,7 +13,7 @@ import optax
 
 from jaxgan import collapse, distances, errors, updates
 from jaxgan.stargan import config as config_lib
-from jaxgan.stargan import losses, networks
+from jaxgan.stargan import convolutions, losses, networks
 from jaxgan.stargan.labels import Labels
 
 Array = jax.Array
@@ -60,7 +60,7 @@ def create_training(
   labels = config_lib.find_labels(config)
   form = model.resample
   if form == 'auto':
-    form = networks.best_resample_form()
+    form = convolutions.best_resample_form()
   dtype = jnp.dtype(model.dtype)
   nets = networks.Networks(
     generator=networks.Generator(
@@ -128,7 +128,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
       'config.model.dtype must be float32, bfloat16 or float64: '
       f'{model.dtype!r}'
     )
-  forms = ('auto', *networks.RESAMPLE_FORMS)
+  forms = ('auto', *convolutions.RESAMPLE_FORMS)
   if model.resample not in forms:
     raise errors.UserError(
       f'config.model.resample must be one of {", ".join(forms)}: '

@@ -2,6 +2,7 @@
 
 from jaxgan.data.input_pipeline import create_datasets as create_datasets
 from jaxgan.data.input_pipeline import create_eval_data as create_eval_data
+from jaxgan.data.input_pipeline import example_batch as example_batch
 from jaxgan.stargan_v2.config import FREE_SETTINGS as FREE_SETTINGS
 from jaxgan.stargan_v2.config import HOST_SETTINGS as HOST_SETTINGS
 from jaxgan.stargan_v2.config import default_config as default_config
@@ -11,6 +12,7 @@ from jaxgan.stargan_v2.official import export_official as export_official
 from jaxgan.stargan_v2.official import import_official as import_official
 from jaxgan.stargan_v2.sample import Translator as Translator
 from jaxgan.stargan_v2.sample import sample as sample
+from jaxgan.stargan_v2.sample import translate_batch as translate_batch
 from jaxgan.stargan_v2.step import SIGNS as SIGNS
 from jaxgan.stargan_v2.step import check_config as check_config
 from jaxgan.stargan_v2.step import check_frozen as check_frozen

@@ -120,6 +120,24 @@ class Translator:
     return sharding.map_chunks(run, *arrays, mesh=self._mesh, size=self._chunk)
 
 
+def translate_batch(
+  params: Mapping[str, Tree],
+  frozen: Tree,
+  batch: Mapping[str, Array],
+  *,
+  nets: networks.Networks,
+  masks_fn: Any = None,
+  hp: Any = None,
+  tx: Any = None,
+) -> Array:
+  """The sources of a training batch in the styles of its references."""
+  del hp, tx
+  x = batch['x_src']
+  masks = None if masks_fn is None else masks_fn(frozen, x)
+  s = losses.style(nets, params, batch['y_ref'], x_ref=batch['x_ref'])
+  return losses.translate(nets, params, x, s, masks)
+
+
 @functools.cache
 def _translate(nets, masks_fn):
   def translate(params, frozen, x, s):

@@ -1,0 +1,96 @@
+"""Puts runs of several systems on the same data next to each other.
+
+  python -m benchmarks.side_by_side --workdirs=RUN1,RUN2 --out=grid.png
+
+prints a table of the scores of each (`eval.py` has to have been there), and
+draws the same validation images, translated to every domain: a row for a system
+that has one output, NUM_LATENTS random ones for a system that has styles.
+"""
+
+import pathlib
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from absl import flags
+from etils import epath
+from PIL import Image
+
+from benchmarks import common
+from jaxgan import cli, errors, files, images, systems, translation, workdir
+
+_WORKDIRS = flags.DEFINE_list('workdirs', None, 'Of the runs.', required=True)
+_OUT = flags.DEFINE_string('out', None, 'The PNG to write.', required=True)
+
+NUM_LATENTS = 3
+_NUM_SOURCES = 8
+_CELL = 64  # px, at least
+
+
+def main() -> None:
+  """Prints the table and writes the grid."""
+  common.print_records(_scores(_WORKDIRS.value))
+  images.write_png(epath.Path(_OUT.value), draw(_WORKDIRS.value))
+
+
+def _scores(directories: Sequence[str]) -> Iterator[dict[str, Any]]:
+  """A record for each run and mode, all with the same keys."""
+  found = {}
+  for directory in directories:
+    path = pathlib.Path(directory) / 'eval'
+    evaluated = sorted(path.glob('*.json'), key=lambda p: p.stat().st_mtime)
+    if not evaluated:
+      raise errors.UserError(f'{directory} has no scores: run eval.py first')
+    config = workdir.require_config(epath.Path(directory))
+    for record in files.read_json(epath.Path(evaluated[-1]))['scores']:
+      name, *mode, score = record['name'].split('/')
+      if name == 'shapes' and mode != ['real']:
+        row = found.setdefault((config.system, *mode), {})
+        row[score] = record['value'] and round(record['value'], 4)
+  keys = list(dict.fromkeys(key for row in found.values() for key in row))
+  for (system, mode), row in found.items():
+    yield {
+      'system': system,
+      'mode': mode,
+      **{key: row.get(key) for key in keys},
+    }
+
+
+def draw(directories: Sequence[str]) -> np.ndarray:
+  """The labelled grid, uint8 [H, W, 3]."""
+  config = workdir.require_config(epath.Path(directories[0]))
+  _, val = systems.get_system(config).create_eval_data(config)
+  sources = [
+    picture
+    for i in range(_NUM_SOURCES)
+    for picture in val.pictures(*_position(i, len(val.domains)))
+  ]
+  rows, left = [list(map(_to_cell, sources))], ['source']
+  models = {directory: translation.load(directory) for directory in directories}
+  for domain in models[directories[0]].domains:
+    for directory, model in models.items():
+      system = workdir.require_config(epath.Path(directory)).system
+      if 'label' in model.kinds:
+        styles = model.label_styles(domain)
+      else:
+        styles = model.latent_styles(domain, NUM_LATENTS, psi=1.0)
+      for row in model.translate(sources, styles):
+        rows.append(list(map(_to_cell, row)))
+        left.append(f'{domain}\n{system}')
+  return images.labelled_grid(rows, [''] * len(sources), left)
+
+
+def _position(i: int, num_domains: int) -> tuple[int, list[int]]:
+  """Domain and number of source i: the domains in turn."""
+  number, domain = divmod(i, num_domains)
+  return domain, [number]
+
+
+def _to_cell(picture: Image.Image) -> np.ndarray:
+  size = max(_CELL, picture.width)
+  return np.asarray(picture.resize((size, size), Image.Resampling.NEAREST))
+
+
+if __name__ == '__main__':
+  cli.run(main, sys.argv)

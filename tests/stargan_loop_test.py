@@ -1,0 +1,275 @@
+"""A StarGAN from its training to the programs that use it."""
+
+import functools
+import json
+import pathlib
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from etils import epath
+from jax import export
+from PIL import Image
+
+from jaxgan import (
+  errors,
+  finetune,
+  gallery,
+  loop,
+  scores,
+  sharding,
+  stargan,
+  systems,
+  translation,
+  workdir,
+)
+from jaxgan.metrics import factors
+from tests import tiny_stargan as tiny
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def _final(directory):
+  device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  return systems.restore_run(directory, device)
+
+
+def _lines(directory):
+  return (directory / 'metrics.jsonl').read_text().splitlines()
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory):
+  """A run of four steps."""
+  directory = tmp_path_factory.mktemp('runs') / 'finished'
+  loop.train_and_evaluate(tiny.config(sample_every_steps=3), str(directory))
+  return directory
+
+
+@pytest.fixture(scope='module')
+def model(finished):
+  return translation.load(finished)
+
+
+@pytest.fixture(scope='module')
+def pictures(tmp_path_factory):
+  """src/{a,b}.png."""
+  rng = np.random.default_rng(0)
+  root = tmp_path_factory.mktemp('pictures') / 'src'
+  root.mkdir()
+  for name in 'ab':
+    pixels = rng.integers(0, 256, (20, 25, 3), np.uint8)
+    Image.fromarray(pixels).save(root / f'{name}.png')
+  return root
+
+
+def test_run_leaves_what_it_promises(finished):
+  lines = [json.loads(line) for line in _lines(finished)]
+  assert [line['step'] for line in lines] == [1, 2, 3, 4]
+  for key in ('D/loss_gp', 'G/loss_rec', 'G/change', 'lr'):
+    assert np.isfinite([line[key] for line in lines]).all()
+  config = json.loads((finished / 'config.json').read_text())
+  assert config['system'] == 'stargan'
+  assert config['data']['domains'] == ['circle', 'square', 'triangle']
+  assert config['model']['num_domains'] == 3
+  for step in ('3', '4'):
+    names = {p.name for p in (finished / 'samples' / step).iterdir()}
+    assert names == {'targets.png', 'cycle.png'}
+  with Image.open(finished / 'samples' / '4' / 'targets.png') as image:
+    assert image.size == (2 + 8 * 18, 2 + 4 * 18)
+
+
+def test_the_report_tells_of_the_run(finished):
+  history = list(workdir.read_history(epath.Path(finished)))
+  assert history[-1]['said'] == 'done: step 4 of 4'
+  page = (finished / 'report' / 'index.html').read_text()
+  for text in ('4 of 4', 'done: step 4 of 4', 'G change', 'targets'):
+    assert text in page
+  assert 'G joint' not in page
+
+
+def test_stopped_and_resumed_is_never_stopped(finished, tmp_path):
+  for end in (1, 4):
+    config = tiny.config(num_train_steps=end, checkpoint_every_steps=100)
+    loop.train_and_evaluate(config, str(tmp_path))
+  a, b = _final(finished), _final(tmp_path)
+  assert a.step == b.step == 4
+  jax.tree.map(np.testing.assert_array_equal, a.state, b.state)
+  assert _lines(finished) == _lines(tmp_path)
+
+
+def test_another_form_of_convolution_may_go_on_and_another_loss_may_not(
+  finished,
+):
+  with pytest.raises(errors.ConfigMismatchError, match='lambda_rec: 10.0 ->'):
+    loop.train_and_evaluate(tiny.config(hparams__lambda_rec=1.0), str(finished))
+  # Nothing is left to do, so nothing is compiled.
+  loop.train_and_evaluate(tiny.config(model__resample='plain'), str(finished))
+
+
+def test_eval_scores_a_run(finished, monkeypatch, capsys):
+  monkeypatch.setattr(factors, 'MIN_PAIRS', 30)
+  values = scores.evaluate_run(str(finished))
+  assert 'shapes/label/domain_accuracy' in capsys.readouterr().out
+  assert 0 <= values['shapes/label/domain_accuracy'] <= 1
+  assert values['shapes/label/diversity'] in (0, None)
+  assert (finished / 'eval' / '4_stargan_v2.json').exists()
+
+
+def test_every_source_becomes_every_domain(model, pictures, tmp_path, capsys):
+  assert model.kinds == ('label',) and model.latent_dim == 0
+  paths = gallery.find([str(pictures)])
+  styles = gallery.label_styles(model, model.domains)
+  assert gallery.translate(model, paths, styles, tmp_path)
+  assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+    [f'{x}_to_{d}.png' for x in 'ab' for d in model.domains] + ['grid.png']
+  )
+  said = capsys.readouterr().out
+  assert said == f'{tmp_path}: 6 translations, grid.png\n'
+  [[expected]] = model.translate([paths[1]], model.label_styles('square'))
+  with Image.open(tmp_path / 'b_to_square.png') as image:
+    np.testing.assert_array_equal(image, expected)
+  with pytest.raises(errors.UserError, match="no domain 'cat', but: circle"):
+    model.label_styles('cat')
+
+
+def test_exported_it_does_the_same(model, pictures):
+  (program,) = model.export().values()
+  program = export.deserialize(bytearray(program))
+  paths = gallery.find([str(pictures)])
+  x = np.stack([np.asarray(model.read(path)) for path in paths])
+  got = program.call(x / np.float32(127.5) - 1, np.array([2, 2], np.int32))
+  (expected,) = model.translate(paths, model.label_styles('triangle'))
+  pixels = np.clip((np.asarray(got) + 1) * 127.5, 0, 255)
+  assert abs(pixels - np.stack(expected)).max() < 0.51
+
+
+def _tool(name, *args):
+  result = subprocess.run(
+    [sys.executable, '-m', f'jaxgan.tools.{name}', *map(str, args)],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    env={'JAX_PLATFORMS': 'cpu', 'PATH': '/usr/bin:/bin'},
+  )
+  assert 'Traceback' not in result.stderr
+  return result
+
+
+@pytest.mark.parametrize('domain', [[], ['--domain=square']])
+def test_the_program_takes_a_domain_or_all(
+  finished, pictures, tmp_path, domain
+):
+  result = _tool(
+    'translate',
+    f'--workdir={finished}',
+    f'--src={pictures / "a.png"}',
+    f'--out={tmp_path / "out"}',
+    *domain,
+  )
+  assert (result.returncode, result.stderr) == (0, '')
+  domains = ['square'] if domain else ['circle', 'square', 'triangle']
+  names = sorted(path.name for path in (tmp_path / 'out').iterdir())
+  assert names == [*(f'a_to_{name}.png' for name in domains), 'grid.png']
+
+
+@pytest.mark.parametrize('flag', ['--ref=x', '--video'])
+def test_what_is_of_styles_is_refused_in_one_line(
+  finished, pictures, tmp_path, flag
+):
+  result = _tool(
+    'translate',
+    f'--workdir={finished}',
+    f'--src={pictures}',
+    f'--out={tmp_path / "out"}',
+    flag,
+  )
+  assert result.returncode == 2 and result.stderr.count('\n') == 1
+  name = flag.split('=')[0]
+  assert result.stderr.startswith(f'error: {name} is of systems with styles')
+  assert not (tmp_path / 'out').exists()
+
+
+def test_the_export_says_how_to_call_it(finished, tmp_path):
+  out = tmp_path / 'out'
+  result = _tool('export_model', f'--workdir={finished}', f'--out={out}')
+  assert (result.returncode, result.stderr) == (0, '')
+  assert sorted(p.name for p in out.iterdir()) == [
+    'label.jaxexport',
+    'model.json',
+  ]
+  about = json.loads((out / 'model.json').read_text())
+  assert about['domains'] == ['circle', 'square', 'triangle']
+  assert set(about['inputs']) == {'x', 'y'} and set(about['call']) == {'label'}
+  scope = {
+    'x': np.zeros((3, tiny.SIZE, tiny.SIZE, 3), np.float32),
+    'y': np.arange(3, dtype=np.int32),
+  }
+  call = about['call']['label']
+  assert call[1] == "data = open('label.jaxexport', 'rb').read()"
+  scope['data'] = (out / 'label.jaxexport').read_bytes()
+  exec('\n'.join([call[0], *call[2:]]), scope)
+  image = np.asarray(scope['image'])
+  assert image.shape == (3, tiny.SIZE, tiny.SIZE, 3)
+  assert np.abs(image[0] - image[1]).max() > 0
+
+
+def test_init_from_takes_the_weights(finished):
+  old = _final(finished)
+  fresh, _ = tiny.create()
+  for name, tree in fresh.params.items():
+    args = (
+      tree,
+      ('circle', 'square', 'triangle'),
+      tuple(old.config.data.domains),
+    )
+    taken = finetune.transfer(old.state.params[name], *args)
+    jax.tree.map(np.testing.assert_array_equal, taken, old.state.params[name])
+
+
+@pytest.mark.slow
+def test_two_sets_train_together(tmp_path):
+  config = tiny.config(
+    data__name='shapes_attributes',
+    data__joint_name='shapes',
+    num_train_steps=2,
+    sample_every_steps=2,
+  )
+  loop.train_and_evaluate(config, str(tmp_path))
+  line = json.loads(_lines(tmp_path)[-1])
+  assert np.isfinite(line['G/joint_loss_cls']) and np.isfinite(line['G/change'])
+  names = {p.name for p in (tmp_path / 'samples' / '2').iterdir()}
+  assert names == {
+    'targets.png',
+    'cycle.png',
+    'joint_targets.png',
+    'joint_cycle.png',
+  }
+  model = translation.load(tmp_path)
+  assert model.domains == (
+    *('warm', 'large', 'outline'),
+    *('circle', 'square', 'triangle'),
+  )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('divided', [False, True])
+def test_two_devices_learn_what_one_learns(divided):
+  state, static = tiny.create()
+  step_fn = functools.partial(stargan.train_step, **static)
+  run = jax.jit(lambda s, b: step_fn(s, {}, b, jax.random.key(0)))
+  one, metrics_one = run(state, tiny.batch())
+  mesh = sharding.create_mesh(tiny.BATCH)
+  assert mesh.size == 2
+  batch = next(sharding.prefetch_to_devices([tiny.batch()], mesh))
+  shardings = sharding.state_shardings(state, mesh, divided)
+  two, metrics_two = run(jax.device_put(state, shardings), batch)
+  assert len(batch['x0'].addressable_shards[0].data) == 1
+  for key, value in metrics_one.items():
+    np.testing.assert_allclose(
+      metrics_two[key], value, rtol=1e-3, atol=1e-5, err_msg=key
+    )
+  kernel = two.params['generator']['stem']['kernel']
+  assert kernel.sharding.is_fully_replicated != divided
