@@ -15,9 +15,6 @@ DATA = pathlib.Path(__file__).parent / 'data'
     pytest.param('stargan_v2_train.npz', marks=pytest.mark.slow),
     pytest.param('stargan_v2_train_masks.npz', marks=pytest.mark.slow),
     pytest.param('stargan_v2_forward_256.npz', marks=pytest.mark.slow),
-    pytest.param('stargan_domains.npz', marks=pytest.mark.slow),
-    pytest.param('stargan_attributes.npz', marks=pytest.mark.slow),
-    pytest.param('stargan_joint.npz', marks=pytest.mark.slow),
   ],
 )
 def test_the_reference_is_met(name, capsys):
@@ -30,11 +27,22 @@ def test_the_default_path_meets_the_reference(monkeypatch, capsys):
   assert parity.main([path]) == 0, capsys.readouterr().out
 
 
-def test_stargan_meets_the_reference(monkeypatch, capsys):
-  path = str(DATA / 'stargan_domains.npz')
-  phases = {'phases': {'model.resample': 'phases'}}
-  monkeypatch.setattr(parity_stargan, 'PATHS', phases)
-  assert parity.main([path]) == 0, capsys.readouterr().out
+# Every file and every way at least once; `python -m tests.parity` does all.
+@pytest.mark.parametrize(
+  'name, path',
+  [
+    ('domains', 'resample=phases'),
+    pytest.param('domains', 'resample=plain', marks=pytest.mark.slow),
+    pytest.param('attributes', 'micro_batches', marks=pytest.mark.slow),
+    pytest.param('joint', 'resample=phases', marks=pytest.mark.slow),
+  ],
+)
+def test_stargan_meets_the_reference(name, path, monkeypatch, capsys):
+  paths = {path: parity_stargan.PATHS[path]}
+  monkeypatch.setattr(parity_stargan, 'PATHS', paths)
+  assert parity.main([str(DATA / f'stargan_{name}.npz')]) == 0, (
+    capsys.readouterr().out
+  )
 
 
 def test_a_wrong_number_and_an_unknown_array_are_failures(capsys):
