@@ -278,20 +278,19 @@ def describe_images(config: ml_collections.ConfigDict) -> str:
 def set_num_domains(config: ml_collections.ConfigDict) -> None:
   """Fills in the domains that a training run takes from the data."""
   system, data = systems.get_system(config), config.data
-  if config.model.num_domains and not data.domains:
-    # Their names are of no importance here.
-    data.domains = tuple(f'domain{i}' for i in range(config.model.num_domains))
-  if config.model.num_domains:
-    return
-  if data.name.startswith('shapes'):
+  if data.name.startswith('shapes') and not config.model.num_domains:
     train, _ = system.create_datasets(config, 0, 1)  # drawn: nothing is read
     config.update_from_flattened_dict(train.facts)
-  elif data.domains:
-    config.model.num_domains = len(system.domain_names(config))
-  else:
+  elif config.model.num_domains and not data.domains:
+    # Their names are of no importance here.
+    data.domains = tuple(f'domain{i}' for i in range(config.model.num_domains))
+  count = len(system.domain_names(config))
+  config.model.num_domains = config.model.num_domains or count
+  if not count or config.model.num_domains != count:
     raise errors.UserError(
       'the number of domains comes from the data, and a benchmark reads none: '
-      'add --config.model.num_domains=K'
+      'add --config.model.num_domains=K, or K names (--config.data.domains); '
+      f'there are {count} names and K is {config.model.num_domains}'
     )
 
 

@@ -2,7 +2,7 @@
 
   python -m benchmarks.side_by_side --workdirs=RUN1,RUN2 --out=grid.png
 
-prints a table of the scores of each (`eval.py` has to have been there), and
+prints a table of the factors of each (`eval.py` has to have been there), and
 draws the same validation images, translated to every domain: a row for a system
 that has one output, NUM_LATENTS random ones for a system that has styles.
 """
@@ -43,18 +43,27 @@ def _scores(directories: Sequence[str]) -> Iterator[dict[str, Any]]:
     if not evaluated:
       raise errors.UserError(f'{directory} has no scores: run eval.py first')
     config = workdir.require_config(epath.Path(directory))
-    for record in files.read_json(epath.Path(evaluated[-1]))['scores']:
+    for record in _read(evaluated[-1]):
       name, *mode, score = record['name'].split('/')
       if name == 'shapes' and mode != ['real']:
-        row = found.setdefault((config.system, *mode), {})
+        key = path.parent.name, config.system, '/'.join(mode)
+        row = found.setdefault(key, {})
         row[score] = record['value'] and round(record['value'], 4)
   keys = list(dict.fromkeys(key for row in found.values() for key in row))
-  for (system, mode), row in found.items():
+  for (name, system, mode), row in found.items():
     yield {
+      'run': name,
       'system': system,
       'mode': mode,
       **{key: row.get(key) for key in keys},
     }
+
+
+def _read(path: pathlib.Path) -> list[dict[str, Any]]:
+  try:
+    return files.read_json(epath.Path(path))['scores']
+  except (ValueError, LookupError, TypeError) as e:
+    raise errors.UserError(f'{path} is damaged: run eval.py again') from e
 
 
 def draw(directories: Sequence[str]) -> np.ndarray:

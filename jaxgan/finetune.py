@@ -11,6 +11,23 @@ from jaxgan import errors
 Tree = Any
 
 
+def check_domains(
+  params: Tree, old_domains: Sequence[str], new_domains: Sequence[str]
+) -> None:
+  """Raises UserError if domains differ and no parameter belongs to one alone.
+
+  Such networks know a domain by its number.
+  """
+  paths = flax.traverse_util.flatten_dict(params)
+  has_heads = any(part.startswith('heads') for path in paths for part in path)
+  if not has_heads and tuple(old_domains) != tuple(new_domains):
+    raise errors.UserError(
+      f'--init_from has the domains {", ".join(old_domains)}, and this run has '
+      f'{", ".join(new_domains)}: this system knows them by their order, take '
+      'the same in the same one'
+    )
+
+
 def transfer(
   old: Mapping[str, Any],
   new: Mapping[str, Any],

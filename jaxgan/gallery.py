@@ -156,7 +156,7 @@ def _check_targets(
     name = _target(path, style)
     if name in made_of:
       one, other = (
-        f'{path} with {style.reference or style.name}'
+        f'{path} with {style.reference or style.name or style.domain}'
         for path, style in (made_of[name], (path, style))
       )
       raise errors.UserError(

@@ -148,7 +148,7 @@ def train_and_evaluate(
       path,
       start_step,
       config.num_train_steps,
-      config.batch_size,
+      train.images_per_step,
       functools.partial(
         collapse.Watcher, system.SIGNS, collapse.window_size(config)
       ),
@@ -438,13 +438,15 @@ def _take_weights(
       f'--init_from={init_from} is a run of {old_config.system}'
     )
   system = systems.get_system(config)
+  names = system.domain_names(config)
+  finetune.check_domains(state.params, system.domain_names(old_config), names)
   taken = {
     name: {
       network: finetune.transfer(
         getattr(old, name)[network],
         tree,
         system.domain_names(old_config),
-        system.domain_names(config),
+        names,
       )
       for network, tree in getattr(state, name).items()
     }

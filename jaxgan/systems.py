@@ -5,10 +5,12 @@ A system is a module with
   default_config() -> every setting there is; FREE_SETTINGS and HOST_SETTINGS
     among them, which `workdir` explains
   domain_names(config) -> names of what an image can be translated to
+  see(picture, config) -> the part of a PIL image that training sees
   check_config(config) raises UserError for settings that cannot be
   create_datasets(config, process_index, process_count) -> (train, val)
     train.facts: {config key: value} of what the config left to the data;
     train.domains: names; train.skipped: unreadable images drawn so far;
+    train.images_per_step: sources in a step, to tell the speed by;
     train.feed(mesh, start_step, num_steps) -> (fed, to_batch): how to feed the
     steps after start_step. fed yields num_steps trees on the devices, one a
     step: its batch, or always the same images that stay there;

@@ -46,7 +46,8 @@ def load(
     workdir: the run's work directory.
     step: of the checkpoint; None for the newest good one.
     crop: of a picture that is no square take the largest square in its middle;
-      otherwise all of it is squeezed into a square, as in training.
+      otherwise the part that training sees, all of it or config.data.crop_size
+      in the middle, is squeezed into a square.
     chunk: images that are computed at a time; fewer are filled up to so many.
 
   Raises:
@@ -98,6 +99,7 @@ class Model:
     crop: bool,
   ):
     self._translator, self._crop = translator, crop
+    self._see = functools.partial(systems.get_system(config).see, config=config)
     self.domains = tuple(domains)
     self.kinds = translator.STYLES
     self.img_size = config.data.img_size
@@ -111,8 +113,7 @@ class Model:
       UserError: it cannot be read.
     """
     image = _open(picture)
-    if self._crop:
-      image = _central_square(image)
+    image = _central_square(image) if self._crop else self._see(image)
     return Image.fromarray(preprocess.resize(image, self.img_size))
 
   def domain_of(self, path: epath.PathLike) -> str:

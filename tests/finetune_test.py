@@ -23,3 +23,12 @@ def test_other_networks_are_an_error():
   new = {'trunk': {'kernel': jnp.zeros((2, 3))}}
   with pytest.raises(errors.UserError, match=r'trunk/kernel of shape \(2, 3\)'):
     finetune.transfer({'trunk': {'kernel': jnp.zeros((2, 2))}}, new, [], [])
+
+
+def test_without_heads_domains_are_known_by_their_order():
+  params = {'generator': {'stem': {'kernel': jnp.zeros((2, 2))}}}
+  finetune.check_domains(params, ['a', 'b'], ('a', 'b'))
+  with pytest.raises(errors.UserError, match='a, b, and this run has b, a'):
+    finetune.check_domains(params, ['a', 'b'], ['b', 'a'])
+  with_heads = {**params, 'encoder': {'heads_0': {'bias': jnp.zeros(2)}}}
+  finetune.check_domains(with_heads, ['a', 'b'], ['b', 'a'])

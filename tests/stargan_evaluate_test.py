@@ -183,7 +183,10 @@ def test_a_classifier_judges_attributes(run, classifier, translator, error):
     assert got == dict.fromkeys(names, value)
   score = scores['classification_error/label/warm']
   assert (score.n_fake, score.weights) == (40, classification.LABEL)
-  assert (score.protocol, score.n_real) == ('classifier', None)
+  assert (score.protocol, score.n_real) == (
+    'stargan_v2 (shortened)',
+    None,
+  )
 
 
 def _known(translator, *args, **kwargs):
@@ -363,3 +366,25 @@ def test_domains_without_weights_cannot_be_scored(run, folder, monkeypatch):
     errors.UsageError, match='measured .fid: .* is needed.*=classification'
   ):
     run(_Idle, 'DOMAINS', metrics=('fid',), **folder)
+
+
+def test_two_data_sets_have_scores_of_their_own(run):
+  scores = run(functools.partial(_known, _Perfect), 'JOINT')
+  assert scores['shapes/label/target_accuracy'].value == 1
+  # The stand-in knows the first set alone.
+  assert scores['shapes/joint_label/domain_accuracy'].value < 0.5
+  some = run(
+    functools.partial(_known, _Perfect),
+    'JOINT',
+    options={'domains': ('warm', 'circle')},
+  )
+  assert some.keys() == scores.keys()  # the factors are cheap
+
+
+def test_images_of_attributes_cannot_be_saved(run):
+  with pytest.raises(errors.UsageError, match='--save_images is of domains'):
+    run(
+      functools.partial(_known, _Perfect),
+      'ATTRIBUTES',
+      options={'save_images': True},
+    )

@@ -273,3 +273,20 @@ def test_two_devices_learn_what_one_learns(divided):
     )
   kernel = two.params['generator']['stem']['kernel']
   assert kernel.sharding.is_fully_replicated != divided
+
+
+def test_a_picture_is_seen_as_in_training(finished, monkeypatch):
+  pixels = np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)
+  config = workdir.require_config(epath.Path(finished))
+  config.data.crop_size = 20
+  cropped = translation.Model(
+    translation.load(finished)._translator, ('a',), config, 4, crop=False
+  )
+  whole = np.asarray(cropped.read(pixels))
+  middle = np.asarray(cropped.read(pixels[10:30, 5:25]))
+  np.testing.assert_array_equal(whole, middle)
+
+
+def test_images_of_a_step_are_those_of_all_its_iterations():
+  train, _ = stargan.create_datasets(tiny.config(**tiny.JOINT), 0, 1)
+  assert train.images_per_step == tiny.BATCH * tiny.N_CRITIC * 2

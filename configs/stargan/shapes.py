@@ -11,10 +11,10 @@ from jaxgan.stargan.config import default_config
 def get_config() -> ml_collections.ConfigDict:
   """A net that two CPU cores train in minutes."""
   config = default_config()
-  config.num_train_steps = 1000  # 5,000 iterations
+  config.num_train_steps = 1500  # 7,500 iterations
   config.log_every_steps = 10
-  config.sample_every_steps = 200
-  config.checkpoint_every_steps = 200
+  config.sample_every_steps = 300
+  config.checkpoint_every_steps = 300
   config.data.name = 'shapes'
   config.data.root = ''
   config.data.crop_size = 0
@@ -26,7 +26,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.model.g_repeat_num = 3
   config.model.d_conv_dim = 16
   config.model.d_repeat_num = 4
-  config.optim.lr = 1e-3
-  config.optim.decay_start = 3000
-  config.optim.decay_steps = 2000
+  config.optim.lr = 5e-4
+  config.optim.decay_start = 4500
+  config.optim.decay_steps = 3000
   return config

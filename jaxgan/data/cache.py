@@ -44,7 +44,7 @@ def load(
   """Opens what an earlier call decoded, or decodes all images.
 
   Args:
-    images: of `input_pipeline.Images`.
+    images: of `pictures.Images`.
     img_size: S.
     directory: a local folder; '' for that of `files.default_cache_dir`.
     skip_bad: leave unreadable images out.

@@ -20,6 +20,7 @@ from typing import Any
 import jax
 import ml_collections
 import numpy as np
+from absl import logging
 from PIL import Image
 
 from jaxgan.data import cache, feeding, on_device, pictures, preprocess
@@ -40,6 +41,9 @@ def create_datasets(
   train = pictures.open_images(config, data.train_split, data.augment)
   val = pictures.open_images(config, data.val_split, augment=False)
   check_domains(config, train.domains, val.domains)
+  for name, count in zip(train.domains, train.counts, strict=True):
+    if count == 1:
+      logging.warning('Domain %r has one image: x_ref2 repeats x_ref', name)
   if data.check_images and data.name != 'shapes':
     # Images that are kept on the devices are decoded anyway.
     for images in (val,) if data.on_device else (train, val):
@@ -65,18 +69,25 @@ def create_eval_data(
   return EvalData(train, skip), EvalData(val, skip)
 
 
+def see(picture: Image.Image, config: ml_collections.ConfigDict) -> Image.Image:
+  """The part of a picture that training sees, but for random crops: all."""
+  del config
+  return picture
+
+
 class TrainData:
   """The endless training batches, this process's slots of each."""
 
   def __init__(
     self,
     config: ml_collections.ConfigDict,
-    images: pictures.Images,
+    images: pictures.DrawableImages,
     process_index: int = 0,
     process_count: int = 1,
   ):
     """Process p of P holds slots p * B / P up to (p + 1) * B / P."""
     self.domains = images.domains
+    self.images_per_step = config.batch_size
     self._images = images
     self._skips = pictures.Skips(config.data.skip_bad_images)
     self._seed = config.seed
@@ -146,6 +157,7 @@ class OnDeviceData:
     data = config.data
     on_device.check_fits(sum(images.counts), data.img_size)
     self.domains = images.domains
+    self.images_per_step = config.batch_size
     self._decoded = cache.load(
       images, data.img_size, data.cache_dir, data.skip_bad_images
     )

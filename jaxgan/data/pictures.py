@@ -31,11 +31,6 @@ class Images(Protocol):
   domains: tuple[str, ...]
   counts: tuple[int, ...]
 
-  def draw(
-    self, rng: np.random.Generator, domain: int, count: int
-  ) -> np.ndarray:
-    """Draws one image or two different ones: uint8 [count, S, S, 3]."""
-
   def get(self, domain: int, index: int) -> np.ndarray:
     """Image `index` of a domain, not augmented: uint8 [S, S, 3]."""
 
@@ -44,6 +39,15 @@ class Images(Protocol):
 
   def digest(self, domain: int) -> str:
     """A sum of all that the images of a domain are made from."""
+
+
+class DrawableImages(Images, Protocol):
+  """Images that can be drawn at random as well."""
+
+  def draw(
+    self, rng: np.random.Generator, domain: int, count: int
+  ) -> np.ndarray:
+    """Draws one image or two different ones: uint8 [count, S, S, 3]."""
 
 
 class FileImages:
@@ -56,7 +60,15 @@ class FileImages:
     augment: bool,
     timeout: float = 300,
   ):
-    """Draws are augmented if `augment`; `timeout` s are for reading a file."""
+    """Draws are augmented if `augment`; `timeout` s are for reading a file.
+
+    Raises:
+      UserError: the timeout is no number of seconds.
+    """
+    if not 0 < timeout <= threading.TIMEOUT_MAX:
+      raise UserError(
+        f'config.data.timeout must be a number of seconds: {timeout}'
+      )
     self.domains, self.counts = source.domains, source.counts
     self._source = source
     self._img_size = img_size
@@ -229,19 +241,12 @@ def stream(
 
 def open_images(
   config: ml_collections.ConfigDict, split: str, augment: bool
-) -> Images:
+) -> DrawableImages:
   """Opens a split of the data of a config; UserError if it cannot be."""
   data = config.data
   if data.name == 'shapes':
     return ShapesImages(config, split)
-  if not 0 < data.timeout <= threading.TIMEOUT_MAX:
-    raise UserError(
-      f'config.data.timeout must be a number of seconds: {data.timeout}'
-    )
   source = sources.create_source(data.name, data.root, split, data.domains)
-  for name, count in zip(source.domains, source.counts, strict=True):
-    if count == 1 and split == data.train_split:
-      logging.warning('Domain %r has one image: x_ref2 repeats x_ref', name)
   return FileImages(source, data.img_size, augment, data.timeout)
 
 

@@ -56,7 +56,7 @@ class _Block(nn.Module):
     for i in range(2):
       h = nn.relu(layers.InstanceNorm(name=f'norm{i}')(h))
       h = layers.Conv(self.features, name=f'conv{i}')(h)
-    gain = self.param('gain', nn.initializers.constant(_GAIN), ())
+    gain = self.param('gain', nn.initializers.constant(_GAIN), (), jnp.float32)
     if x.shape[-1] != self.features:
       x = layers.Conv(self.features, (1, 1), use_bias=False, name='short')(x)
     return x + gain * h

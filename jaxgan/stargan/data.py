@@ -16,7 +16,7 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from jaxgan import errors, files
+from jaxgan import errors
 from jaxgan.data import feeding, input_pipeline, pictures, preprocess
 from jaxgan.data.feeding import Batch, Slot
 from jaxgan.stargan import config as config_lib
@@ -83,20 +83,7 @@ def _check_names(
         'domains to use in data.domains'
       )
   names = [name for opened in train for name in opened.labels.names]
-  for name in names:
-    if names.count(name) > 1:
-      raise errors.UserError(
-        f'both data sets have a label {name!r}: leave it out of '
-        'config.data.joint_domains, or rename it in one of them'
-      )
-    if not files.is_name(name):
-      raise errors.UserError(
-        f'the label {name!r} cannot be part of the name of a file: rename it'
-      )
-  if len(names) < 2:
-    raise errors.UserError(
-      f'the data has one label ({names[0]}): StarGAN needs two or more'
-    )
+  labelled.check_names(names)
   wanted = config.model.num_domains
   if wanted and wanted != len(names):
     raise errors.UserError(
@@ -119,6 +106,9 @@ class TrainData:
     self._opened = opened
     self._labels = Labels(tuple(o.labels for o in opened))
     self.domains = self._labels.names
+    self.images_per_step = (
+      config.batch_size * config.hparams.n_critic * len(opened)
+    )
     self._skips = pictures.Skips(config.data.skip_bad_images)
     self._seed = config.seed
     self._per_slot = config.hparams.n_critic
@@ -164,19 +154,23 @@ class TrainData:
       rng: np.random.Generator, late: bool
     ) -> tuple[np.ndarray, np.ndarray]:
       del late
-      drawn = [opened.draw(rng) for _ in range(self._per_slot)]
-      x, c = zip(*drawn, strict=True)
-      return np.stack(x), np.stack(c)
+      return opened.draw(rng)
 
-    return pictures.first_readable(
-      draw,
-      self._seed,
-      labelled.ROLES[index],
-      slot,
-      step,
-      self._skips,
-      ', '.join(opened.images.domains)[:80],
-    )
+    # A stream for each image: one that cannot be read is drawn again alone.
+    drawn = [
+      pictures.first_readable(
+        draw,
+        self._seed,
+        labelled.ROLES[index],
+        slot * self._per_slot + i,
+        step,
+        self._skips,
+        ', '.join(opened.images.domains)[:80],
+      )
+      for i in range(self._per_slot)
+    ]
+    x, c = zip(*drawn, strict=True)
+    return np.stack(x), np.stack(c)
 
 
 def _to_slot(drawn: Sequence[tuple[np.ndarray, np.ndarray]]) -> Slot:

@@ -17,12 +17,13 @@ from jaxgan.metrics import shapes as shapes_metrics
 from jaxgan.metrics.translations import Score
 from jaxgan.stargan import labelled as labelled_lib
 from jaxgan.stargan import losses, networks
+from jaxgan.stargan.config import find_labels
 from jaxgan.stargan.labels import Labels
 from jaxgan.stargan.sample import Translator
 
 Tree = Any
 
-MODE = 'label'  # in the names of scores
+_MODES = ('label', 'joint_label')  # of the data sets, in the names of scores
 _OUTPUTS = 10  # of a pair, to show that they are one
 _CLASSIFIER_ROLE = 9  # of random streams
 
@@ -56,17 +57,30 @@ def evaluate(
     tx: not used.
 
   Returns:
-    shapes/label/<score> where the factors of the data are known; what
+    shapes/label/<score> where the factors of the data are known (of a second
+    data set shapes/joint_label/<score>, and so on); what
     `translations` measures between domains; and for attributes, if it is asked
     for, classification_error/label/<attribute>, the share of images that do not
     show the attribute that was asked for, and classification_floor/..., that of
     real images in which the classifier errs.
   """
   del frozen, hp, tx
+  options = scorer.options
+  if find_labels(config) != labels:
+    raise errors.UserError(
+      'the data has labels of another kind than those of the run: give the '
+      'config of the run, or data of the same kind'
+    )
   translator = Translator(
     params, {}, nets=nets, labels=labels, chunk=translations.BATCH
   )
   scores: list[Score] = []
+  any_domains = any(labelled.exclusive for labelled in labels.sets)
+  if options.save_images and not any_domains:
+    raise errors.UsageError(
+      '--save_images is of domains, and this run has attributes: see '
+      'python -m jaxgan.tools.translate'
+    )
   for index, labelled in enumerate(labels.sets):
     name = config.data.joint_name if index else config.data.name
     if name == 'shapes':
@@ -75,19 +89,25 @@ def evaluate(
       scores += _evaluate_drawn_attributes(
         translator, labels, index, config, seed
       )
-    options = scorer.options
+    names = [n for n in labelled.names if n in options.domains]
+    if options.domains and not names:
+      continue
     if not labelled.exclusive:
       if 'classification' in options.metrics:
         scores += _evaluate_attributes(
           translator, labels, index, config, scorer
         )
-    elif scorer.labels or options.save_images:
+    elif scorer.labels.keys() - {'lpips'} or options.save_images:
+      if len(names) == 1:
+        raise errors.UsageError(
+          f'--domains names {names[0]} alone of its data set: name two or more'
+        )
       scores += _evaluate_domains(
         translator, labels, index, config, scorer, seed, save_dir
       )
   if not scores and not options.save_images:
     reasons = ''.join(f' ({reason})' for reason in scorer.left_out)
-    if not any(labelled.exclusive for labelled in labels.sets):
+    if not any_domains:
       reasons = ''
     raise errors.UsageError(
       f'nothing can be measured{reasons}: ask for a classifier with '
@@ -137,7 +157,7 @@ def _evaluate_domains(
     for split in (data.train_split, data.val_split)
   )
   return scorer.score(
-    MODE,
+    _MODES[index],
     _LabelOutputs(translator, labels.span(index).start),
     train,
     val,
@@ -164,12 +184,14 @@ def _evaluate_shapes(
   fake = translator.translate(x[own], codes)
   measured = factors.measure(fake)
   scores += factors.score(
-    MODE, measured, target, content, content.hue, img_size
+    _MODES[index], measured, target, content, content.hue, img_size
   )
   # As often as StarGAN v2 is asked, each time with the same answer.
   hues = measured.hue[:, None].repeat(_OUTPUTS, axis=1)
   diversity = shapes_metrics.hue_diversity(hues)
-  scores.append(factors.name_score(f'{MODE}/diversity', diversity, len(x)))
+  scores.append(
+    factors.name_score(f'{_MODES[index]}/diversity', diversity, len(x))
+  )
   return scores
 
 
@@ -203,14 +225,16 @@ def _evaluate_drawn_attributes(
     img_size=img_size,
   )
   scores = [
-    factors.name_score(f'{MODE}/{name}', value, len(target))
+    factors.name_score(f'{_MODES[index]}/{name}', value, len(target))
     for name, value in results.items()
   ]
   shown = shapes.attributes_of(measured) == asked
   shown &= (measured.domain >= 0)[:, None]
   for i, name in enumerate(shapes.ATTRIBUTES):
     value = float(shown[target == i, i].mean())
-    scores.append(factors.name_score(f'{MODE}/accuracy_{name}', value, count))
+    scores.append(
+      factors.name_score(f'{_MODES[index]}/accuracy_{name}', value, count)
+    )
   return scores
 
 
@@ -243,42 +267,41 @@ def _evaluate_attributes(
   turned_on = np.diag(codes[:, labels.span(index)]) == 1  # else turned over
   count = options.num_sources or val.images.counts[0]
   # There may be nothing for this process to do.
-  wrong_real, wrong = ([np.zeros((0, len(names)), bool)] for _ in range(2))
+  real_parts, fake_parts = ([np.zeros((0, len(names)), bool)] for _ in 'rf')
   seen = input_pipeline.EvalData(val.images, data.skip_bad_images)
   for pixels, c in _batches(val, seen, min(count, val.images.counts[0])):
-    wrong_real.append((classification.predict(params, pixels) > 0) != (c > 0))
+    real_parts.append((classification.predict(params, pixels) > 0) != (c > 0))
     x = preprocess.to_float(pixels)
     own = translator.estimate(x)
     own[:, labels.span(index)] = c
     fakes = translator.translate_all(x, codes, own)
     # What attribute i of an image became when it was the target.
-    shown = [
+    seen_in = [
       classification.predict(params, fake)[:, i] > 0
       for i, fake in enumerate(fakes)
     ]
-    wrong.append(np.stack(shown, axis=1) != (turned_on | (c == 0)))
+    fake_parts.append(np.stack(seen_in, axis=1) != (turned_on | (c == 0)))
   scores = []
   for metric, parts in (
-    ('classification_error', wrong),
-    ('classification_floor', wrong_real),
+    ('classification_error', fake_parts),
+    ('classification_floor', real_parts),
   ):
     values = sharding.gather(np.concatenate(parts))
     if not len(values):
       raise errors.UserError('no validation image can be read')
-    for i, name in enumerate(names):
-      scores.append(_classified(f'{metric}/{MODE}/{name}', values[:, i]))
-    scores.append(_classified(f'{metric}/{MODE}/mean', values))
+    shown = [n for n in names if not options.domains or n in options.domains]
+    values = values[:, [names.index(name) for name in shown]]
+    for name, wrong in [*zip(shown, values.T, strict=True), ('mean', values)]:
+      scores.append(
+        Score(
+          f'{metric}/{_MODES[index]}/{name}',
+          float(wrong.mean()),
+          protocol=options.label,
+          weights=classification.LABEL,
+          n_fake=len(values),
+        )
+      )
   return scores
-
-
-def _classified(name: str, wrong: np.ndarray) -> Score:
-  return Score(
-    name,
-    float(wrong.mean()),
-    protocol='classifier',
-    weights=classification.LABEL,
-    n_fake=len(wrong),
-  )
 
 
 class _Draws:

@@ -43,29 +43,32 @@ class _Cropped:
     self._images, self._crop_size = images, crop_size
     self._img_size = img_size
 
-  def draw(
-    self, rng: np.random.Generator, domain: int, count: int
-  ) -> np.ndarray:
-    return self._images.draw(rng, domain, count)
-
   def get(self, domain: int, index: int) -> np.ndarray:
     return preprocess.resize(self.picture(domain, index), self._img_size)
 
   def picture(self, domain: int, index: int) -> Image.Image:
-    picture = self._images.picture(domain, index)
-    if not self._crop_size:
-      return picture
-    # As torchvision's CenterCrop: zeros around what is smaller, where a half
-    # is not rounded to even.
-    size = self._crop_size
-    left, top = (
-      round((n - size) / 2) if n > size else -((size - n) // 2)
-      for n in picture.size
-    )
-    return picture.crop((left, top, left + size, top + size))
+    return _crop(self._images.picture(domain, index), self._crop_size)
 
   def digest(self, domain: int) -> str:
     return f'{self._images.digest(domain)} cropped to {self._crop_size}'
+
+
+def _crop(picture: Image.Image, size: int) -> Image.Image:
+  """The square of `size` in the middle of a picture; 0 for all of it."""
+  if not size:
+    return picture
+  # As torchvision's CenterCrop: zeros around what is smaller, where a half is
+  # not rounded to even.
+  left, top = (
+    round((n - size) / 2) if n > size else -((size - n) // 2)
+    for n in picture.size
+  )
+  return picture.crop((left, top, left + size, top + size))
+
+
+def see(picture: Image.Image, config: ml_collections.ConfigDict) -> Image.Image:
+  """The part of a picture that training sees: of the first data set."""
+  return _crop(picture, config.data.crop_size)
 
 
 class FileSet:
@@ -107,13 +110,14 @@ class DrawnDomains:
 
   mirrors = False
 
-  def __init__(self, images: pictures.Images):
-    self.labels, self.images = LabelSet(images.domains, True), images
+  def __init__(self, images: pictures.DrawableImages):
+    self.labels, self._images = LabelSet(images.domains, True), images
+    self.images: pictures.Images = images
 
   def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """A new image of any domain."""
     domain = int(rng.random() * len(self.labels.names))
-    return self.images.draw(rng, domain, 1)[0], self.label(domain, 0)
+    return self._images.draw(rng, domain, 1)[0], self.label(domain, 0)
 
   def label(self, domain: int, index: int) -> np.ndarray:
     """One-hot domain."""
@@ -158,12 +162,6 @@ class _AttributeImages:
   def factors(self, index: int) -> shapes.Factors:
     rng = pictures.stream(self._seed, self._role, 0, index, 0)
     return shapes.draw_attributes(rng, 1)
-
-  def draw(
-    self, rng: np.random.Generator, domain: int, count: int
-  ) -> np.ndarray:
-    factors = shapes.draw_attributes(rng, count)
-    return shapes.render(factors, self._img_size)
 
   def get(self, domain: int, index: int) -> np.ndarray:
     return shapes.render(self.factors(index), self._img_size)[0]
@@ -245,6 +243,10 @@ def _read_attributes(
       f'({" ".join(str(e).split())})'
     ) from e
   there = header.split()
+  if not there:
+    raise errors.UserError(
+      f'{path} has no names of attributes in its second line'
+    )
   names = tuple(dict.fromkeys(wanted or there))
   for name in names:
     if name not in there:
@@ -258,18 +260,57 @@ def _read_attributes(
     if not line.strip():
       continue
     name, *values = line.split()
-    if len(values) != len(there) or not files.is_name(name):
+    if (
+      len(values) != len(there)
+      or not files.is_name(name)
+      or not set(values) <= {'1', '-1', '0'}
+    ):
       raise errors.UserError(
-        f'{path} line {number} is not a file and {len(there)} values'
+        f'{path} line {number} is not a file and {len(there)} times 1 or -1'
       )
     lines.append((name, [values[i] == '1' for i in columns]))
   return names, lines
 
 
+def check_names(names: Sequence[str]) -> None:
+  """Raises UserError unless labels can be told apart and be in names."""
+  for name in names:
+    if names.count(name) > 1:
+      raise errors.UserError(
+        f'both data sets have a label {name!r}: leave it out of '
+        'config.data.joint_domains, or rename it in one of them'
+      )
+    if not files.is_name(name):
+      raise errors.UserError(
+        f'the label {name!r} cannot be part of the name of a file: rename it'
+      )
+  if len(names) < 2:
+    raise errors.UserError(
+      f'the data has one label ({names[0]}): StarGAN needs two or more'
+    )
+
+
 def open_set(
   config: ml_collections.ConfigDict, split: str, index: int, mirror=False
 ) -> LabelledImages:
-  """Opens a split of the first or the second data set of a config."""
+  """Opens a split of the first (0) or the second (1) data set of a config.
+
+  Raises:
+    UserError: it is not there, or not as it should be.
+  """
+  if not index:
+    return _open_set(config, split, 0, mirror)
+  try:
+    return _open_set(config, split, 1, mirror)
+  except errors.UserError as e:
+    raise errors.UserError(
+      f'of the second data set, config.data.joint_...: {e}'
+    ) from e
+
+
+def _open_set(
+  config: ml_collections.ConfigDict, split: str, index: int, mirror: bool
+) -> LabelledImages:
   data = config.data
   prefix = 'joint_' if index else ''
   name, root, crop_size, wanted = (
@@ -285,12 +326,22 @@ def open_set(
       )
     return opened
   if name == 'celeba':
+    if data.train_split == data.val_split:
+      raise errors.UserError(
+        'config.data.train_split and val_split must differ for celeba: '
+        f'{data.val_split!r}'
+      )
     source = CelebaSource(root, wanted, split == data.val_split, data.num_test)
     images: pictures.Images = pictures.FileImages(
       source, img_size, augment=False, timeout=data.timeout
     )
     labels, attributes = LabelSet(source.names, False), source.attributes
   else:
+    if not name.startswith(('folder', 'tfds:', 'shapes')):
+      raise errors.UserError(
+        f'data.name {name!r} is unknown (known: folder, tfds:<data set>, '
+        'celeba, shapes, shapes_attributes)'
+      )
     # With the names that `pictures` knows: those of one data set.
     own = config.copy_and_resolve_references()
     own.data.update({'name': name, 'root': root, 'domains': tuple(wanted)})

@@ -106,7 +106,7 @@ def import_official(
     )
   step = int(name[1]) // config.hparams.n_critic if step is None else step
   if step >= 2**31:
-    raise errors.UserError(f'{path}: {step} iterations are more than we count')
+    raise errors.UserError(f'{path}: {step} steps are more than we count')
   config = _complete(config, path)
   init_fn, static = step_lib.create_training(config)
   state = jax.eval_shape(init_fn, jax.random.key(config.seed))
@@ -157,6 +157,8 @@ def export_official(
     }
     kept = frozen.get('unused', {}).get(network, {})
     for key, value in _statistics(network, tensors).items():
+      if kept and key not in kept:  # of a PyTorch that did not count
+        continue
       # A counter has passed through JAX, which makes it 32 bits wide.
       tensors[key] = np.asarray(kept.get(key, value), value.dtype)
     count = int(state.step) * config.hparams.n_critic
@@ -203,7 +205,9 @@ def _complete(
         f'them from ({e}): give them, as in {example}'
       ) from e
     data[f'{prefix}domains'] = opened.labels.names
-  config.model.num_domains = len(config_lib.domain_names(config))
+  names = config_lib.domain_names(config)
+  labelled_lib.check_names(names)
+  config.model.num_domains = len(names)
   return config
 
 

@@ -143,14 +143,19 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     raise errors.UserError(
       f"config.parity must be '' or {config_lib.OFFICIAL!r}: {config.parity!r}"
     )
-  for group, key in (
-    ('hparams', 'n_critic'),
-    ('optim', 'decay_steps'),
-    ('optim', 'lr_update_step'),
+  for group, key, least in (
+    ('hparams', 'n_critic', 1),
+    ('optim', 'decay_start', 0),
+    ('optim', 'decay_steps', 1),
+    ('optim', 'lr_update_step', 1),
+    ('model', 'g_repeat_num', 0),
+    ('data', 'crop_size', 0),
+    ('data', 'joint_crop_size', 0),
+    ('data', 'num_test', 1),
   ):
-    if config[group][key] < 1:
+    if config[group][key] < least:
       raise errors.UserError(
-        f'config.{group}.{key} must be 1 or more: {config[group][key]}'
+        f'config.{group}.{key} must be {least} or more: {config[group][key]}'
       )
 
 
