@@ -9,9 +9,9 @@ python -m jaxgan.tools.translate --workdir=DIR --src=PICTURES --out=DIR \
     [--domain=NAME]
 
 PICTURES are files and folders, also nested, separated by commas: JPEG, PNG,
-WebP or BMP of any size. A picture that is no square is squeezed into one, as in
-training; --crop takes the largest square in its middle instead. Results are as
-large as the run's img_size.
+WebP or BMP of any size. A picture is seen as in training, and squeezed into a
+square if it is none; --crop takes the largest square in its middle instead.
+Results are as large as the run's img_size.
 
 OUT receives <source>_to_<domain>_<reference>.png, or ..._seed<S>_<n>.png for
 latent n of a seed, or ..._to_<domain>.png, and grid.png: sources above, styles
