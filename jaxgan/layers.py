@@ -136,14 +136,22 @@ def best_resample_form() -> str:
   return 'phases' if jax.default_backend() == 'cpu' else 'strided'
 
 
-def _convolve(
+def convolve(
   x: Array,
   kernel: Array,
   padding: str | Sequence[tuple[int, int]],
   stride: int = 1,
   dilation: int = 1,
 ) -> Array:
-  """Convolves x, with dilation - 1 zeros put between its pixels."""
+  """Convolves x [B, H, W, C] by a kernel [h, w, C, F].
+
+  Args:
+    x: with dilation - 1 zeros put between its pixels.
+    kernel: cast to the type of x.
+    padding: 'SAME', 'VALID', or zeros before and after each axis.
+    stride: along both axes.
+    dilation: of x.
+  """
   return jax.lax.conv_general_dilated(
     x,
     kernel.astype(x.dtype),
@@ -168,13 +176,13 @@ def _up_strided(x: Array, kernel: Array) -> Array:
   # Reversed twice: XLA's GPU backend takes the transposed convolution of cuDNN
   # for a dilated one only where its kernel is a reversed one.
   kernel = 4 * _mix_taps(_BOX, kernel[::-1, ::-1], 4, 4)[::-1, ::-1]
-  return _convolve(x, kernel, [(2, 2), (2, 2)], dilation=2)
+  return convolve(x, kernel, [(2, 2), (2, 2)], dilation=2)
 
 
 def _up_phases(x: Array, kernel: Array) -> Array:
   kernels = 4 * _mix_taps(_PHASES, kernel, 2, 2, 2, 2)
   phases = [
-    [_convolve(x, kernels[i, j], [(1 - i, i), (1 - j, j)]) for j in (0, 1)]
+    [convolve(x, kernels[i, j], [(1 - i, i), (1 - j, j)]) for j in (0, 1)]
     for i in (0, 1)
   ]
   b, h, w, features = phases[0][0].shape
@@ -184,7 +192,7 @@ def _up_phases(x: Array, kernel: Array) -> Array:
 
 def _down_strided(x: Array, kernel: Array) -> Array:
   kernel = _mix_taps(_BOX, kernel, 4, 4)
-  return _convolve(x, kernel, [(1, 1), (1, 1)], stride=2)
+  return convolve(x, kernel, [(1, 1), (1, 1)], stride=2)
 
 
 @jax.custom_vjp
@@ -220,7 +228,7 @@ def convolve_down(x: Array, kernel: Array, form: str = 'plain') -> Array:
     [B, H / 2, W / 2, F].
   """
   if form == 'plain':
-    return avg_pool(_convolve(x, kernel, 'SAME'))
+    return avg_pool(convolve(x, kernel, 'SAME'))
   return (_down_phases if form == 'phases' else _down_strided)(x, kernel)
 
 
@@ -236,7 +244,7 @@ def convolve_up(x: Array, kernel: Array, form: str = 'plain') -> Array:
     [B, 2 H, 2 W, F].
   """
   if form == 'plain':
-    return _convolve(upsample(x), kernel, 'SAME')
+    return convolve(upsample(x), kernel, 'SAME')
   return (_up_phases if form == 'phases' else _up_strided)(x, kernel)
 
 
@@ -268,11 +276,11 @@ class Conv(nn.Module):
     kernel = self.param('kernel', self.kernel_init, shape, param_dtype)
     x = x.astype(self.dtype)
     if self.resample is None:
-      x = _convolve(x, kernel, self.padding)
+      x = convolve(x, kernel, self.padding)
     elif self.kernel_size == (1, 1):
       # It commutes with resampling: run it on the smaller image.
       x = avg_pool(x) if self.resample == 'down' else x
-      x = _convolve(x, kernel, self.padding)
+      x = convolve(x, kernel, self.padding)
     elif self.resample == 'down':
       x = convolve_down(x, kernel, self.form)
     else:

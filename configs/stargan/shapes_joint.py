@@ -1,6 +1,6 @@
 """StarGAN on two drawn data sets together: three domains, three attributes.
 
-  python train.py --config=configs/stargan/shapes_joint.py --workdir=DIR
+python train.py --config=configs/stargan/shapes_joint.py --workdir=DIR
 """
 
 import ml_collections

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgan import layers
+
 Array = jax.Array
 
 # Forms of the convolutions that halve, double, or touch an image: as they are
@@ -23,13 +25,7 @@ def best_resample_form() -> str:
 
 
 def _convolve(x: Array, kernel: Array, padding: int, stride: int = 1) -> Array:
-  return jax.lax.conv_general_dilated(
-    x,
-    kernel.astype(x.dtype),
-    (stride, stride),
-    [(padding, padding)] * 2,
-    dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-  )
+  return layers.convolve(x, kernel, [(padding, padding)] * 2, stride)
 
 
 def halve(x: Array, kernel: Array, form: str) -> Array:
@@ -81,14 +77,8 @@ def double(x: Array, kernel: Array, form: str) -> Array:
     [B, 2 H, 2 W, F].
   """
   if form == 'plain':
-    return jax.lax.conv_general_dilated(
-      x,
-      kernel[::-1, ::-1].astype(x.dtype),
-      (1, 1),
-      [(2, 2)] * 2,
-      lhs_dilation=(2, 2),
-      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-    )
+    flipped = kernel[::-1, ::-1]
+    return layers.convolve(x, flipped, [(2, 2)] * 2, dilation=2)
   return _double(x, kernel.astype(x.dtype))
 
 

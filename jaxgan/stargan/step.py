@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from jaxgan import collapse, distances, errors, updates
+from jaxgan import collapse, distances, errors, settings, updates
 from jaxgan.stargan import config as config_lib
 from jaxgan.stargan import convolutions, losses, networks
 from jaxgan.stargan.labels import Labels
@@ -123,22 +123,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
       raise errors.UserError(
         f'config.model.{key} must be 1 or more: {model[key]}'
       )
-  if model.dtype not in ('float32', 'bfloat16', 'float64'):
-    raise errors.UserError(
-      'config.model.dtype must be float32, bfloat16 or float64: '
-      f'{model.dtype!r}'
-    )
-  forms = ('auto', *convolutions.RESAMPLE_FORMS)
-  if model.resample not in forms:
-    raise errors.UserError(
-      f'config.model.resample must be one of {", ".join(forms)}: '
-      f'{model.resample!r}'
-    )
-  parts, batch_size = config.micro_batches, config.batch_size
-  if parts < 1 or batch_size % parts:
-    raise errors.UserError(
-      f'config.micro_batches must divide batch_size {batch_size}: {parts}'
-    )
+  settings.check_computation(config, convolutions.RESAMPLE_FORMS)
   if config.parity not in ('', config_lib.OFFICIAL):
     raise errors.UserError(
       f"config.parity must be '' or {config_lib.OFFICIAL!r}: {config.parity!r}"

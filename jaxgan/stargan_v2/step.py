@@ -16,6 +16,7 @@ from jaxgan import (
   distances,
   errors,
   layers,
+  settings,
   torch_files,
   updates,
 )
@@ -207,22 +208,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
       f'config.model.channel_base {model.channel_base} leaves no channels at '
       f'img_size {img_size}: it is the first width times img_size'
     )
-  if model.dtype not in ('float32', 'bfloat16', 'float64'):
-    raise errors.UserError(
-      'config.model.dtype must be float32, bfloat16 or float64: '
-      f'{model.dtype!r}'
-    )
-  forms = ('auto', *layers.RESAMPLE_FORMS)
-  if model.resample not in forms:
-    raise errors.UserError(
-      f'config.model.resample must be one of {", ".join(forms)}: '
-      f'{model.resample!r}'
-    )
-  parts, batch_size = config.micro_batches, config.batch_size
-  if parts < 1 or batch_size % parts:
-    raise errors.UserError(
-      f'config.micro_batches must divide batch_size {batch_size}: {parts}'
-    )
+  settings.check_computation(config, layers.RESAMPLE_FORMS)
   if config.hparams.ds_iter < 1:
     raise errors.UserError(
       f'config.hparams.ds_iter must be 1 or more: {config.hparams.ds_iter}'
