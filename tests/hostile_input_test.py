@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 import time
+import types
 import zlib
 
 import numpy as np
@@ -308,7 +309,8 @@ def read_to_translate(folder):
 
 def model():
   config = tiny.config(data__domains=('cat',), data__img_size=SIZE)
-  return translation.Model(None, config, step=0, crop=False)
+  translator = types.SimpleNamespace(STYLES=())
+  return translation.Model(translator, ('cat',), config, step=0, crop=False)
 
 
 READERS = (

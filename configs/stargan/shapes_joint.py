@@ -1,6 +1,8 @@
 """StarGAN on two drawn data sets together: three domains, three attributes.
 
-python train.py --config=configs/stargan/shapes_joint.py --workdir=DIR
+  python train.py --config=configs/stargan/shapes_joint.py --workdir=DIR
+
+Not yet run to its end.
 """
 
 import ml_collections
