@@ -127,7 +127,8 @@ def test_sigterm_saves_and_returns(finished, tmp_path, monkeypatch, capsys):
 
   def killing(*args):
     train, val = batches(*args)
-    real = train.batches
+    slots = train.feed.__self__
+    real = slots.batches
 
     def send_at_batch_three(start_step):
       for i, batch in enumerate(real(start_step)):
@@ -135,7 +136,7 @@ def test_sigterm_saves_and_returns(finished, tmp_path, monkeypatch, capsys):
           os.kill(os.getpid(), signal.SIGTERM)
         yield batch
 
-    train.batches = send_at_batch_three
+    slots.batches = send_at_batch_three
     return train, val
 
   monkeypatch.setattr(stargan_v2, 'create_datasets', killing)
@@ -154,13 +155,14 @@ def test_broken_data_does_not_lose_the_steps_before_it(tmp_path, monkeypatch):
 
   def breaking(*args):
     train, val = create(*args)
-    real = train.batches
+    slots = train.feed.__self__
+    real = slots.batches
 
     def end_at_step_three(start_step):
       yield from itertools.islice(real(start_step), 3)
       raise errors.UserError('x.png cannot be read')
 
-    train.batches = end_at_step_three
+    slots.batches = end_at_step_three
     return train, val
 
   monkeypatch.setattr(stargan_v2, 'create_datasets', breaking)
