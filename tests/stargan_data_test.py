@@ -247,8 +247,6 @@ def _write_list(text):
     (_write_list('1\nMale Young\n\na.png 1 1 1\n'), {}, 'line 4 is not'),
     (_write_list('0\nMale Young\n'), {}, 'has 0 lines, and 3 of them'),
     (None, {'data__num_test': 12}, 'has 12 lines, and 12 of them are for test'),
-    (None, {'data__num_test': 0}, 'config.data.num_test'),
-    (None, {'data__num_test': -3}, 'config.data.num_test'),
     (
       None,
       {'data__domains': ('Male', 'Old')},

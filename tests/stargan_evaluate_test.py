@@ -376,9 +376,11 @@ def test_two_data_sets_have_scores_of_their_own(run):
   some = run(
     functools.partial(_known, _Perfect),
     'JOINT',
-    options={'domains': ('warm', 'circle')},
+    options={'domains': ('warm',)},
   )
   assert some.keys() == scores.keys()  # the factors are cheap
+  with pytest.raises(errors.UsageError, match='circle alone of its data set'):
+    run(_Idle, 'JOINT', options={'domains': ('warm', 'circle')})
 
 
 def test_images_of_attributes_cannot_be_saved(run):

@@ -215,6 +215,10 @@ def test_micro_batches_have_the_gradient_of_the_batch(name):
     ('hparams__n_critic', 0),
     ('optim__decay_steps', 0),
     ('optim__lr_update_step', 0),
+    ('optim__decay_start', -1),
+    ('model__g_repeat_num', -1),
+    ('data__num_test', 0),
+    ('data__crop_size', -1),
   ],
 )
 def test_settings_that_cannot_be(setting, value):

@@ -102,6 +102,12 @@ def find_labels(config: ml_collections.ConfigDict) -> labels.Labels:
   )
 
 
+def images_per_step(config: ml_collections.ConfigDict) -> int:
+  """Sources in a step, of all its iterations and data sets."""
+  num_sets = 2 if config.data.joint_name else 1
+  return config.batch_size * config.hparams.n_critic * num_sets
+
+
 def facts(found: labels.Labels) -> dict[str, Any]:
   """What the labels of the data decide, by the config's names for it."""
   decided: dict[str, Any] = {'model.num_domains': len(found.names)}

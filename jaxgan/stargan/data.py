@@ -51,12 +51,14 @@ def create_datasets(
 
 
 def create_eval_data(
-  config: ml_collections.ConfigDict,
+  config: ml_collections.ConfigDict, index: int = 0
 ) -> tuple[input_pipeline.EvalData, input_pipeline.EvalData]:
-  """The images of the first data set, by domain; of attributes in one."""
+  """The images of a data set, by domain; of attributes in one."""
   skip = config.data.skip_bad_images
   train, val = (
-    input_pipeline.EvalData(labelled.open_set(config, split, 0).images, skip)
+    input_pipeline.EvalData(
+      labelled.open_set(config, split, index).images, skip
+    )
     for split in (config.data.train_split, config.data.val_split)
   )
   return train, val
@@ -106,9 +108,7 @@ class TrainData:
     self._opened = opened
     self._labels = Labels(tuple(o.labels for o in opened))
     self.domains = self._labels.names
-    self.images_per_step = (
-      config.batch_size * config.hparams.n_critic * len(opened)
-    )
+    self.images_per_step = config_lib.images_per_step(config)
     self._skips = pictures.Skips(config.data.skip_bad_images)
     self._seed = config.seed
     self._per_slot = config.hparams.n_critic

@@ -15,6 +15,7 @@ from jaxgan.data import input_pipeline, pictures, preprocess, shapes
 from jaxgan.metrics import classification, factors, translations
 from jaxgan.metrics import shapes as shapes_metrics
 from jaxgan.metrics.translations import Score
+from jaxgan.stargan import data as data_lib
 from jaxgan.stargan import labelled as labelled_lib
 from jaxgan.stargan import losses, networks
 from jaxgan.stargan.config import find_labels
@@ -81,6 +82,15 @@ def evaluate(
       '--save_images is of domains, and this run has attributes: see '
       'python -m jaxgan.tools.translate'
     )
+  wanted = [
+    [n for n in labelled.names if n in options.domains]
+    for labelled in labels.sets
+  ]
+  for labelled, names in zip(labels.sets, wanted, strict=True):
+    if labelled.exclusive and len(names) == 1:
+      raise errors.UsageError(
+        f'--domains names {names[0]} alone of its data set: name two or more'
+      )
   for index, labelled in enumerate(labels.sets):
     name = config.data.joint_name if index else config.data.name
     if name == 'shapes':
@@ -89,8 +99,7 @@ def evaluate(
       scores += _evaluate_drawn_attributes(
         translator, labels, index, config, seed
       )
-    names = [n for n in labelled.names if n in options.domains]
-    if options.domains and not names:
+    if options.domains and not wanted[index]:
       continue
     if not labelled.exclusive:
       if 'classification' in options.metrics:
@@ -98,10 +107,6 @@ def evaluate(
           translator, labels, index, config, scorer
         )
     elif scorer.labels.keys() - {'lpips'} or options.save_images:
-      if len(names) == 1:
-        raise errors.UsageError(
-          f'--domains names {names[0]} alone of its data set: name two or more'
-        )
       scores += _evaluate_domains(
         translator, labels, index, config, scorer, seed, save_dir
       )
@@ -148,20 +153,11 @@ def _evaluate_domains(
   save_dir: epath.Path,
 ) -> list[Score]:
   """What `translations` measures between the domains of a data set."""
-  data = config.data
-  skip = data.skip_bad_images
-  train, val = (
-    input_pipeline.EvalData(
-      labelled_lib.open_set(config, split, index).images, skip
-    )
-    for split in (data.train_split, data.val_split)
-  )
   return scorer.score(
     _MODES[index],
     _LabelOutputs(translator, labels.span(index).start),
-    train,
-    val,
-    img_size=data.img_size,
+    *data_lib.create_eval_data(config, index),
+    img_size=config.data.img_size,
     seed=seed,
     save_dir=save_dir,
   )

@@ -203,10 +203,6 @@ class CelebaSource:
         f'{self._folder} is missing: put the images of CelebA there, and '
         f'{_ATTRIBUTE_FILE} beside it'
       )
-    if num_test < 1:
-      raise errors.UserError(
-        f'config.data.num_test must be 1 or more: {num_test}'
-      )
     path = epath.Path(root) / _ATTRIBUTE_FILE
     self.names, lines = _read_attributes(path, wanted)
     random.Random(_SPLIT_SEED).shuffle(lines)

@@ -50,9 +50,7 @@ class OnDeviceData:
     )
     self._labels = Labels(tuple(o.labels for o in opened))
     self.domains = self._labels.names
-    self.images_per_step = (
-      config.batch_size * config.hparams.n_critic * len(opened)
-    )
+    self.images_per_step = config_lib.images_per_step(config)
     self._held = [
       _decode(o, data.img_size, data.cache_dir, data.skip_bad_images)
       for o in opened
