@@ -7,6 +7,8 @@ import importlib.metadata
 import pathlib
 import platform
 import subprocess
+import sys
+from typing import Any
 
 import jax
 
@@ -16,6 +18,12 @@ _MOST = 2**31 - 1  # bytes; the largest that mallopt takes
 # Of malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
+
+
+def progress() -> dict[str, Any]:
+  """How tqdm is to tell of progress: process 0, on stderr, in a log seldom."""
+  seconds = 0.5 if sys.stderr.isatty() else 15
+  return {'mininterval': seconds, 'disable': jax.process_index() > 0}
 
 
 def keep_freed_memory() -> bool:

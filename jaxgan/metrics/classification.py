@@ -9,7 +9,6 @@ import functools
 import hashlib
 import io
 import json
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,7 +22,7 @@ from absl import logging
 from etils import epath
 from flax import linen as nn
 
-from jaxgan import files, layers, sharding
+from jaxgan import files, host, layers, sharding
 
 Array = jax.Array
 Params = Mapping[str, Any]
@@ -107,7 +106,9 @@ def train(
   init_key, step_key = jax.random.split(jax.random.key(seed))
   learning_rate = optax.cosine_decay_schedule(_LEARNING_RATE, steps)
   state, loss = None, None
-  with tqdm.tqdm(desc='classifier', total=steps, **_progress()) as bar:
+  with tqdm.tqdm(
+    desc='classifier', total=steps, unit='step', **host.progress()
+  ) as bar:
     for step in range(steps):
       images, labels = draw(step)
       if state is None:
@@ -309,13 +310,3 @@ def _write_cache(path: epath.Path, key: dict[str, Any], params: Params) -> None:
   arrays = flax.traverse_util.flatten_dict(params, sep='/')
   np.savez(buffer, key=json.dumps(key), **arrays)
   files.write_whole(path, buffer.getvalue())
-
-
-def _progress() -> dict[str, Any]:
-  """A bar on stderr, of process 0; moved less often if it is no terminal."""
-  seconds = 0.5 if sys.stderr.isatty() else 15
-  return {
-    'unit': 'step',
-    'mininterval': seconds,
-    'disable': jax.process_index() > 0,
-  }

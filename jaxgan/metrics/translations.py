@@ -8,7 +8,6 @@ import functools
 import itertools
 import json
 import os
-import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
@@ -21,7 +20,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 from PIL import Image
 
-from jaxgan import errors, files, images, sharding
+from jaxgan import errors, files, host, images, sharding
 from jaxgan.data import input_pipeline, preprocess
 from jaxgan.metrics import classification, features, fid, lpips, weights
 
@@ -201,7 +200,9 @@ class Scorer:
     own = {d: self._own_sources(val, d) for d, _ in pairs}
     by_pair = {}
     total = sum(len(own[source]) for source, _ in pairs)
-    with tqdm.tqdm(desc=mode, total=total, unit='source', **_progress()) as bar:
+    with tqdm.tqdm(
+      desc=mode, total=total, unit='source', **host.progress()
+    ) as bar:
       for source, target in pairs:
         name = f'{val.domains[source]}2{val.domains[target]}'
         bits = np.random.Philox(
@@ -471,7 +472,7 @@ class _LabelledDraws:
       held,
       unit='image',
       leave=False,
-      **_progress(),
+      **host.progress(),
     )
     pixels = [x for _, x in shown]
     if not pixels:
@@ -559,14 +560,8 @@ def _shown(data: input_pipeline.EvalData, domain: int) -> Iterator[Image.Image]:
     len(own),
     unit='image',
     leave=False,
-    **_progress(),
+    **host.progress(),
   )
-
-
-def _progress() -> dict[str, Any]:
-  """A bar on stderr, of process 0; moved less often if it is no terminal."""
-  seconds = 0.5 if sys.stderr.isatty() else 15
-  return {'mininterval': seconds, 'disable': jax.process_index() > 0}
 
 
 def _named(by_pair: dict[str, list[Score]], mode: str) -> list[Score]:
