@@ -9,13 +9,31 @@ Array = jax.Array
 
 
 def logistic_real(logits: Array) -> Array:
-  """Mean of -log sigmoid(logits): low where logits [B] say "real"."""
+  """Mean of -log sigmoid(logits): low where logits say "real"."""
   return jnp.mean(jax.nn.softplus(-logits))
 
 
 def logistic_fake(logits: Array) -> Array:
-  """Mean of -log(1 - sigmoid(logits)): low where logits [B] say "fake"."""
+  """Mean of -log(1 - sigmoid(logits)): low where logits say "fake"."""
   return jnp.mean(jax.nn.softplus(logits))
+
+
+def least_squares_real(scores: Array) -> Array:
+  """Mean of (scores - 1)^2 (Mao et al. 2017, eq. 9): low where all are 1."""
+  return jnp.mean(jnp.square(scores - 1))
+
+
+def least_squares_fake(scores: Array) -> Array:
+  """Mean of scores^2 (Mao et al. 2017, eq. 9): low where all are 0."""
+  return jnp.mean(jnp.square(scores))
+
+
+# How to judge what is to look real, and what is to look fake, by name: least
+# squares, and the logistic loss in its non-saturating form.
+GAN_TYPES = {
+  'lsgan': (least_squares_real, least_squares_fake),
+  'nsgan': (logistic_real, logistic_fake),
+}
 
 
 def r1_penalty(d_fn: Callable[[Array], Array], x_real: Array) -> Array:

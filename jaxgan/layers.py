@@ -5,6 +5,7 @@ statistics of norms are float32 or better.
 """
 
 import functools
+import math
 from collections.abc import Sequence
 
 import jax
@@ -21,6 +22,15 @@ he_normal_stacked = nn.initializers.variance_scaling(
   2.0, 'fan_in', 'normal', batch_axis=(0,)
 )
 leaky_relu = functools.partial(nn.leaky_relu, negative_slope=0.2)
+
+
+def uniform_within(limit: float) -> nn.initializers.Initializer:
+  """Draws uniformly from [-limit, limit]."""
+
+  def init(*args):
+    return nn.initializers.uniform(2 * limit)(*args) - limit
+
+  return init
 
 
 def at_least_float32(dtype: DType) -> DType:
@@ -323,6 +333,35 @@ class InstanceNorm(nn.Module):
     return x * scale[None, None, None] + bias[None, None, None]
 
 
+class LayerNorm(nn.Module):
+  """Norm over all numbers of an image, with a scale and a bias per channel.
+
+  As MUNIT has it: an unbiased deviation, to which epsilon is added, and scales
+  that are drawn from [0, 1] at first.
+  """
+
+  epsilon: float = 1e-5
+  dtype: DType = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: Array) -> Array:
+    """Maps [B, H, W, C] to the same shape."""
+    shape, param_dtype = (x.shape[-1],), at_least_float32(self.dtype)
+    scale = self.param(
+      'scale', nn.initializers.uniform(1.0), shape, param_dtype
+    )
+    bias = self.param('bias', nn.initializers.zeros, shape, param_dtype)
+    wide = x.astype(at_least_float32(x.dtype))
+    centred = wide - jnp.mean(wide, axis=(1, 2, 3))[:, None, None, None]
+    total = jnp.sum(jnp.square(centred), axis=(1, 2, 3))
+    var = total / (math.prod(x.shape[1:]) - 1)
+    # The root has no derivative at 0: there it is a constant.
+    std = jnp.where(var > 0, jnp.sqrt(jnp.where(var > 0, var, 1)), 0)
+    h = centred / (std + self.epsilon)[:, None, None, None]
+    h, scale, bias = nn.dtypes.promote_dtype(h, scale, bias, dtype=self.dtype)
+    return h * scale[None, None, None] + bias[None, None, None]
+
+
 class FrozenBatchNorm(nn.Module):
   """Batch norm of a trained network: statistics are parameters, never moved."""
 
@@ -345,6 +384,13 @@ class FrozenBatchNorm(nn.Module):
     return x * factor[None, None, None] + offset[None, None, None]
 
 
+def modulate(x: Array, scale: Array, bias: Array) -> Array:
+  """Instance norm of x [B, H, W, C] with given scale and bias [B, C]."""
+  h = instance_norm(x)
+  scale, bias = (v[:, None, None].astype(h.dtype) for v in (scale, bias))
+  return scale * h + bias
+
+
 class AdaIN(nn.Module):
   """Instance norm whose scale and bias come from a style code."""
 
@@ -354,5 +400,5 @@ class AdaIN(nn.Module):
   def __call__(self, x: Array, s: Array) -> Array:
     """Maps x [B, H, W, C] and s [B, S] to [B, H, W, C]."""
     code = Dense(2 * x.shape[-1], dtype=self.dtype, name='fc')(s)
-    gamma, beta = jnp.split(code[:, None, None, :], 2, axis=-1)
-    return (1 + gamma) * instance_norm(x).astype(self.dtype) + beta
+    gamma, beta = jnp.split(code, 2, axis=-1)
+    return modulate(x.astype(self.dtype), 1 + gamma, beta)

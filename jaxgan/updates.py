@@ -1,6 +1,6 @@
 """What the update steps of systems share: gradients, and PyTorch's Adam."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -54,3 +54,42 @@ def mean_grads(
   zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
   total, _ = jax.lax.scan(add_part, zeros, split)
   return jax.tree.map(lambda x: x / parts, total)
+
+
+def step_networks(
+  loss_fn: Callable,
+  names: Sequence[str],
+  params: Mapping[str, Tree],
+  opt_state: Mapping[str, Tree],
+  data: Mapping[str, Tree],
+  tx: Mapping[str, optax.GradientTransformation],
+  *,
+  parts: int = 1,
+  lr: Array | None = None,
+) -> tuple[dict[str, Tree], dict[str, Tree], dict[str, Array], Tree]:
+  """One step of some networks down the gradient of a loss.
+
+  Args:
+    loss_fn: as of `mean_grads`.
+    names: of the networks that are trained.
+    params: of all networks.
+    opt_state: of all optimisers.
+    data: arrays [B, ...].
+    tx: an optimiser for each network.
+    parts: divides B; the images of one part are in memory at a time.
+    lr: the rate, where the optimisers are of rate 1.
+
+  Returns:
+    Parameters and optimisers after it, the terms of the loss, the gradients.
+  """
+  trained = {name: params[name] for name in names}
+  grads, terms = mean_grads(loss_fn, trained, params, data, parts)
+  params, opt_state = dict(params), dict(opt_state)
+  for name in names:
+    change, opt_state[name] = tx[name].update(
+      grads[name], opt_state[name], params[name]
+    )
+    if lr is not None:
+      change = jax.tree.map(lambda x: lr.astype(x.dtype) * x, change)
+    params[name] = optax.apply_updates(params[name], change)
+  return params, opt_state, terms, grads

@@ -194,23 +194,17 @@ def step_network(
     The state after it, the terms of the loss, and the gradient.
   """
   loss_fn = losses.g_loss if name == 'generator' else losses.d_loss
-  grads, terms = updates.mean_grads(
+  params, opt_state, terms, grads = updates.step_networks(
     functools.partial(loss_fn, nets=nets, labels=labels, index=index, hp=hp),
-    {name: state.params[name]},
+    [name],
     state.params,
+    state.opt_state,
     {'batch': batch},
-    hp.micro_batches,
+    {name: tx},
+    parts=hp.micro_batches,
+    lr=lr,
   )
-  change, opt_state = tx.update(
-    grads[name], state.opt_state[name], state.params[name]
-  )
-  change = jax.tree.map(lambda x: lr.astype(x.dtype) * x, change)
-  params = optax.apply_updates(state.params[name], change)
-  state = dataclasses.replace(
-    state,
-    params={**state.params, name: params},
-    opt_state={**state.opt_state, name: opt_state},
-  )
+  state = dataclasses.replace(state, params=params, opt_state=opt_state)
   return state, terms, grads[name]
 
 

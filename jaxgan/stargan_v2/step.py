@@ -256,22 +256,18 @@ def update(
     'ref': ({'x_ref': batch['x_ref']}, {'x_ref': batch['x_ref2']}),
   }
 
-  params, opt_state = dict(state.params), dict(state.opt_state)
+  params, opt_state = state.params, state.opt_state
   metrics, grads = {'G/lambda_ds': weight}, {}
   for phase in PHASES:
-    trained = {name: params[name] for name in phase.trained}
-    grads[phase.name], terms = updates.mean_grads(
+    params, opt_state, terms, grads[phase.name] = updates.step_networks(
       functools.partial(phase.loss_fn, **loss_args),
-      trained,
+      phase.trained,
       params,
+      opt_state,
       {'batch': batch, 'source': sources[phase.source]},
-      hp.micro_batches,
+      tx,
+      parts=hp.micro_batches,
     )
-    for name, grad in grads[phase.name].items():
-      change, opt_state[name] = tx[name].update(
-        grad, opt_state[name], params[name]
-      )
-      params[name] = optax.apply_updates(params[name], change)
     metrics |= {f'{phase.name}_{key}': value for key, value in terms.items()}
 
   # In units of how far two real images of one domain are apart. A ratio of
