@@ -1,6 +1,6 @@
 """Adversarial terms on logits, and gradient penalties."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +34,13 @@ GAN_TYPES = {
   'lsgan': (least_squares_real, least_squares_fake),
   'nsgan': (logistic_real, logistic_fake),
 }
+
+
+def sum_scales(
+  term: Callable[[Array], Array], scores: Sequence[Array]
+) -> Array:
+  """The sum of a term over the maps of several discriminators."""
+  return jnp.sum(jnp.stack([term(score) for score in scores]))
 
 
 def r1_penalty(d_fn: Callable[[Array], Array], x_real: Array) -> Array:

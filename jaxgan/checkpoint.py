@@ -26,7 +26,9 @@ from jaxgan import errors, files
 
 Tree = Any
 FORMAT = 1
-EMA_ONLY = 'ema_only'  # a fact: the rest of the state is freshly drawn
+# A fact: only what is evaluated with is real, the rest is freshly drawn. Named
+# before there were systems without averages.
+PARTIAL = 'ema_only'
 _SUMS = 'sha256sums.txt'
 # Of an array that lies whole on many devices each writes a slice, by default
 # however small: with hundreds of arrays the time grows with the devices.

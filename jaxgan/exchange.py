@@ -39,12 +39,12 @@ def import_run(
     )
   system = systems.get_system(config)
   imported = system.import_official(file, config, step)
-  config, state, ema_only = imported.config, imported.state, imported.ema_only
+  config, state, partial = imported.config, imported.state, imported.partial
   workdir.prepare(path)
   domains = system.domain_names(config)
   facts = {'system': config.system, 'domains': list(domains)}
-  if ema_only:
-    facts[checkpoint.EMA_ONLY] = True
+  if partial:
+    facts[checkpoint.PARTIAL] = True
   step = int(state.step)
   checkpointer = checkpoint.Checkpointer(path / 'checkpoints')
   checkpointer.save(step, jax.device_put(state), facts)
@@ -54,7 +54,8 @@ def import_run(
 
   print(f'{path} is a run at step {step}: {imported.what} of {file}')
   print(f'domains, in this order: {", ".join(domains)}')
-  for name, tree in (state.ema_params if ema_only else state.params).items():
+  params = system.inference_params(state) if partial else state.params
+  for name, tree in params.items():
     size = sum(x.size for x in jax.tree.leaves(tree))
     print(f'{name}: {size:,} parameters')
 
@@ -74,10 +75,10 @@ def export_run(directory: str, out: str, *, step: int | None = None) -> None:
   placement = sharding.replicated(sharding.create_local_mesh())
   run = systems.restore_run(path, placement, step)
   checkpointer = checkpoint.Checkpointer(path / 'checkpoints', read_only=True)
-  ema_only = checkpointer.facts(run.step).get(checkpoint.EMA_ONLY, False)
+  partial = checkpointer.facts(run.step).get(checkpoint.PARTIAL, False)
   checkpointer.close()
   files = systems.get_system(run.config).export_official(
-    jax.device_get(run.state), run.frozen, run.config, ema_only
+    jax.device_get(run.state), run.frozen, run.config, partial
   )
   existing = [name for name in files if (folder / name).exists()]
   if existing:

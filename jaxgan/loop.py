@@ -135,7 +135,7 @@ def train_and_evaluate(
       return state, 0, {}
 
     state, start_step, facts = begin()
-    if facts.get(checkpoint.EMA_ONLY):
+    if facts.get(checkpoint.PARTIAL):
       raise errors.UserError(
         f'{path} holds averaged weights only, without discriminator and '
         'optimisers, and cannot be trained on: start a new run with '

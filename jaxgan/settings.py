@@ -1,10 +1,10 @@
-"""Checks of settings that all systems have."""
+"""Checks of settings that several systems have."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import ml_collections
 
-from jaxgan import errors
+from jaxgan import adversarial, errors
 
 _DTYPES = ('float32', 'bfloat16', 'float64')
 
@@ -36,3 +36,45 @@ def check_computation(
     raise errors.UserError(
       f'config.micro_batches must divide batch_size {batch_size}: {parts}'
     )
+
+
+def check_least(
+  config: ml_collections.ConfigDict, least: Mapping[str, float]
+) -> None:
+  """Raises UserError where a setting is less than it may be.
+
+  Args:
+    config: of the run.
+    least: {setting, as in 'model.dim': the least it may be}.
+  """
+  for key, bound in least.items():
+    group, name = key.split('.')
+    if config[group][name] < bound:
+      raise errors.UserError(
+        f'config.{key} must be {bound} or more: {config[group][name]}'
+      )
+
+
+def check_pair(config: ml_collections.ConfigDict, official: str) -> None:
+  """Raises UserError for settings of two domains that cannot be.
+
+  Args:
+    config: of UNIT or MUNIT.
+    official: the value of config.parity beside ''.
+  """
+  if config.parity not in ('', official):
+    raise errors.UserError(
+      f"config.parity must be '' or {official!r}: {config.parity!r}"
+    )
+  gan_types = tuple(adversarial.GAN_TYPES)
+  if config.hparams.gan_type not in gan_types:
+    raise errors.UserError(
+      f'config.hparams.gan_type must be one of {", ".join(gan_types)}: '
+      f'{config.hparams.gan_type!r}'
+    )
+  if config.model.num_domains not in (0, 2):
+    raise errors.UserError(
+      'config.model.num_domains must be 2, or 0 to take it from the data: '
+      f'{config.model.num_domains}'
+    )
+  check_least(config, {'optim.step_size': 0, 'data.load_size': 0})

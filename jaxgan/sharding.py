@@ -158,6 +158,32 @@ def map_chunks(
   return np.concatenate(outputs)
 
 
+def map_by_domain(
+  fn_of: Callable[[int], Callable[..., jax.Array]],
+  y: np.ndarray,
+  *arrays: np.ndarray,
+  mesh: Mesh,
+  size: int,
+) -> np.ndarray:
+  """`map_chunks` of rows [N, ...], each by the function of its domain.
+
+  Args:
+    fn_of: of a domain; `map_chunks` says what its result is.
+    y: domains [N].
+    *arrays: [N, ...], N at least 1.
+    mesh: of this process's devices.
+    size: of a chunk.
+  """
+  rows = [np.flatnonzero(y == domain) for domain in np.unique(y)]
+  parts = [
+    map_chunks(
+      fn_of(int(y[own[0]])), *(a[own] for a in arrays), mesh=mesh, size=size
+    )
+    for own in rows
+  ]
+  return np.concatenate(parts)[np.argsort(np.concatenate(rows))]
+
+
 def local_copy(tree: Tree) -> Tree:
   """Replicated arrays as arrays of this process alone."""
   return jax.tree.map(lambda x: x.addressable_data(0), tree)

@@ -43,10 +43,10 @@ A system is a module with
     of `metrics.translations`; scorer holds the networks to see through. All
     processes call it together, and all get the scores.
   import_official(path, config, step) -> a checkpoint of the original code:
-    config, with what it left to the data; state; frozen; ema_only: only the
-    averages are real; what was in the file, in words. step: None for that in
-    the file's name.
-  export_official(state, frozen, config, ema_only) -> {file name: tree}: the
+    config, with what it left to the data; state; frozen; partial: only what
+    `inference_params` gives is real; what was in the file, in words. step: None
+    for that in the file's name.
+  export_official(state, frozen, config, partial) -> {file name: tree}: the
     same the other way.
 
 and a line in SYSTEMS.
@@ -64,14 +64,21 @@ from jaxgan import (
   checkpoint,
   errors,
   files,
+  munit,
   sharding,
   stargan,
   stargan_v2,
+  unit,
   workdir,
 )
 
 Tree = Any
-SYSTEMS = {'stargan': stargan, 'stargan_v2': stargan_v2}
+SYSTEMS = {
+  'munit': munit,
+  'stargan': stargan,
+  'stargan_v2': stargan_v2,
+  'unit': unit,
+}
 
 
 def get_system(config: ml_collections.ConfigDict) -> ModuleType:

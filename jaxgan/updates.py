@@ -93,3 +93,9 @@ def step_networks(
       change = jax.tree.map(lambda x: lr.astype(x.dtype) * x, change)
     params[name] = optax.apply_updates(params[name], change)
   return params, opt_state, terms, grads
+
+
+def step_decay(step: Array, lr: float, every: int, gamma: float) -> Array:
+  """A rate that falls to `gamma` of itself every so many steps; 0 for never."""
+  falls = step // every if every else jnp.zeros_like(step)
+  return lr * gamma ** falls.astype(jnp.result_type(float))

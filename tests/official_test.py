@@ -184,8 +184,8 @@ def test_every_tensor_of_a_full_checkpoint_comes_back(original, tmp_path):
 def test_a_full_checkpoint_is_a_state_to_go_on_from(original):
   w_hpf, path, trees = original
   config = tiny.config(model__w_hpf=w_hpf, seed=5)
-  config, state, frozen, ema_only = official.import_official(path, config)
-  assert not ema_only and int(state.step) == 7
+  config, state, frozen, partial = official.import_official(path, config)
+  assert not partial and int(state.step) == 7
   assert config.data.domains == ('circle', 'square', 'triangle')
   init_fn, _ = systems.get_system(config).create_training(config)
   like = jax.eval_shape(init_fn, jax.random.key(0))
@@ -248,7 +248,7 @@ def test_a_run_begun_here_is_given_what_the_original_never_uses():
   fan = jax.tree.map(
     lambda x: np.broadcast_to(np.float32(0), x.shape), wing.param_shapes()
   )
-  files = official.export_official(state, {'fan': fan}, config, ema_only=False)
+  files = official.export_official(state, {'fan': fan}, config, partial=False)
   assert list(files) == [
     '000000_nets.ckpt',
     '000000_nets_ema.ckpt',
@@ -400,8 +400,8 @@ def test_prefixes_of_data_parallel_and_other_names_are_read(tmp_path):
   path = _save(tmp_path / 'afhq.ckpt', tree)
   with pytest.raises(errors.UserError, match='afhq.ckpt .* --step'):
     official.import_official(path, tiny.config())
-  _, state, _, ema_only = official.import_official(path, tiny.config(), 9)
-  assert ema_only and int(state.step) == 9
+  _, state, _, partial = official.import_official(path, tiny.config(), 9)
+  assert partial and int(state.step) == 9
   _, expected, *_ = official.import_official(EMA_FILE, tiny.config())
   jax.tree.map(
     np.testing.assert_array_equal, state.ema_params, expected.ema_params

@@ -30,7 +30,7 @@ from jaxgan.data import preprocess
 from jaxgan.metrics import features, fid, inception, lpips
 from jaxgan.stargan_v2 import align, convert, losses, networks, step, wing
 from jaxgan.stargan_v2.config import default_config
-from tests import parity_stargan
+from tests import parity_pair, parity_stargan
 from tests.comparison import Comparison, UnknownFileError, floats, nchw, nhwc
 
 NETWORKS = (
@@ -92,6 +92,8 @@ def _compare_training(
   system = settings.get('system', 'stargan_v2')
   if system == 'stargan':
     return parity_stargan.compare(reference, settings)
+  if system in ('munit', 'unit'):
+    return parity_pair.compare(reference, settings)
   if system != 'stargan_v2':
     raise UnknownFileError(f'is about {system}, which is not here')
   comparisons = {}

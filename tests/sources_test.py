@@ -83,7 +83,57 @@ def test_what_is_wrong_is_said_in_a_line(root, change, root_name, message):
   assert '\n' not in str(caught.value)
 
 
-@pytest.mark.parametrize('name, near', [('foldr', 'folder'), ('tfd:x', 'tfds')])
+@pytest.fixture
+def unpaired_root(tmp_path):
+  """The layout of the originals, each file with its own name."""
+  for name in ('trainA/b.png', 'trainA/a.JPG', 'trainB/c.png', 'testA/d.png'):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(name.encode())
+  return tmp_path
+
+
+def test_two_folders_of_a_split_are_two_domains(unpaired_root, warnings):
+  (unpaired_root / 'trainB/list.txt').touch()
+  source = sources.create_source('unpaired', str(unpaired_root), 'train')
+  assert source.domains == ('A', 'B') and source.counts == (2, 1)
+  read = [source.read(0, 0), source.read(0, 1), source.read(1, 0)]
+  assert read == [b'trainA/a.JPG', b'trainA/b.png', b'trainB/c.png']
+  assert source.describe(1, 0) == str(unpaired_root / 'trainB/c.png')
+  assert source.ignored == (str(unpaired_root / 'trainB/list.txt'),)
+  assert warnings == [
+    f'{unpaired_root}/trainB: ignored 1 entries, the first is list.txt'
+  ]
+  source = sources.UnpairedSource(str(unpaired_root), 'test', ('A',))
+  assert source.domains == ('A',) and source.read(0, 0) == b'testA/d.png'
+
+
+@pytest.mark.parametrize(
+  'split, domains, root_name, message',
+  [
+    ('train', (), '', 'data.root is empty'),
+    ('train', (), 'nowhere', "data.root '.*nowhere' is not a folder"),
+    ('test', (), '.', "testB is missing: .*testA and .*testB, 'folder' for .*"),
+    ('val', (), '.', 'valA is missing'),
+    ('empty', (), '.', r'emptyB holds no images \(.*\): add some$'),
+    ('train', ('cat',), '.', r"'cat', which is not in .* \(there: A, B\)"),
+  ],
+)
+def test_what_is_wrong_with_two_folders(
+  unpaired_root, split, domains, root_name, message
+):
+  shutil.copytree(unpaired_root / 'testA', unpaired_root / 'emptyA')
+  (unpaired_root / 'emptyB').mkdir()
+  where = str(unpaired_root / root_name) if root_name else ''
+  with pytest.raises(UserError, match=message) as caught:
+    sources.create_source('unpaired', where, split, domains)
+  assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+  'name, near',
+  [('foldr', 'folder'), ('tfd:x', 'tfds'), ('unpared', 'unpaired')],
+)
 def test_an_unknown_source(name, near):
   with pytest.raises(UserError, match=f"unknown: did you mean '{near}'"):
     sources.create_source(name, 'root', 'train')

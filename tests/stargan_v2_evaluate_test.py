@@ -12,8 +12,9 @@ from PIL import Image
 
 from jaxgan import errors, sharding, stargan_v2
 from jaxgan.metrics import features, translations
+from jaxgan.metrics.styles import _ReferenceOutputs, _shuffled
 from jaxgan.stargan_v2 import losses
-from jaxgan.stargan_v2.evaluate import _ReferenceOutputs, _shuffled, evaluate
+from jaxgan.stargan_v2.evaluate import evaluate
 from jaxgan.stargan_v2.sample import Translator
 from tests import tiny
 

@@ -20,8 +20,8 @@ T = TypeVar('T')
 
 NUM_EVAL_SHAPES = 1000  # of each domain and split
 _MAX_ATTEMPTS = 100
-# The roles of random streams, one each; 0 and 1 are those of the batches, 3 and
-# 5 those of evaluations.
+# The roles of random streams, one each; 0 and 1 are those of the batches, 3, 5
+# and 6 those of evaluations, 7 and 8 those of StarGAN, 9 and 10 of `unpaired`.
 _VALIDATION, _REALS = 2, 4
 
 
@@ -170,6 +170,34 @@ class ShapesImages:
       f'shapes {self.domains[domain]} x {self.counts[domain]}, seed '
       f'{self._seed}, role {self._role}, {self._img_size} px'
     )
+
+
+class Seen:
+  """Images of which a part is seen."""
+
+  def __init__(
+    self,
+    images: Images,
+    see: Callable[[Image.Image], Image.Image],
+    img_size: int,
+    note: str,
+  ):
+    """Takes what to see of a picture, and a note that tells it from others."""
+    self.domains, self.counts = images.domains, images.counts
+    self._images, self._see = images, see
+    self._img_size, self._note = img_size, note
+
+  def get(self, domain: int, index: int) -> np.ndarray:
+    """The part that is seen of an image: uint8 [S, S, 3]."""
+    return preprocess.resize(self.picture(domain, index), self._img_size)
+
+  def picture(self, domain: int, index: int) -> Image.Image:
+    """The same at its stored size, mode RGB."""
+    return self._see(self._images.picture(domain, index))
+
+  def digest(self, domain: int) -> str:
+    """A sum of all that the images of a domain are made from."""
+    return f'{self._images.digest(domain)} {self._note}'
 
 
 class Skips:

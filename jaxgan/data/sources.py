@@ -35,16 +35,18 @@ class Source(Protocol):
 def create_source(
   name: str, root: str, split: str, domains: Sequence[str] = ()
 ) -> Source:
-  """Opens `name`: 'folder', or 'tfds:<data set>' prepared under `root`."""
+  """Opens 'folder', 'unpaired', or 'tfds:<data set>' prepared under `root`."""
   kind, _, dataset = name.partition(':')
   if name == 'folder':
     return FolderSource(root, split, domains)
+  if name == 'unpaired':
+    return UnpairedSource(root, split, domains)
   if kind == 'tfds' and dataset:
     return TfdsSource(dataset, split, root, domains)
-  near = _did_you_mean(kind, ('shapes', 'folder', 'tfds'))
+  near = _did_you_mean(kind, ('shapes', 'folder', 'unpaired', 'tfds'))
   raise UserError(
     f'data.name {name!r} is unknown{near} (known: shapes, folder,'
-    ' tfds:<data set>)'
+    ' unpaired, tfds:<data set>)'
   )
 
 
@@ -144,6 +146,42 @@ class FolderSource:
     return printable(str(self._files[domain][index]))
 
 
+class UnpairedSource:
+  """Images at <root>/<split>A/* and <root>/<split>B/*: domains 'A' and 'B'.
+
+  Any path that epath reads will do, gs:// among them.
+  """
+
+  def __init__(self, root: str, split: str, domains: Sequence[str] = ()):
+    """Lists the files; `domains` picks one of the two."""
+    folders = {name: epath.Path(root) / f'{split}{name}' for name in 'AB'}
+    _check_root(root, folders['A'])
+    where = f'the folders {folders["A"]} and {folders["B"]}'
+    self.domains = select_domains(tuple(folders), domains, where)
+    self._files = []
+    ignored: list[epath.Path] = []
+    for name in self.domains:
+      folder = folders[name]
+      if not folder.is_dir():
+        raise UserError(
+          f"{folder} is missing: data.name 'unpaired' is for {where}, "
+          f"'folder' for {epath.Path(root) / split}/<domain>/"
+        )
+      images, others = _list_images(folder, cure='add some')
+      self._files.append(images)
+      ignored += others
+    self.counts = tuple(map(len, self._files))
+    self.ignored = tuple(printable(str(path)) for path in ignored)
+
+  def read(self, domain: int, index: int) -> bytes:
+    """The bytes of a file."""
+    return read_file(self._files[domain][index])
+
+  def describe(self, domain: int, index: int) -> str:
+    """The path of a file."""
+    return printable(str(self._files[domain][index]))
+
+
 def find_domains(root: str, split: str) -> tuple[str, ...]:
   """The names of the domains in a folder; an image in each is not sure yet."""
   return tuple(sorted(_domain_folders(root, split)[0]))
@@ -153,11 +191,8 @@ def _domain_folders(
   root: str, split: str
 ) -> tuple[dict[str, epath.Path], list[epath.Path]]:
   """The folders of the domains by name, and what is passed over."""
-  if not root:
-    raise UserError('data.root is empty: set it to the folder of the images')
   folder = epath.Path(root) / split
-  if not folder.parent.is_dir():
-    raise UserError(f'data.root {str(folder.parent)!r} is not a folder')
+  _check_root(root, folder)
   if not folder.is_dir():
     raise UserError(
       f'{folder} is missing: put the images in {folder}/<domain>/'
@@ -173,8 +208,16 @@ def _domain_folders(
   return folders, ignored
 
 
+def _check_root(root: str, folder: epath.Path) -> None:
+  """Raises UserError unless `folder`, below the root, can be there."""
+  if not root:
+    raise UserError('data.root is empty: set it to the folder of the images')
+  if not folder.parent.is_dir():
+    raise UserError(f'data.root {str(folder.parent)!r} is not a folder')
+
+
 def _list_images(
-  folder: epath.Path,
+  folder: epath.Path, cure: str = 'add some or remove the folder'
 ) -> tuple[list[epath.Path], list[epath.Path]]:
   """The images of a domain, and what is passed over."""
   entries = _list_entries(folder)
@@ -183,8 +226,7 @@ def _list_images(
   _warn_of_ignored(ignored, folder)
   if not images:
     raise UserError(
-      f'{folder} holds no images ({" ".join(EXTENSIONS)}): add some or remove'
-      ' the folder'
+      f'{folder} holds no images ({" ".join(EXTENSIONS)}): {cure}'
     )
   return images, ignored
 

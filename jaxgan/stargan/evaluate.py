@@ -12,7 +12,7 @@ from etils import epath
 
 from jaxgan import errors, files, sharding
 from jaxgan.data import input_pipeline, pictures, preprocess, shapes
-from jaxgan.metrics import classification, factors, translations
+from jaxgan.metrics import classification, factors, styles, translations
 from jaxgan.metrics import shapes as shapes_metrics
 from jaxgan.metrics.translations import Score
 from jaxgan.stargan import data as data_lib
@@ -25,7 +25,6 @@ from jaxgan.stargan.sample import Translator
 Tree = Any
 
 _MODES = ('label', 'joint_label')  # of the data sets, in the names of scores
-_OUTPUTS = 10  # of a pair, to show that they are one
 _CLASSIFIER_ROLE = 9  # of random streams
 
 
@@ -94,7 +93,14 @@ def evaluate(
   for index, labelled in enumerate(labels.sets):
     name = config.data.joint_name if index else config.data.name
     if name == 'shapes':
-      scores += _evaluate_shapes(translator, labels, index, config, seed)
+      scores += styles.evaluate_label_shapes(
+        translator,
+        labelled.names,
+        mode=_MODES[index],
+        first=labels.span(index).start,
+        img_size=config.data.img_size,
+        seed=seed,
+      )
     elif name == 'shapes_attributes':
       scores += _evaluate_drawn_attributes(
         translator, labels, index, config, seed
@@ -121,28 +127,6 @@ def evaluate(
   return scores
 
 
-class _LabelOutputs:
-  """Translates to a domain: one output of a source."""
-
-  def __init__(self, translator: Translator, first: int):
-    self._translator, self._first = translator, first
-
-  def draw(
-    self, num_sources: int, target: int, rng: np.random.Generator
-  ) -> np.ndarray:
-    """Nothing is drawn: zeros [num_sources, 1]."""
-    del target, rng
-    return np.zeros((num_sources, 1), np.float32)
-
-  def translate(
-    self, x: np.ndarray, drawn: np.ndarray, target: int
-  ) -> np.ndarray:
-    """Outputs [N, 1, S, S, 3] of sources [N, S, S, 3]."""
-    del drawn
-    code = self._translator.label_styles(np.array([self._first + target]))
-    return self._translator.translate_all(x, code)[0][:, None]
-
-
 def _evaluate_domains(
   translator: Translator,
   labels: Labels,
@@ -155,40 +139,12 @@ def _evaluate_domains(
   """What `translations` measures between the domains of a data set."""
   return scorer.score(
     _MODES[index],
-    _LabelOutputs(translator, labels.span(index).start),
+    styles.LabelOutputs(translator, labels.span(index).start),
     *data_lib.create_eval_data(config, index),
     img_size=config.data.img_size,
     seed=seed,
     save_dir=save_dir,
   )
-
-
-def _evaluate_shapes(
-  translator: Translator,
-  labels: Labels,
-  index: int,
-  config: ml_collections.ConfigDict,
-  seed: int,
-) -> list[Score]:
-  """`shapes/{real,label}/...`: hue is content here, and is to stay."""
-  img_size = config.data.img_size
-  rng = np.random.Generator(np.random.Philox(key=[seed, 3]))
-  names = labels.sets[index].names
-  (x, y_trg, target, content), scores = factors.draw_pairs(rng, names, img_size)
-  own = sharding.own_part(len(x))
-  codes = translator.label_styles(y_trg[own] + labels.span(index).start)
-  fake = translator.translate(x[own], codes)
-  measured = factors.measure(fake)
-  scores += factors.score(
-    _MODES[index], measured, target, content, content.hue, img_size
-  )
-  # As often as StarGAN v2 is asked, each time with the same answer.
-  hues = measured.hue[:, None].repeat(_OUTPUTS, axis=1)
-  diversity = shapes_metrics.hue_diversity(hues)
-  scores.append(
-    factors.name_score(f'{_MODES[index]}/diversity', diversity, len(x))
-  )
-  return scores
 
 
 def _evaluate_drawn_attributes(

@@ -1,5 +1,6 @@
 """Data sets whose images have labels: files, or drawn when asked for."""
 
+import functools
 import random
 from collections.abc import Sequence
 from typing import Protocol
@@ -10,7 +11,7 @@ from etils import epath
 from PIL import Image
 
 from jaxgan import errors, files
-from jaxgan.data import pictures, preprocess, shapes, sources
+from jaxgan.data import pictures, shapes, sources
 from jaxgan.stargan.labels import LabelSet
 
 # Of the random streams of training draws, one for each data set: after those of
@@ -33,24 +34,6 @@ class LabelledImages(Protocol):
 
   def label(self, domain: int, index: int) -> np.ndarray:
     """Label float32 [C] of an image of `images`."""
-
-
-class _Cropped:
-  """Images of which the square in the middle is seen."""
-
-  def __init__(self, images: pictures.Images, crop_size: int, img_size: int):
-    self.domains, self.counts = images.domains, images.counts
-    self._images, self._crop_size = images, crop_size
-    self._img_size = img_size
-
-  def get(self, domain: int, index: int) -> np.ndarray:
-    return preprocess.resize(self.picture(domain, index), self._img_size)
-
-  def picture(self, domain: int, index: int) -> Image.Image:
-    return _crop(self._images.picture(domain, index), self._crop_size)
-
-  def digest(self, domain: int) -> str:
-    return f'{self._images.digest(domain)} cropped to {self._crop_size}'
 
 
 def _crop(picture: Image.Image, size: int) -> Image.Image:
@@ -333,10 +316,10 @@ def _open_set(
     )
     labels, attributes = LabelSet(source.names, False), source.attributes
   else:
-    if not name.startswith(('folder', 'tfds:', 'shapes')):
+    if not name.startswith(('folder', 'unpaired', 'tfds:', 'shapes')):
       raise errors.UserError(
-        f'data.name {name!r} is unknown (known: folder, tfds:<data set>, '
-        'celeba, shapes, shapes_attributes)'
+        f'data.name {name!r} is unknown (known: folder, unpaired, '
+        'tfds:<data set>, celeba, shapes, shapes_attributes)'
       )
     # With the names that `pictures` knows: those of one data set.
     own = config.copy_and_resolve_references()
@@ -345,5 +328,10 @@ def _open_set(
     if name == 'shapes':
       return DrawnDomains(images)
     labels, attributes = LabelSet(images.domains, True), None
-  cropped = _Cropped(images, crop_size, img_size)
+  cropped = pictures.Seen(
+    images,
+    functools.partial(_crop, size=crop_size),
+    img_size,
+    f'cropped to {crop_size}',
+  )
   return FileSet(cropped, labels, attributes, img_size, mirror)

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxgan import layers
-from jaxgan.stargan import convolutions
+from jaxgan import convolutions, layers
+from jaxgan.stargan import convolutions as planes_lib
 
 Array = jax.Array
 DType = jax.typing.DTypeLike
@@ -93,7 +93,7 @@ class ImageConv(nn.Module):
       x = jnp.concatenate([x, planes], axis=-1)
       return convolutions.convolve_image(x, kernel, self.form)
     of_x = convolutions.convolve_image(x, kernel[:, :, :channels], self.form)
-    return of_x + convolutions.convolve_planes(
+    return of_x + planes_lib.convolve_planes(
       c, kernel[:, :, channels:], (x.shape[1], x.shape[2])
     )
 

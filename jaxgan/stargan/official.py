@@ -39,7 +39,7 @@ class Imported(NamedTuple):
   config: ml_collections.ConfigDict  # complete: with the labels
   state: step_lib.TrainState
   frozen: dict[str, Tree]
-  ema_only: bool  # never: there are no averages
+  partial: bool  # never: there are no averages
   what: str = 'weights without optimisers'
 
 
@@ -131,14 +131,14 @@ def import_official(
   count: Any = np.array(step, np.int32)
   opt_state = {name: static['tx'].init(tree) for name, tree in params.items()}
   state = step_lib.TrainState(count, params, opt_state)
-  return Imported(config, state, {'unused': unused}, ema_only=False)
+  return Imported(config, state, {'unused': unused}, partial=False)
 
 
 def export_official(
   state: step_lib.TrainState,
   frozen: Mapping[str, Tree],
   config: ml_collections.ConfigDict,
-  ema_only: bool,
+  partial: bool,
 ) -> dict[str, Tree]:
   """The original's files, {name: tree for `torch_files.save`}.
 
@@ -146,9 +146,9 @@ def export_official(
     state: of a run, begun here or imported.
     frozen: beside it.
     config: of the run.
-    ema_only: not used.
+    partial: not used.
   """
-  del ema_only
+  del partial
   result = {}
   for network, letter in _LETTERS.items():
     tensors = {

@@ -22,7 +22,7 @@ import optax
 from absl import logging
 from etils import epath
 
-from jaxgan import errors, torch_files
+from jaxgan import errors, torch_adam, torch_files
 from jaxgan.data import shapes, sources
 from jaxgan.stargan_v2 import convert, wing
 from jaxgan.stargan_v2 import step as step_lib
@@ -32,7 +32,6 @@ StateDicts = dict[str, convert.StateDict]
 
 _EMA_NETWORKS = step_lib.EMA_NETWORKS
 _NETWORKS = (*_EMA_NETWORKS, 'discriminator')
-_MOMENTS = {'exp_avg': 'mu', 'exp_avg_sq': 'nu'}  # PyTorch's and optax's names
 
 
 class Imported(NamedTuple):
@@ -41,12 +40,12 @@ class Imported(NamedTuple):
   config: ml_collections.ConfigDict  # complete: with the domains
   state: step_lib.TrainState
   frozen: dict[str, Tree]
-  ema_only: bool  # what is not in the averages is freshly drawn
+  partial: bool  # what is not in the averages is freshly drawn
 
   @property
   def what(self) -> str:
     """What was there, in words."""
-    return 'averaged weights' if self.ema_only else 'weights and optimisers'
+    return 'averaged weights' if self.partial else 'weights and optimisers'
 
 
 def import_official(
@@ -65,11 +64,11 @@ def import_official(
     UserError: a file is missing, damaged, foreign or of other networks.
   """
   path = epath.Path(path)
-  step, ema_only = _parse_name(path, step)
-  nets = _load_networks(path, _EMA_NETWORKS if ema_only else _NETWORKS)
+  step, partial = _parse_name(path, step)
+  nets = _load_networks(path, _EMA_NETWORKS if partial else _NETWORKS)
   config = _complete(config, path, nets)
   ema_path, ema = path, nets
-  if not ema_only:
+  if not partial:
     ema_path, optims_path = (_sibling(path, k) for k in ('nets_ema', 'optims'))
     ema = _load_networks(ema_path, _EMA_NETWORKS)
   init_fn, _ = step_lib.create_training(config)
@@ -84,7 +83,7 @@ def import_official(
       'fan': unused['fan'],
       'generator_ema': unused['generator'],
     }
-  if ema_only:
+  if partial:
     fresh = jax.jit(init_fn)(rng)
     params, opt_state = fresh.params | ema_params, fresh.opt_state
   else:
@@ -96,14 +95,14 @@ def import_official(
     opt_state = _load_optimisers(optims_path, nets, like, config)
   count: Any = np.array(step, np.int32)  # as the trees, still NumPy's
   state = step_lib.TrainState(count, params, opt_state, ema_params)
-  return Imported(config, state, frozen, ema_only)
+  return Imported(config, state, frozen, partial)
 
 
 def export_official(
   state: step_lib.TrainState,
   frozen: Mapping[str, Tree],
   config: ml_collections.ConfigDict,
-  ema_only: bool,
+  partial: bool,
 ) -> dict[str, Tree]:
   """The original's files, {name: tree for `torch_files.save`}.
 
@@ -111,7 +110,7 @@ def export_official(
     state: of a run, begun here or imported.
     frozen: beside it.
     config: of the run.
-    ema_only: of the import: then the averages are all there is to write.
+    partial: of the import: then the averages are all there is to write.
   """
 
   def convert_all(names: Sequence[str], params: Tree, suffix: str = ''):
@@ -125,13 +124,19 @@ def export_official(
 
   prefix = f'{int(state.step):06d}'
   ema = convert_all(_EMA_NETWORKS, state.ema_params, '_ema')
-  if ema_only:
+  if partial:
     return {f'{prefix}_nets_ema.ckpt': ema}
   nets = convert_all(_NETWORKS, state.params)
-  optims = {
-    name: _to_adam(name, state.opt_state[name], nets[name], config)
-    for name in _NETWORKS
-  }
+  get = optax.tree_utils.tree_get
+  optims = {}
+  for name in _NETWORKS:
+    opt_state = state.opt_state[name]
+    adam = torch_adam.Adam(
+      get(opt_state, 'count'),
+      *(_to_state_dict(name, get(opt_state, key)) for key in ('mu', 'nu')),
+    )
+    keys = convert.parameter_keys(nets[name])
+    optims[name] = torch_adam.write(adam, keys, _adam_settings(name, config))
   return {
     f'{prefix}_nets.ckpt': nets,
     f'{prefix}_nets_ema.ckpt': ema,
@@ -402,104 +407,31 @@ def _load_optimisers(
   opt_state = {}
   for name in _NETWORKS:
     try:
-      (group,) = tree[name]['param_groups']
-      adam = _from_adam(name, tree[name]['state'], group, nets[name], like)
+      keys = convert.parameter_keys(nets[name])
+      adam = torch_adam.read(tree[name], keys)
+      moments = {
+        key: _from_state_dict(name, getattr(adam, key), like.params[name])
+        for key in ('mu', 'nu')
+      }
+      odd = adam.mu.keys() - _to_state_dict(name, moments['mu']).keys()
+      if odd:
+        raise ValueError(f'{min(odd)} is never trained')
     except (AttributeError, LookupError, TypeError, ValueError) as e:
       raise errors.UserError(
         f'{path}: {name} has no whole state of Adam ({type(e).__name__}: {e})'
       ) from e
-    _warn_of_settings(f'{path}: {name}', group, _adam_settings(name, config))
-    opt_state[name] = optax.tree_utils.tree_set(like.opt_state[name], **adam)
-  return opt_state
-
-
-def _from_adam(
-  name: str,
-  entries: Mapping[int, Mapping[str, Any]],
-  group: Mapping[str, Any],
-  state_dict: convert.StateDict,
-  like: step_lib.TrainState,
-) -> dict[str, Tree]:
-  """The state of PyTorch's Adam by optax's names; ValueError if not whole.
-
-  Args:
-    name: of the network.
-    entries: {number of a parameter: its moments and step}.
-    group: the settings, and the numbers in the order of the parameters.
-    state_dict: of the network.
-    like: has the shapes of its parameters.
-  """
-  keys = convert.parameter_keys(state_dict)
-  # Addresses in memory until 2020, since then 0, 1, ...
-  numbers = group['params']
-  if len(numbers) != len(keys):
-    raise ValueError(
-      f'{len(numbers)} parameters, of {len(keys)} in the network'
+    torch_adam.warn_of_settings(
+      f'{path}: {name}', tree[name], _adam_settings(name, config)
     )
-  named = {keys[numbers.index(n)]: entry for n, entry in entries.items()}
-  for key, entry in named.items():
-    if entry.keys() != {'step', *_MOMENTS}:
-      raise ValueError(f'{key} has {", ".join(entry)}')
-  steps = sorted({int(entry['step']) for entry in named.values()})
-  if len(steps) != 1:
-    raise ValueError(f'its parameters have made {steps} steps')
-  adam = {'count': np.array(steps[0], np.int32)}
-  for moment, ours in _MOMENTS.items():
-    tensors = {key: entry[moment] for key, entry in named.items()}
-    adam[ours] = _from_state_dict(name, tensors, like.params[name])
-  odd = named.keys() - _to_state_dict(name, adam['mu']).keys()
-  if odd:
-    raise ValueError(f'{min(odd)} is never trained')
-  return adam
-
-
-def _to_adam(
-  name: str,
-  opt_state: Tree,
-  state_dict: convert.StateDict,
-  config: ml_collections.ConfigDict,
-) -> dict[str, Any]:
-  """The state as PyTorch's Adam saves it."""
-  get = optax.tree_utils.tree_get
-  moments = {
-    moment: _to_state_dict(name, get(opt_state, ours))
-    for moment, ours in _MOMENTS.items()
-  }
-  step = np.array(get(opt_state, 'count'), np.float32)
-  keys = convert.parameter_keys(state_dict)
-  return {
-    'state': {
-      number: {'step': step}
-      | {m: np.asarray(moments[m][key], np.float32) for m in _MOMENTS}
-      for number, key in enumerate(keys)
-      if key in moments['exp_avg']
-    },
-    'param_groups': [
-      _adam_settings(name, config) | {'params': list(range(len(keys)))}
-    ],
-  }
+    opt_state[name] = optax.tree_utils.tree_set(
+      like.opt_state[name], count=adam.steps, **moments
+    )
+  return opt_state
 
 
 def _adam_settings(
   name: str, config: ml_collections.ConfigDict
 ) -> dict[str, Any]:
-  """By PyTorch's names for them."""
   optim = config.optim
-  return {
-    'lr': optim.f_lr if name == 'mapping_network' else optim.lr,
-    'betas': (optim.beta1, optim.beta2),
-    'eps': 1e-8,
-    'weight_decay': optim.weight_decay,
-    'amsgrad': False,
-  }
-
-
-def _warn_of_settings(
-  where: str, group: Mapping[str, Any], settings: Mapping[str, Any]
-) -> None:
-  for key, value in settings.items():
-    if not np.array_equal(group.get(key, value), value):
-      logging.warning(
-        '%s: %s was %s and will be %s, as the config has it',
-        *(where, key, group[key], value),
-      )
+  lr = optim.f_lr if name == 'mapping_network' else optim.lr
+  return torch_adam.settings(optim, lr)

@@ -1,0 +1,301 @@
+"""Scores of a system by what the styles of its outputs come from.
+
+They come from latents and references (`evaluate`), or there is one for each
+label (`LabelOutputs`, `evaluate_label_shapes`).
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from etils import epath
+
+from jaxgan import errors, sharding
+from jaxgan.data import input_pipeline, preprocess, shapes
+from jaxgan.metrics import factors, translations
+from jaxgan.metrics import shapes as shapes_metrics
+from jaxgan.metrics.translations import Score
+
+LATENTS_PER_PAIR = 10
+_LABEL_OUTPUTS = 10  # of a pair, to show that they are one
+
+
+class Translator(Protocol):
+  """What is asked of the translator of a system with latents, references."""
+
+  def translate(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
+    """Images x [N, S, S, 3] in styles s [N, style_dim]."""
+
+  def encode(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Styles [N, style_dim] of images x [N, S, S, 3] of domains y [N]."""
+
+  def map(self, z: Any) -> np.ndarray:
+    """Styles of all domains [N, K, style_dim] of latents [N, latent_dim]."""
+
+
+class LabelTranslator(Protocol):
+  """What is asked of the translator of a system with labels."""
+
+  def translate(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
+    """Images x [N, S, S, 3] in styles s [N, style_dim]."""
+
+  def translate_all(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
+    """Every image of x in every style of s [R, style_dim]: [R, N, ...]."""
+
+  def label_styles(self, y: np.ndarray) -> np.ndarray:
+    """Styles [N, style_dim] of labels y [N]."""
+
+
+def evaluate(
+  translator: Translator,
+  config: ml_collections.ConfigDict,
+  scorer: translations.Scorer,
+  train: input_pipeline.EvalData,
+  val: input_pipeline.EvalData,
+  *,
+  style_dim: int,
+  seed: int,
+  save_dir: epath.Path,
+) -> list[Score]:
+  """Scores translations of every source into every other domain.
+
+  Args:
+    translator: of the system.
+    config: of the run.
+    scorer: what to measure, and the networks for it.
+    train: real images to compare with, by domain.
+    val: the sources, and references.
+    style_dim: numbers in a style.
+    seed: draws references, latents, and the images of drawn data; of several
+      processes, each translates and measures a part.
+    save_dir: for the translations, if the scorer's options ask for them.
+
+  Returns:
+    shapes/<mode>/<score> where the factors of the data are known, and what
+    `translations` measures where there are networks for it, or nothing else.
+  """
+  latent_dim = config.model.latent_dim
+  scores = []
+  if config.data.name == 'shapes':
+    scores += _evaluate_shapes(translator, config, latent_dim, seed)
+  options = scorer.options
+  if scorer.labels or options.shortened or options.save_images or not scores:
+    count = options.num_outputs
+    for mode, outputs in (
+      ('latent', _LatentOutputs(translator, latent_dim, count)),
+      ('reference', _ReferenceOutputs(translator, val, count, style_dim)),
+    ):
+      scores += scorer.score(
+        mode,
+        outputs,
+        train,
+        val,
+        img_size=config.data.img_size,
+        seed=seed,
+        save_dir=save_dir,
+      )
+  return scores
+
+
+class _LatentOutputs:
+  """Translates with new latents for every output."""
+
+  def __init__(self, translator: Translator, latent_dim: int, count: int):
+    self._translator = translator
+    self._latent_dim, self._count = latent_dim, count
+
+  def draw(
+    self, num_sources: int, target: int, rng: np.random.Generator
+  ) -> np.ndarray:
+    """Latents [num_sources, count, latent_dim]."""
+    del target
+    shape = (num_sources, self._count, self._latent_dim)
+    return rng.standard_normal(shape, np.float32)
+
+  def translate(
+    self, x: np.ndarray, drawn: np.ndarray, target: int
+  ) -> np.ndarray:
+    """Outputs [N, count, S, S, 3] of sources [N, S, S, 3]."""
+    s = self._translator.map(drawn.reshape(-1, self._latent_dim))
+    return _translate(self._translator, x, s[:, target])
+
+
+class _ReferenceOutputs:
+  """Translates with the validation images of the target domain.
+
+  As in the original: they are shuffled into batches, the short last one is
+  dropped, each output of a batch of sources takes the next batch, and the order
+  goes on from one source domain to the next.
+  """
+
+  def __init__(
+    self,
+    translator: Translator,
+    val: input_pipeline.EvalData,
+    count: int,
+    style_dim: int,
+  ):
+    self._translator, self._val = translator, val
+    self._count, self._style_dim = count, style_dim
+    self._styles: dict[int, np.ndarray] = {}
+    self._batches: dict[int, Iterator[np.ndarray]] = {}
+
+  def draw(
+    self, num_sources: int, target: int, rng: np.random.Generator
+  ) -> np.ndarray:
+    """Which of the references: [num_sources, count]."""
+    if target not in self._styles:
+      self._styles[target] = self._encode(target)
+      self._batches[target] = _shuffled(len(self._styles[target]), rng)
+    order = []
+    for start in range(0, num_sources, translations.BATCH):
+      batches = [next(self._batches[target]) for _ in range(self._count)]
+      order.append(np.stack(batches, axis=1)[: num_sources - start])
+    return np.concatenate(order)
+
+  def translate(
+    self, x: np.ndarray, drawn: np.ndarray, target: int
+  ) -> np.ndarray:
+    """Outputs [N, count, S, S, 3] of sources [N, S, S, 3]."""
+    return _translate(
+      self._translator, x, self._styles[target][drawn.reshape(-1)]
+    )
+
+  def _encode(self, domain: int) -> np.ndarray:
+    """Style codes of all validation images of a domain, [N, style_dim]."""
+    count = self._val.counts[domain]
+    own = self._val.images(domain, range(count)[sharding.own_part(count)])
+    styles = [np.zeros((0, self._style_dim), np.float32)]
+    while batch := list(itertools.islice(own, translations.BATCH)):
+      x = preprocess.to_float(np.stack([pixels for _, pixels in batch]))
+      y = np.full(len(batch), domain)
+      styles.append(self._translator.encode(x, y))
+    gathered = sharding.gather(np.concatenate(styles))
+    if not len(gathered):
+      raise errors.UserError(
+        f'no validation image of {self._val.domains[domain]!r} can be read'
+      )
+    return gathered
+
+
+def _shuffled(count: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+  """Endless batches of indices; with few images, they come more than once."""
+  size = translations.BATCH
+  while True:
+    order = rng.permutation(count)
+    while len(order) < size:
+      order = np.concatenate([order, rng.permutation(count)])
+    yield from order[: len(order) // size * size].reshape(-1, size)
+
+
+def _translate(
+  translator: Translator, x: np.ndarray, s: np.ndarray
+) -> np.ndarray:
+  """Every source [N, ...] with its K of the styles [N * K, style_dim]."""
+  count = len(s) // len(x)
+  fake = translator.translate(x.repeat(count, axis=0), s)
+  return fake.reshape(len(x), count, *x.shape[1:])
+
+
+def _evaluate_shapes(
+  translator: Translator,
+  config: ml_collections.ConfigDict,
+  latent_dim: int,
+  seed: int,
+) -> list[Score]:
+  """`shapes/{real,reference,latent}/...`, from the images alone."""
+  img_size = config.data.img_size
+  # Another stream than those of `pictures`.
+  rng = np.random.Generator(np.random.Philox(key=[seed, 3]))
+  pairs, scores = factors.draw_pairs(rng, config.data.domains, img_size)
+  x, y_trg, target, content = pairs
+
+  own = sharding.own_part(len(x))
+  references = factors.draw(rng, target)
+  own_references = jax.tree.map(lambda f: f[own], references)
+  x_ref = preprocess.to_float(shapes.render(own_references, img_size))
+  s_ref = translator.encode(x_ref, y_trg[own])
+  measured = factors.measure(translator.translate(x[own], s_ref))
+  scores += factors.score(
+    'reference', measured, target, content, references.hue, img_size
+  )
+
+  key = jax.random.key(seed)
+  z = jax.random.normal(
+    key, (len(x) * LATENTS_PER_PAIR, latent_dim), jnp.float32
+  )
+  repeated = np.repeat(np.arange(len(x)), LATENTS_PER_PAIR)
+  own = sharding.own_part(len(z))
+  s = translator.map(z[own])
+  s = s[np.arange(len(s)), y_trg[repeated[own]]]
+  measured = factors.measure(translator.translate(x[repeated[own]], s))
+  content = jax.tree.map(lambda f: f[repeated], content)
+  scores += factors.score(
+    'latent', measured, target[repeated], content, None, img_size
+  )
+  diversity = shapes_metrics.hue_diversity(
+    measured.hue.reshape(len(x), LATENTS_PER_PAIR)
+  )
+  scores.append(factors.name_score('latent/diversity', diversity, len(z)))
+  return scores
+
+
+class LabelOutputs:
+  """Translates to a label: one output of a source."""
+
+  def __init__(self, translator: LabelTranslator, first: int = 0):
+    """Counts the domains from the label `first` on."""
+    self._translator, self._first = translator, first
+
+  def draw(
+    self, num_sources: int, target: int, rng: np.random.Generator
+  ) -> np.ndarray:
+    """Nothing is drawn: zeros [num_sources, 1]."""
+    del target, rng
+    return np.zeros((num_sources, 1), np.float32)
+
+  def translate(
+    self, x: np.ndarray, drawn: np.ndarray, target: int
+  ) -> np.ndarray:
+    """Outputs [N, 1, S, S, 3] of sources [N, S, S, 3]."""
+    del drawn
+    style = self._translator.label_styles(np.array([self._first + target]))
+    return self._translator.translate_all(x, style)[0][:, None]
+
+
+def evaluate_label_shapes(
+  translator: LabelTranslator,
+  names: Sequence[str],
+  *,
+  mode: str = 'label',
+  first: int = 0,
+  img_size: int,
+  seed: int,
+) -> list[Score]:
+  """`shapes/{real,<mode>}/...`: hue is content here, and is to stay.
+
+  Args:
+    translator: of the system.
+    names: of the drawn domains, in the order of the run.
+    mode: part of the names of the scores.
+    first: the label of the first of them.
+    img_size: S.
+    seed: of the sources.
+  """
+  rng = np.random.Generator(np.random.Philox(key=[seed, 3]))
+  (x, y_trg, target, content), scores = factors.draw_pairs(rng, names, img_size)
+  own = sharding.own_part(len(x))
+  s = translator.label_styles(y_trg[own] + first)
+  measured = factors.measure(translator.translate(x[own], s))
+  scores += factors.score(
+    mode, measured, target, content, content.hue, img_size
+  )
+  # As often as where latents are drawn, each time with the same answer.
+  hues = measured.hue[:, None].repeat(_LABEL_OUTPUTS, axis=1)
+  diversity = shapes_metrics.hue_diversity(hues)
+  scores.append(factors.name_score(f'{mode}/diversity', diversity, len(x)))
+  return scores

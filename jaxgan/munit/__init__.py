@@ -1,0 +1,23 @@
+"""MUNIT (Huang et al. 2018): the names that `systems` asks for."""
+
+from jaxgan.data.unpaired import create_datasets as create_datasets
+from jaxgan.data.unpaired import create_eval_data as create_eval_data
+from jaxgan.data.unpaired import example_batch as example_batch
+from jaxgan.data.unpaired import see as see
+from jaxgan.munit.config import FREE_SETTINGS as FREE_SETTINGS
+from jaxgan.munit.config import HOST_SETTINGS as HOST_SETTINGS
+from jaxgan.munit.config import default_config as default_config
+from jaxgan.munit.config import domain_names as domain_names
+from jaxgan.munit.evaluate import evaluate as evaluate
+from jaxgan.munit.official import export_official as export_official
+from jaxgan.munit.official import import_official as import_official
+from jaxgan.munit.sample import Translator as Translator
+from jaxgan.munit.sample import sample as sample
+from jaxgan.munit.sample import translate_batch as translate_batch
+from jaxgan.munit.step import SIGNS as SIGNS
+from jaxgan.munit.step import check_config as check_config
+from jaxgan.munit.step import check_frozen as check_frozen
+from jaxgan.munit.step import create_frozen as create_frozen
+from jaxgan.munit.step import create_training as create_training
+from jaxgan.munit.step import inference_params as inference_params
+from jaxgan.munit.step import train_step as train_step

@@ -1,0 +1,130 @@
+"""The networks of MUNIT (Huang et al. 2018, section 4 and appendix B).
+
+Images are [B, S, S, 3] in [-1, 1]; a content is [B, S / 2^n, S / 2^n, C]; a
+style is [B, style_dim]. Each of the two domains, 0 and 1, has networks of its
+own; the parameters of both are in one tree.
+"""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxgan import blocks, layers
+
+Array = jax.Array
+DType = jax.typing.DTypeLike
+
+_STYLE_DOWNSAMPLE = 4
+
+
+class StyleEncoder(nn.Module):
+  """How an image looks: no norm, which would take that away."""
+
+  dim: int
+  style_dim: int
+  form: str = 'plain'
+  dtype: DType = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: Array) -> Array:
+    """Maps images to styles [B, style_dim]."""
+    conv = functools.partial(
+      blocks.Convolution, form=self.form, dtype=self.dtype
+    )
+    h = nn.relu(conv(self.dim, 'image', 7, name='stem')(x))
+    for i in range(_STYLE_DOWNSAMPLE):
+      features = self.dim * 2 ** min(i + 1, 2)
+      h = nn.relu(conv(features, 'halve', 4, name=f'down_{i}')(h))
+    # Of one pixel, as wide as all: the mean.
+    h = jnp.mean(h, axis=(1, 2), keepdims=True)
+    to_style = layers.Conv(
+      self.style_dim, (1, 1), dtype=self.dtype, name='to_style'
+    )
+    return to_style(h)[:, 0, 0]
+
+
+class Mlp(nn.Module):
+  """From a style to the biases and scales of all adaptive norms."""
+
+  features: int
+  hidden_dim: int
+  dtype: DType = jnp.float32
+
+  @nn.compact
+  def __call__(self, s: Array) -> Array:
+    """Maps [B, style_dim] to [B, features]."""
+    for i in range(2):
+      s = layers.Dense(self.hidden_dim, dtype=self.dtype, name=f'fc_{i}')(s)
+      s = nn.relu(s)
+    return layers.Dense(self.features, dtype=self.dtype, name='fc_2')(s)
+
+
+class Generator(nn.Module):
+  """The auto-encoders of both domains; `domain` is 0 or 1 throughout."""
+
+  dim: int = 64
+  n_downsample: int = 2
+  n_res: int = 4
+  style_dim: int = 8
+  mlp_dim: int = 256
+  form: str = 'plain'
+  dtype: DType = jnp.float32
+
+  def setup(self) -> None:
+    """Creates the networks of both domains."""
+    dims = self.dim, self.n_downsample, self.n_res
+    width = self.dim * 2**self.n_downsample
+    how = self.form, self.dtype
+    self.content_encoder = [
+      blocks.ContentEncoder(*dims, *how) for _ in range(2)
+    ]
+    self.style_encoder = [
+      StyleEncoder(self.dim, self.style_dim, *how) for _ in range(2)
+    ]
+    self.mlp = [
+      Mlp(4 * width * self.n_res, self.mlp_dim, self.dtype) for _ in range(2)
+    ]
+    self.decoder = [
+      blocks.Decoder(self.n_downsample, self.n_res, *how) for _ in range(2)
+    ]
+
+  def content(self, x: Array, domain: int) -> Array:
+    """The content of images of a domain."""
+    return self.content_encoder[domain](x)
+
+  def style(self, x: Array, domain: int) -> Array:
+    """The style of images of a domain."""
+    return self.style_encoder[domain](x)
+
+  def decode(self, c: Array, s: Array, domain: int) -> Array:
+    """An image of a domain, of a content of any and a style of this one."""
+    return self.decoder[domain](c, self.mlp[domain](s))
+
+  def __call__(self, x: Array) -> tuple[Array, ...]:
+    """Images as of both domains, reconstructed."""
+    return tuple(
+      self.decode(self.content(x, i), self.style(x, i), i) for i in range(2)
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Networks:
+  """The two modules, under the names their parameters have everywhere."""
+
+  generator: Generator
+  discriminator: blocks.PairDiscriminator
+
+
+def init_params(nets: Networks, rng: Array, *, img_size: int) -> dict[str, Any]:
+  """Draws the parameters of both: {network: tree}; He normal, N(0, 0.02)."""
+  x = jnp.zeros((1, img_size, img_size, 3))
+  g_rng, d_rng = jax.random.split(rng)
+  discriminator = nets.discriminator.init(d_rng, x, method='both')
+  return {
+    'generator': nets.generator.init(g_rng, x)['params'],
+    'discriminator': discriminator['params'],
+  }

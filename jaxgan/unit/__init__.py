@@ -1,0 +1,23 @@
+"""UNIT (Liu et al. 2017): the names that `systems` asks for."""
+
+from jaxgan.data.unpaired import create_datasets as create_datasets
+from jaxgan.data.unpaired import create_eval_data as create_eval_data
+from jaxgan.data.unpaired import example_batch as example_batch
+from jaxgan.data.unpaired import see as see
+from jaxgan.unit.config import FREE_SETTINGS as FREE_SETTINGS
+from jaxgan.unit.config import HOST_SETTINGS as HOST_SETTINGS
+from jaxgan.unit.config import default_config as default_config
+from jaxgan.unit.config import domain_names as domain_names
+from jaxgan.unit.evaluate import evaluate as evaluate
+from jaxgan.unit.official import export_official as export_official
+from jaxgan.unit.official import import_official as import_official
+from jaxgan.unit.sample import Translator as Translator
+from jaxgan.unit.sample import sample as sample
+from jaxgan.unit.sample import translate_batch as translate_batch
+from jaxgan.unit.step import SIGNS as SIGNS
+from jaxgan.unit.step import check_config as check_config
+from jaxgan.unit.step import check_frozen as check_frozen
+from jaxgan.unit.step import create_frozen as create_frozen
+from jaxgan.unit.step import create_training as create_training
+from jaxgan.unit.step import inference_params as inference_params
+from jaxgan.unit.step import train_step as train_step

@@ -1,0 +1,313 @@
+"""Compares whole iterations of MUNIT and UNIT with the original codes'.
+
+The arrays of a file, all layouts PyTorch's, are
+
+  init/<net>/<key>: weights at the start, of gen_a, gen_b, dis_a and dis_b, or
+    of gen and dis; vgg/<key>
+  input<i>/x_a, x_b: images; input<i>/<phase>/...: what was drawn, styles s_<x>
+    or noise n_<x>; phase is d or g
+  forward/...: of iteration 0: what the generators make, and the scores of real
+    images, at the weights of the start
+  loss<i>/<phase>/<term>, lr<i>
+  grad0/<phase>/<net>/<key>
+  after<n>/<net>/<key>: weights after n iterations
+"""
+
+import functools
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from jaxgan import munit, unit, vgg
+from jaxgan.munit import losses as munit_losses
+from jaxgan.munit import official as munit_official
+from jaxgan.munit import step as munit_step
+from jaxgan.unit import config as unit_config
+from jaxgan.unit import losses as unit_losses
+from jaxgan.unit import official as unit_official
+from jaxgan.unit import step as unit_step
+from tests.comparison import Comparison, floats, nchw, nhwc
+
+# Settings beside a file's, each a way of its own through the code.
+PATHS: dict[str, dict[str, Any]] = {
+  'resample=plain': {'model.resample': 'plain'},
+  'resample=phases': {'model.resample': 'phases'},
+  'micro_batches': {'model.resample': 'phases', 'micro_batches': 2},
+}
+
+_OURS = {'gen': 'generator', 'dis': 'discriminator'}
+_PHASES = {'d': ('D', 'discriminator'), 'g': ('G', 'generator')}
+# Our names of terms, by those of the originals without their domain.
+_TERMS = {
+  'recon_x': 'x',
+  'recon_s': 's',
+  'recon_c': 'c',
+  'cycrecon_x': 'cyc',
+  'cyc_x': 'cyc',
+  'adv': 'gan',
+  'vgg': 'vgg',
+  'recon_kl': 'kl',
+  'recon_kl_cyc': 'klc',
+  'ad': 'gan',
+  'll': 'x',
+  'enc': 'klc',
+}
+
+
+def compare(
+  reference: Mapping[str, np.ndarray], settings: Mapping[str, Any]
+) -> dict[str, Comparison]:
+  """Compares a file in every way there is."""
+  comparisons = {}
+  for name, changes in PATHS.items():
+    if settings['batch'] % changes.get('micro_batches', 1):
+      continue
+    comparisons[name] = comparison = Comparison(reference)
+    config = _config(settings)
+    config.update_from_flattened_dict(changes)
+    with jax.enable_x64(True):
+      _run(comparison, config, settings)
+  return comparisons
+
+
+def _config(settings: Mapping[str, Any]) -> ml_collections.ConfigDict:
+  """The defaults, with the file's settings."""
+  gen, dis = settings['gen'], settings['dis']
+  first = 'ch' in gen  # the code of UNIT's paper
+  if settings['system'] == 'munit':
+    config = munit.default_config()
+    config.model.mlp_dim = gen['mlp_dim']
+    config.model.latent_dim = gen['style_dim']
+    config.hparams.update(
+      lambda_x=settings['recon_x_w'],
+      lambda_s=settings['recon_s_w'],
+      lambda_c=settings['recon_c_w'],
+      lambda_cyc=settings['recon_x_cyc_w'],
+    )
+  elif first:
+    config = unit.default_config()
+    config.model.update(
+      n_shared=gen['n_enc_shared_blk'],
+      normalize=gen['name'] == 'COCOResGen',
+      d_kind={
+        'COCOSharedDis': 'shared',
+        'COCODis': 'separate',
+        'COCOMsDis': 'multiscale',
+      }[dis['name']],
+      d_front=dis.get('n_front_layer', 1),
+    )
+    config.hparams.update(
+      lambda_x=settings['ll_direct_link_w'],
+      lambda_cyc=settings['ll_cycle_link_w'],
+      lambda_kl=settings['kl_direct_link_w'],
+      lambda_klc=settings['kl_cycle_link_w'],
+    )
+  else:
+    config = unit_config.unshared_config()
+    config.hparams.update(
+      lambda_x=settings['recon_x_w'],
+      lambda_cyc=settings['recon_x_cyc_w'],
+      lambda_kl=settings['recon_kl_w'],
+      lambda_klc=settings['recon_kl_cyc_w'],
+    )
+  layers = dis.get('n_layer')
+  if layers is None:
+    layers = dis['n_front_layer'] + dis['n_shared_layer']
+  config.model.update(
+    dim=gen['ch'] if first else gen['dim'],
+    n_downsample=gen['n_enc_front_blk'] - 1 if first else gen['n_downsample'],
+    n_res=gen['n_enc_res_blk'] if first else gen['n_res'],
+    d_dim=dis['ch'] if first else dis['dim'],
+    d_layers=layers,
+    d_scales=dis.get('num_scales', 3),
+    dtype='float64',
+  )
+  config.hparams.lambda_gan = settings['gan_w']
+  config.hparams.lambda_vgg = settings.get('vgg_w', 0)
+  config.hparams.gan_type = 'nsgan' if first else dis['gan_type']
+  config.optim.update(
+    lr=settings['lr'],
+    beta1=settings['beta1'],
+    beta2=settings['beta2'],
+    weight_decay=settings['weight_decay'],
+    step_size=settings['step_size'] or 0,
+    gamma=settings['gamma'] or 1.0,
+  )
+  config.parity = settings['parity']
+  config.data.img_size = settings['img_size']
+  config.batch_size = settings['batch']
+  return config
+
+
+def _modules(system: str) -> tuple[ModuleType, ModuleType]:
+  if system == 'munit':
+    return munit_step, munit_official
+  return unit_step, unit_official
+
+
+def _tensors(network: str, params: Any, official: ModuleType) -> dict:
+  """{<net>/<key>: tensor} of a network, as the files name them."""
+  names = official.names(network, params)
+  tensors = official.pair_files.to_tensors(names, params)
+  return {_full_key(network, key): value for key, value in tensors.items()}
+
+
+def _full_key(network: str, key: str) -> str:
+  letter, dot, rest = key.partition('.')
+  short = network[:3]
+  return f'{short}_{letter}/{rest}' if letter in 'ab' else f'{short}/{key}'
+
+
+def _run(
+  comparison: Comparison,
+  config: ml_collections.ConfigDict,
+  settings: Mapping[str, Any],
+) -> None:
+  step, official = _modules(config.system)
+  # The narrow VGG of the files would be too small for the fourth pool.
+  init_fn, static = step.create_training(config)
+  state = jax.jit(init_fn)(jax.random.key(0))
+  params = {}
+  for network in step.NETWORKS:
+    names = official.names(network, state.params[network])
+    keys = {_full_key(network, key): key for key in names.paths}
+    given = {}
+    for prefix in sorted({full.partition('/')[0] for full in keys}):
+      for key, value in comparison.take(f'init/{prefix}/').items():
+        given[keys[f'{prefix}/{key}']] = value
+    tree = official.pair_files.from_tensors(names, given, state.params[network])
+    params[network] = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), tree)
+  state = state.replace(params=params)
+  frozen = {}
+  if config.hparams.lambda_vgg > 0:
+    frozen = {'vgg': vgg.from_state_dict(comparison.take('vgg/'))}
+    frozen = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), frozen)
+
+  update = jax.jit(functools.partial(step.update, **static))
+  for i in range(settings['iters']):
+    inputs = comparison.take(f'input{i}/')
+    batch = {key: nhwc(inputs[key]) for key in ('x_a', 'x_b')}
+    drawn = [
+      {
+        key.rpartition('_')[2]: floats(value)
+        if value.ndim == 2
+        else nhwc(value)
+        for key, value in inputs.items()
+        if key.startswith(f'{phase}/')
+      }
+      for phase in 'dg'
+    ]
+    if i == 0:
+      check = _forward_munit if config.system == 'munit' else _forward_unit
+      outputs = jax.jit(functools.partial(check, static['nets']))(
+        params, batch, drawn[1]
+      )
+      _check_forward(comparison, outputs)
+    state, metrics, grads = update(state, frozen, batch, *drawn)
+    comparison.check('lr', f'lr{i}', metrics['lr'])
+    _check_losses(comparison, i, metrics)
+    if i == 0:
+      _check_grads(comparison, grads, official)
+    if comparison.keys(f'after{i + 1}/'):
+      _check_after(comparison, f'after{i + 1}', state, official)
+
+
+def _forward_munit(nets, params, batch, styles) -> dict[str, Any]:
+  outputs: dict[str, Any] = {}
+  for i, (own, other) in enumerate(('ab', 'ba')):
+    x = batch[f'x_{own}']
+    c = munit_losses.content(nets, params, x, i)
+    s = munit_losses.style(nets, params, x, i)
+    fake = munit_losses.decode(nets, params, c, styles[other], 1 - i)
+    c_back = munit_losses.content(nets, params, fake, 1 - i)
+    outputs |= {
+      f'c_{own}': c,
+      f's_{own}': s,
+      f'x_{own}_recon': munit_losses.decode(nets, params, c, s, i),
+      f'x_{own}{other}': fake,
+      f'x_{own}{other}{own}': munit_losses.decode(nets, params, c_back, s, i),
+    }
+    scores = munit_losses.discriminate(nets, params, x, i)
+    outputs |= {f'dis_{own}/{k}': score for k, score in enumerate(scores)}
+  return outputs
+
+
+def _forward_unit(nets, params, batch, noise) -> dict[str, Any]:
+  outputs: dict[str, Any] = {}
+  for i, (own, other) in enumerate(('ab', 'ba')):
+    x = batch[f'x_{own}']
+    h = unit_losses.encode(nets, params, x, i)
+    z = h + noise[own]
+    same, fake = unit_losses.decode(nets, params, z, (i, 1 - i))
+    h_back = unit_losses.encode(nets, params, fake, 1 - i)
+    z_back = h_back + noise[f'{own}{other}{own}']
+    (back,) = unit_losses.decode(nets, params, z_back, (i,))
+    outputs |= {
+      f'h_{own}': h,
+      f'x_{own}{own}': same,
+      f'x_{own}{other}': fake,
+      f'x_{own}{other}{own}': back,
+    }
+    scores = unit_losses.discriminate(nets, params, x, i)
+    outputs |= {f'dis_{own}/{k}': score for k, score in enumerate(scores)}
+  return outputs
+
+
+def _check_forward(comparison: Comparison, outputs: Mapping[str, Any]) -> None:
+  for name, value in outputs.items():
+    key = f'forward/{name}'
+    if key not in comparison.reference:
+      continue  # a cycle that the file's settings leave out
+    if name.startswith('dis_'):
+      value = np.asarray(value).reshape(comparison.reference[key].shape)
+    elif value.ndim == 4:
+      value = nchw(value)
+    comparison.check('forward', key, value)
+
+
+def _check_losses(
+  comparison: Comparison, i: int, metrics: Mapping[str, Any]
+) -> None:
+  for key in comparison.keys(f'loss{i}/'):
+    _, phase, term = key.split('/')
+    letter = _PHASES[phase][0]
+    name, _, domain = term.rpartition('_')
+    if term in ('total', 'a', 'b'):
+      value = metrics[f'{letter}/loss_{term}']
+    elif term == 'enc':  # of both domains at once
+      value = (metrics['G/loss_kl_a'] + metrics['G/loss_kl_b']) / 2
+    elif (name, len(domain)) == ('ll', 3):
+      value = metrics[f'G/loss_cyc_{domain[0]}']
+    else:
+      value = metrics[f'G/loss_{_TERMS[name]}_{domain[0]}']
+    comparison.check('loss', key, value)
+
+
+def _check_grads(
+  comparison: Comparison, grads: Mapping[str, Any], official: ModuleType
+) -> None:
+  for phase, (_, network) in _PHASES.items():
+    tensors = _tensors(network, grads[network], official)
+    prefix = f'grad0/{phase}/'
+    scale = max(
+      np.max(np.abs(comparison.reference[prefix + key])) for key in tensors
+    )
+    for key, value in tensors.items():
+      comparison.check('grad', prefix + key, value, scale)
+
+
+def _check_after(
+  comparison: Comparison, prefix: str, state: Any, official: ModuleType
+) -> None:
+  reference = comparison.reference
+  for network, tree in state.params.items():
+    for key, value in _tensors(network, tree, official).items():
+      change = reference[f'{prefix}/{key}'] - reference[f'init/{key}']
+      comparison.check(
+        'after', f'{prefix}/{key}', value, np.max(np.abs(change))
+      )

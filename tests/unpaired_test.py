@@ -1,0 +1,523 @@
+"""Batches of two domains: which images, which part of them, from where."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import pytest
+from absl import logging
+from PIL import Image
+
+from jaxgan import sharding
+from jaxgan.data import input_pipeline, pictures, preprocess, unpaired
+from jaxgan.errors import UserError
+from jaxgan.metrics import translations
+from jaxgan.stargan import labelled
+
+KEYS = {'x_a', 'x_b'}
+SIZE = 16
+COUNTS = {'ant': 5, 'bee': 3}
+
+
+def make_config(**changes):
+  config = ml_collections.ConfigDict(
+    {
+      'seed': 3,
+      'batch_size': 4,
+      'model': {'num_domains': 0},
+      'data': {
+        'name': 'shapes',
+        'root': '',
+        'img_size': SIZE,
+        'load_size': 0,
+        'domains': (),
+        'augment': True,
+        'skip_bad_images': False,
+        'check_images': False,
+        'timeout': 300.0,
+        'on_device': False,
+        'cache_dir': '',
+        'train_split': 'train',
+        'val_split': 'test',
+      },
+    }
+  )
+  config.update_from_flattened_dict(changes)
+  return config
+
+
+class Given:
+  """Stands in for a generator: these numbers in turn."""
+
+  def __init__(self, *values):
+    self._values = iter(values)
+
+  def random(self):
+    return next(self._values)
+
+
+def open_train(config, process_index=0, process_count=1):
+  return unpaired.create_datasets(config, process_index, process_count)[0]
+
+
+def take(data, count, start_step=0):
+  return list(itertools.islice(data.batches(start_step), count))
+
+
+def assert_equal(a, b):
+  assert a.keys() == b.keys() == KEYS
+  for key in a:
+    np.testing.assert_array_equal(a[key], b[key], err_msg=key)
+
+
+@pytest.fixture
+def folder(tmp_path):
+  """Flat pictures: red = domain, green = number in it, blue = split."""
+  for blue, split in enumerate(('train', 'test')):
+    for red, (name, count) in enumerate(COUNTS.items()):
+      path = tmp_path / split / name
+      path.mkdir(parents=True)
+      for green in range(count):
+        image = Image.new('RGB', (24, 20), (red, green, blue))
+        image.save(path / f'{green}.png')
+  return tmp_path
+
+
+@pytest.fixture
+def config(folder):
+  return make_config(**{'data.name': 'folder', 'data.root': str(folder)})
+
+
+@pytest.fixture
+def warnings(monkeypatch):
+  lines = []
+  monkeypatch.setattr(logging, 'warning', lambda t, *a: lines.append(t % a))
+  return lines
+
+
+def factors(images):
+  """The three factors of flat squares in [-1, 1]: int [..., 3]."""
+  images = np.asarray(images)
+  assert images.dtype == np.float32 and images.shape[-3:] == (SIZE, SIZE, 3)
+  assert np.ptp(images, axis=(-3, -2)).max() == 0
+  return np.rint((images[..., 0, 0, :] + 1) * 127.5).astype(int)
+
+
+def places(width, height):
+  """A picture whose red and green are 3 times column and row."""
+  y, x = np.indices((height, width), np.uint8)
+  return Image.fromarray(np.stack([3 * x, 3 * y, 0 * x], axis=-1))
+
+
+def test_a_batch_depends_on_seed_and_step_only():
+  config = make_config(**{'data.domains': ('circle', 'square')})
+  data = open_train(config)
+  batches = take(data, 3)
+  for x in batches[0].values():
+    assert x.shape == (4, SIZE, SIZE, 3) and x.dtype == np.float32
+    assert -1 <= x.min() < x.max() <= 1
+  assert_equal(batches[2], take(open_train(config), 1, start_step=2)[0])
+  # No image comes twice: not in a slot, and not in another one.
+  x = np.stack([batch[key] for batch in batches for key in KEYS])
+  assert len(np.unique(x.reshape(24, -1), axis=0)) == 24
+  (far,) = take(data, 1, start_step=2**40)
+  np.testing.assert_array_equal(far['x_b'][3], data._slot(2**40, 3)['x_b'])
+  config.seed += 1
+  (other,) = take(open_train(config), 1)
+  assert (other['x_a'] != batches[0]['x_a']).any((1, 2, 3)).all()
+
+
+def test_two_processes_share_the_batch_of_one(config):
+  (whole,) = take(open_train(config), 1)
+  halves = [take(open_train(config, i, 2), 1)[0] for i in range(2)]
+  joined = {key: np.concatenate([half[key] for half in halves]) for key in KEYS}
+  assert_equal(whole, joined)
+
+
+def test_images_of_a_domain_come_alike_and_those_of_two_apart(config):
+  config.batch_size = 100
+  data = open_train(config)
+  assert data.images_per_step == 200 and data.domains == ('ant', 'bee')
+  assert data.facts == {
+    'data.domains': ('ant', 'bee'),
+    'model.num_domains': 2,
+  }
+  batches = take(data, 6)
+  a, b = (
+    np.concatenate([factors(batch[key]) for batch in batches])
+    for key in ('x_a', 'x_b')
+  )
+  for red, (drawn, count) in enumerate(zip((a, b), (5, 3), strict=True)):
+    assert (drawn[:, 0] == red).all() and not drawn[:, 2].any()
+    share = np.bincount(drawn[:, 1], minlength=count) / 600
+    assert len(share) == count  # Within 4 standard deviations, as below.
+    np.testing.assert_allclose(share, 1 / count, atol=4 * 0.0192)
+  pairs = np.bincount(3 * a[:, 1] + b[:, 1], minlength=15) / 600
+  np.testing.assert_allclose(pairs, 1 / 15, atol=4 * 0.0102)
+
+
+def _agreement(config):
+  """How often x_a, and x_b, are what StarGAN v2 sees in that slot."""
+  ours = np.concatenate(
+    [list(batch.values()) for batch in take(open_train(config), 4)], axis=1
+  )
+  theirs = take(input_pipeline.create_datasets(config, 0, 1)[0], 4)
+  shares = []
+  for x_key, y_key in (('x_src', 'y_src'), ('x_ref', 'y_ref')):
+    x = np.concatenate([batch[x_key] for batch in theirs])
+    y = np.concatenate([batch[y_key] for batch in theirs])
+    for domain in range(2):
+      same = factors(ours[domain]) == factors(x)
+      shares.append(same.all(-1)[y == domain].mean())
+  return np.array(shares)
+
+
+def test_streams_are_those_of_no_other_draw(config, monkeypatch):
+  config.batch_size, config.data.augment = 100, False
+  by_chance = np.array([1 / 5, 1 / 3] * 2)
+  np.testing.assert_allclose(_agreement(config), by_chance, atol=0.14)
+  monkeypatch.setattr(unpaired, 'ROLES', (0, 1))
+  shares = _agreement(config)
+  assert shares[0] == 1 and shares[3] == 1  # so that they can be told
+  monkeypatch.undo()
+  others = {
+    input_pipeline._SOURCE,
+    input_pipeline._REFERENCE,
+    pictures._VALIDATION,
+    pictures._REALS,
+    3,  # of `evaluate`
+    translations._ROLE,
+    translations._CLASSIFIER_ROLE,
+    *labelled.ROLES,
+  }
+  assert len({*others, *unpaired.ROLES}) == len(others) + 2
+
+
+@pytest.mark.parametrize('size', [(50, 73), (73, 50), (40, 40), (9, 20)])
+@pytest.mark.parametrize('load_size, img_size', [(24, 16), (16, 16), (60, 32)])
+def test_a_square_lies_in_the_picture_made_smaller(size, load_size, img_size):
+  rng = np.random.default_rng(0)
+  pixels = rng.integers(0, 256, (size[1], size[0], 3), np.uint8)
+  picture = Image.fromarray(pixels)
+  # As torchvision's Resize does it: the longer side is rounded down.
+  width, height = (int(load_size * n / min(size)) for n in size)
+  whole = picture.resize((width, height), Image.Resampling.BILINEAR)
+  for u, v, mirror in [(0, 0, 0.4999), (0.3, 0.7, 0.5), (0.9999, 0.9999, 0.9)]:
+    left = int(u * (width - img_size + 1))
+    top = int(v * (height - img_size + 1))
+    box = left, top, left + img_size, top + img_size
+    expected = np.int32(np.asarray(whole.crop(box)))
+    if mirror < 0.5:
+      expected = expected[:, ::-1]
+    got = unpaired.cut(picture, Given(u, v, mirror), load_size, img_size)
+    assert got.dtype == np.uint8
+    # Pillow takes boxes in float32, and rounds after each direction.
+    assert abs(got - expected).max() <= 2
+    if left + img_size < width:  # a pixel further would be seen
+      beside = np.int32(np.asarray(whole))[box[1] : box[3], left + 1 :]
+      assert abs(got - beside[:, :img_size]).max() > 20
+
+
+def test_every_place_of_a_square_is_drawn():
+  rng = np.random.default_rng(0)
+  drawn = [unpaired.cut(places(24, 20), rng, 20, 16) for _ in range(1000)]
+  columns = np.array([min(x[0, 0, 0], x[0, -1, 0]) for x in drawn])
+  rows = np.array([x[0, 0, 1] for x in drawn])
+  mirrored = np.array([x[0, 0, 0] > x[0, -1, 0] for x in drawn])
+  assert abs(mirrored.mean() - 0.5) < 4 * 0.0158
+  for corner, count in ((columns, 9), (rows, 5)):
+    share = np.bincount(corner // 3, minlength=count) / 1000
+    assert len(share) == count
+    np.testing.assert_allclose(share, 1 / count, atol=4 * 0.0127)
+
+
+def test_nothing_is_cut_off_a_square_by_default():
+  picture = places(40, 40)
+  got = unpaired.cut(picture, Given(0.9999, 0.9999, 0.5), SIZE, SIZE)
+  np.testing.assert_array_equal(got, preprocess.resize(picture, SIZE))
+
+
+def test_a_very_long_picture_has_squares():
+  for size in ((65536, 1), (1, 65536)):
+    picture = Image.new('RGB', size, (200, 200, 200))
+    for u in (0, 0.5, 1 - 2**-53):
+      got = unpaired.cut(picture, Given(u, u, u), 256, 256)
+      np.testing.assert_array_equal(got, 200)
+
+
+@pytest.fixture
+def located(config, folder):
+  """A config of pictures that tell where one looks, 24 x 20."""
+  for path in folder.glob('*/*/*'):
+    places(24, 20).save(path)
+  config.data.load_size = 20
+  return config
+
+
+def levels(x):
+  return np.rint((np.asarray(x) + 1) * 127.5).astype(int)
+
+
+def test_without_augmentation_the_middle_is_cut(located):
+  located.data.augment = False
+  (batch,) = take(open_train(located), 1)
+  for x in map(levels, batch.values()):
+    assert (x[:, 0, 0] == [3 * 4, 3 * 2, 0]).all()
+    assert (x[:, -1, -1] == [3 * 19, 3 * 17, 0]).all()
+
+
+def test_validation_sees_the_largest_square_in_the_middle(located, folder):
+  picture = places(24, 20)
+  square = unpaired.see(picture, located)
+  np.testing.assert_array_equal(square, np.asarray(picture)[:, 2:22])
+  expected = preprocess.resize(square, SIZE)
+  _, val = unpaired.create_datasets(located, 0, 1)
+  for x in val.batch(2).values():
+    assert (levels(x) == expected[None]).all()
+  for data in unpaired.create_eval_data(located):
+    assert data.domains == ('ant', 'bee') and data.counts == (5, 3)
+    np.testing.assert_array_equal(next(data.images(1, [2]))[1], expected)
+    np.testing.assert_array_equal(next(data.pictures(1, [2])), square)
+    # Real images that are seen whole are others.
+    whole = input_pipeline.create_eval_data(located)[0]
+    assert data.digest(0) != whole.digest(0)
+    assert whole.digest(0) in data.digest(0)
+
+
+def test_the_validation_batch_is_the_same_at_every_call(config):
+  _, val = unpaired.create_datasets(config, 0, 1)
+  batch = val.batch(4)
+  assert factors(batch['x_a']).tolist() == [[0, i, 1] for i in (0, 1, 2, 3)]
+  assert factors(batch['x_b']).tolist() == [[1, i, 1] for i in (0, 1, 2, 0)]
+  assert_equal(batch, val.batch(4))
+
+
+def test_the_first_domain_is_the_one_that_is_named_first(config):
+  config.data.domains = ('bee', 'ant')
+  train, val = unpaired.create_datasets(config, 0, 1)
+  assert train.domains == val.domains == ('bee', 'ant')
+  assert train.facts['data.domains'] == ('bee', 'ant')
+  (batch,) = take(train, 1)
+  for data in (batch, val.batch(4)):
+    assert (factors(data['x_a'])[:, 0] == 1).all()
+    assert (factors(data['x_b'])[:, 0] == 0).all()
+  data, _ = unpaired.create_eval_data(config)
+  assert data.counts == (3, 5)
+  assert [x[0, 0, 0] for _, x in data.images(0, range(3))] == [1, 1, 1]
+  config.data.domains = ()
+  other, _ = unpaired.create_eval_data(config)
+  assert data.digest(0) == other.digest(1) != data.digest(1)
+
+
+def test_layout_of_the_originals(folder):
+  for split in ('train', 'test'):
+    for domain, letter in (('ant', 'A'), ('bee', 'B')):
+      (folder / split / domain).rename(folder / f'{split}{letter}')
+  config = make_config(**{'data.name': 'unpaired', 'data.root': str(folder)})
+  train, val = unpaired.create_datasets(config, 0, 1)
+  assert train.domains == ('A', 'B') and val.counts == (5, 3)
+  (batch,) = take(train, 1)
+  for data, split in ((batch, 0), (val.batch(3), 1)):
+    for red, key in enumerate(('x_a', 'x_b')):
+      assert (factors(data[key])[:, ::2] == [red, split]).all()
+
+
+def test_an_unreadable_image_stops_or_is_skipped(config, folder, warnings):
+  sound = take(open_train(config), 5)
+  bad = folder / 'train/ant/2.png'
+  bad.write_bytes(bad.read_bytes()[:60])
+  with pytest.raises(UserError, match='ant/2.png cannot be read .*: remove it'):
+    take(open_train(config), 5)
+  config.data.check_images = True
+  with pytest.raises(UserError, match='1 of 8 images are bad.*ant/2.png'):
+    open_train(config)
+  config.data.check_images = False
+  config.data.skip_bad_images = True
+  data = open_train(config)
+  for batch, original in zip(take(data, 5), sound, strict=True):
+    np.testing.assert_array_equal(batch['x_b'], original['x_b'])
+    was, now = factors(original['x_a']), factors(batch['x_a'])
+    np.testing.assert_array_equal((now != was).any(-1), was[:, 1] == 2)
+  assert data.skipped > 0
+  line = f'Skipping {bad} cannot be read (image file is truncated)'
+  assert set(warnings) == {line}
+  for path in folder.glob('train/ant/*'):
+    path.write_bytes(b'')
+  with pytest.raises(UserError, match="no readable image of 'ant' in 200"):
+    take(open_train(config), 1)
+
+
+def test_an_unreadable_validation_image_is_passed_over(config, folder):
+  (folder / 'test/bee/0.png').write_bytes(b'')
+  config.data.skip_bad_images = True
+  _, val = unpaired.create_datasets(config, 0, 1)
+  numbers = factors(val.batch(4)['x_b'])[:, 1]
+  assert numbers.tolist() == [1, 1, 2, 1]
+
+
+def add_domain(folder):
+  for split in ('train', 'test'):
+    (folder / split / 'cow').mkdir()
+    Image.new('RGB', (9, 9)).save(folder / split / 'cow' / '0.png')
+
+
+@pytest.mark.parametrize(
+  'change, setting, message',
+  [
+    (
+      add_domain,
+      {},
+      r"'train' has 3 domains \(ant, bee, cow\).*"
+      r"""--config.data.domains="\('ant','bee'\)"$""",
+    ),
+    (None, {'data.domains': ('bee',)}, r'has 1 domains \(bee\).*name two with'),
+    (None, {'data.domains': ('bee', 'bee')}, r'has 1 domains \(bee\)'),
+    (
+      None,
+      {'data.name': 'shapes'},
+      r"has 3 domains \(circle, square, triangle\).*=\"\('circle','square'\)",
+    ),
+    (None, {'data.domains': ('bee', 'atn')}, "'atn', which .* mean 'ant'"),
+    (None, {'data.load_size': 15}, r'config.data.load_size is 15: .*\(16\)'),
+    (None, {'batch_size': 5}, 'multiple of the number of processes .2., got 5'),
+    (None, {'model.num_domains': 3}, r'num_domains is 3 .* 2 domains'),
+    (None, {'data.val_split': 'vla'}, 'vla is missing'),
+    (
+      lambda folder: (folder / 'test/bee').rename(folder / 'test/cow'),
+      {},
+      "'bee' is in 'train' but not in 'test'",
+    ),
+  ],
+)
+def test_what_is_wrong_is_said_in_a_line(
+  config, folder, change, setting, message
+):
+  if change:
+    change(folder)
+  config.update_from_flattened_dict(setting)
+  with pytest.raises(UserError, match=message) as caught:
+    unpaired.create_datasets(config, 0, 2)
+  assert '\n' not in str(caught.value)
+
+
+def test_noise_meets_the_contract(config):
+  made, (real,) = unpaired.example_batch(config), take(open_train(config), 1)
+  assert made.keys() == real.keys()
+  for key, x in real.items():
+    assert (made[key].shape, made[key].dtype) == (x.shape, x.dtype)
+    assert -1 <= made[key].min() < -0.99 and 0.99 < made[key].max() <= 1
+  assert (made['x_a'] != made['x_b']).mean() > 0.9
+
+
+def open_on_device(config, tmp_path, **changes):
+  config.update_from_flattened_dict(
+    {
+      'data.on_device': True,
+      'data.cache_dir': str(tmp_path / 'cache'),
+      **changes,
+    }
+  )
+  data = open_train(config)
+  mesh = sharding.create_mesh(config.batch_size)
+  fed, to_batch = data.feed(mesh, start_step=3, num_steps=2)
+  first, second = fed
+  assert first is second
+  return data, functools.partial(jax.jit(to_batch), first)
+
+
+def test_on_the_device_images_of_a_domain_come_alike(config, tmp_path, folder):
+  (folder / 'train/ant/2.png').write_bytes(b'')
+  data, draw = open_on_device(
+    config,
+    tmp_path,
+    **{
+      'batch_size': 1000,
+      'data.skip_bad_images': True,
+      'data.domains': ('bee', 'ant'),
+    },
+  )
+  assert data.domains == ('bee', 'ant') and data.skipped == 0
+  assert data.facts['model.num_domains'] == 2 and data.images_per_step == 2000
+  batch, again, later = (draw(np.int32(n)) for n in (3, 3, 4))
+  assert_equal(batch, again)
+  bee, ant = (factors(batch[key]) for key in ('x_a', 'x_b'))
+  for red, drawn, numbers in ((1, bee, [0, 1, 2]), (0, ant, [0, 1, 3, 4])):
+    assert (drawn[:, 0] == red).all()
+    found, counts = np.unique(drawn[:, 1], return_counts=True)
+    assert found.tolist() == numbers
+    share = 1 / len(numbers)
+    np.testing.assert_allclose(counts / 1000, share, atol=4 * 0.0149)
+  pairs = np.unique(3 * ant[:, 1] + bee[:, 1], return_counts=True)[1] / 1000
+  np.testing.assert_allclose(pairs, 1 / 12, atol=4 * 0.0087)
+  same = (factors(later['x_a']) == bee).all(-1).mean()
+  assert abs(same - 1 / 3) < 4 * 0.0149
+
+
+def test_on_the_device_a_slot_depends_on_its_number(located, tmp_path):
+  (_, four), (_, two) = (
+    open_on_device(located, tmp_path, batch_size=n) for n in (4, 2)
+  )
+  few = two(np.int32(7))
+  for key, x in four(np.int32(7)).items():
+    assert x.shape == (4, SIZE, SIZE, 3) and x.dtype == np.float32
+    np.testing.assert_array_equal(x[:2], few[key])
+    assert len(np.unique(np.asarray(x).reshape(4, -1), axis=0)) > 1
+    assert len(x.addressable_shards[0].data) == 2
+  assert (few['x_a'] != few['x_b']).any()  # of pictures that are the same
+
+
+def test_on_the_device_shapes_are_as_they_are_drawn(tmp_path):
+  config = make_config(
+    **{'data.domains': ('square', 'circle'), 'data.load_size': 20}
+  )
+  _, draw = open_on_device(config, tmp_path)
+  train, _ = unpaired.create_eval_data(config)
+  batch = draw(np.int32(0))
+  for domain, key in enumerate(('x_a', 'x_b')):
+    known = {x.tobytes() for _, x in train.images(domain, range(1000))}
+    for x in np.uint8(levels(batch[key])):
+      assert x.tobytes() in known
+
+
+@functools.cache
+def _cuts(augment):
+  cut_fn = functools.partial(
+    unpaired.cut_on_device, load_size=20, augment=augment
+  )
+  return jax.jit(jax.vmap(cut_fn, in_axes=(0, None, None)))
+
+
+@pytest.mark.parametrize('size', [(40, 60), (60, 40), (20, 20)])
+def test_on_the_device_squares_are_those_of_the_host(size):
+  picture = places(*size)
+  squeezed = preprocess.resize(picture, SIZE)
+  words = jax.random.bits(jax.random.key(0), (1000, 3), jnp.uint32)
+  cuts = np.asarray(_cuts(True)(words, squeezed, jnp.array(size)))
+  assert (cuts == np.rint(cuts)).all()
+  room = [n * 20 // min(size) - SIZE for n in size]
+  corners, mirrors = (
+    np.asarray(words)[:, :2] % (np.array(room) + 1),
+    words[:, 2],
+  )
+  for got, corner, mirror in zip(
+    cuts[:100], corners[:100], np.asarray(mirrors), strict=False
+  ):
+    u = (corner + 0.5) / (np.array(room) + 1)
+    given = Given(*u, 0.25 if mirror >= 2**31 else 0.75)
+    expected = np.float32(unpaired.cut(picture, given, 20, SIZE))
+    # Straight lines stay straight, but where the squeezed picture ends.
+    error = abs(got - expected)
+    assert error[2:-2, 2:-2].max() <= 2 and error.max() <= 8
+  for corner, count in zip(corners.T, np.array(room) + 1, strict=True):
+    share = np.bincount(corner, minlength=count) / 1000
+    assert len(share) == count
+    np.testing.assert_allclose(share, 1 / count, atol=4 * 0.0127)
+  left_dark = cuts[:, 8, 0, 0] < cuts[:, 8, -1, 0]
+  assert abs(left_dark.mean() - 0.5) < 4 * 0.0158
+  middle = _cuts(False)(words[:20], squeezed, jnp.array(size))
+  expected = np.float32(unpaired.cut(picture, None, 20, SIZE))
+  for got in np.asarray(middle):
+    assert abs(got - expected)[2:-2, 2:-2].max() <= 2
