@@ -407,6 +407,8 @@ def _create_scorer(options: Options, keep_best: str) -> Scorer:
   network = 'fid' if metric in _THROUGH_INCEPTION else metric
   if metric.startswith('classification_'):
     network = 'classification'
+  if metric == 'conditional_inception_score':
+    network = 'inception_score'
   if network in METRICS and network not in scorer.labels:
     raise errors.UserError(
       f'--keep_best={keep_best}: {network} will not be measured'

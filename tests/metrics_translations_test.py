@@ -10,8 +10,10 @@ from jaxgan.metrics import (
   classification,
   features,
   fid,
+  inception_score,
   lpips,
   translations,
+  weights,
 )
 from jaxgan.metrics.translations import Options, Scorer
 
@@ -344,6 +346,126 @@ def test_a_single_domain_has_nothing_to_tell_apart(classify, monkeypatch):
   monkeypatch.setattr(_Grey, 'domains', ('a',))
   with pytest.raises(errors.UserError, match='data has one domain'):
     classify(_real)
+
+
+class _Judges:
+  """Two classes: an output is of the second where its red is above 0."""
+
+  labels = {'a': 'of a', 'b': 'of b', 'c': 'of c'}
+  label = 'of a+of b+of c'
+  prepared = []
+
+  def __init__(self, weights_dir):
+    pass
+
+  def prepare(self, domains):
+    domains = list(domains)
+    _Judges.prepared.append(domains)
+    for domain in domains:
+      if domain not in self.labels:
+        raise weights.MissingWeightsError(f'inception_{domain}.pth is missing')
+
+  def logits(self, x, domain):
+    assert x.ndim == 5 and domain in self.prepared[-1]
+    classes = (np.asarray(x)[..., 0, 0, 0] > 0).astype(int)
+    return 1000 * np.eye(2, dtype=np.float32)[classes]
+
+
+class _LightAndDark:
+  """Two outputs of each source; those of the first eight differ."""
+
+  def draw(self, num_sources, target, rng):
+    apart = np.where(np.arange(num_sources) < 8, -1.0, 1.0)
+    return np.stack([np.ones(num_sources), apart], 1)
+
+  def translate(self, x, drawn, target):
+    return np.float32(np.ones_like(x)[:, None] * drawn[..., None, None, None])
+
+
+@pytest.fixture
+def judges(monkeypatch):
+  monkeypatch.setattr(inception_score, 'Classifiers', _Judges)
+  monkeypatch.setattr(_Judges, 'prepared', [])
+
+
+def _entropy(share):
+  return -share * np.log(share) - (1 - share) * np.log(1 - share)
+
+
+def test_inception_scores_are_of_the_classes_of_the_target(tmp_path, judges):
+  scores = _score(
+    tmp_path, outputs=_LightAndDark(), metrics=('inception_score',)
+  )
+  pairs = ['b2a', 'c2a', 'a2b', 'c2b', 'a2c', 'b2c', 'mean']
+  # Of 66 outputs 8 are dark; the pairs of 8 of 33 sources have both kinds.
+  of_all, of_one = np.exp(_entropy(8 / 66)), np.exp(8 / 33 * np.log(2))
+  for pair in pairs:
+    score = scores[f'inception_score/latent/{pair}']
+    assert score.value == pytest.approx(of_all, rel=1e-12)
+    score = scores[f'conditional_inception_score/latent/{pair}']
+    assert score.value == pytest.approx(of_one, rel=1e-12)
+  assert len(scores) == 3 * 7  # and the distances of pixels
+  score = scores['inception_score/latent/a2b']
+  assert (score.weights, score.n_real, score.n_fake) == ('of b', None, 66)
+  mean = scores['conditional_inception_score/latent/mean']
+  assert (mean.weights, mean.n_fake) == (_Judges.label, 6 * 66)
+  assert _Judges.prepared == [['a', 'a', 'b', 'b', 'c', 'c']]
+
+
+def test_one_output_of_a_source_has_no_conditional_score(tmp_path, judges):
+  scores = _score(
+    tmp_path,
+    outputs=_Once(lambda x, target: np.sign(x + 0.8)),
+    metrics=('inception_score',),
+  )
+  assert {name.partition('/')[0] for name in scores} == {'inception_score'}
+  # From 0.2 * 127.5 = 25.5 on: 26 of the 33 sources of a are dark.
+  value = scores['inception_score/latent/a2b'].value
+  assert value == pytest.approx(np.exp(_entropy(7 / 33)))
+  assert scores['inception_score/latent/b2a'].value == 1
+
+
+def test_a_process_without_sources_has_no_inception_scores_of_its_own(
+  tmp_path, judges, monkeypatch
+):
+  own, gathered = sharding.own_part, []
+
+  def gather(x):
+    gathered.append(x.shape)
+    if x.shape == (0, 2, 2):
+      return _LightAndDark().draw(3, 0, None)[..., None] * np.array([1.0, -1])
+    return np.array([3]) if x.dtype == int else x
+
+  monkeypatch.setattr(sharding, 'own_part', lambda count: own(count)[:0])
+  monkeypatch.setattr(sharding, 'gather', gather)
+  with pytest.warns(RuntimeWarning):  # the mean of no distances of pixels
+    _score(tmp_path, outputs=_LightAndDark(), metrics=('inception_score',))
+  assert gathered.count((0, 2, 2)) == 6
+
+
+def test_classifiers_are_looked_for_only_if_asked_for(tmp_path, judges):
+  scores = _score(tmp_path, metrics=('lpips',))
+  assert not _Judges.prepared
+  assert not any('inception_score' in name for name in scores)
+
+
+def test_a_domain_without_a_classifier_is_named_before_the_work(
+  tmp_path, judges, monkeypatch
+):
+  monkeypatch.setattr(_Judges, 'labels', {'a': 'of a'})
+  message = r'inception_b.pth is missing; or do without: --metrics=lpips$'
+  with pytest.raises(errors.UserError, match=message):
+    _score(tmp_path, outputs=object(), metrics=('lpips', 'inception_score'))
+
+
+def test_no_classifiers_at_all(tmp_path, monkeypatch):
+  scorer = Scorer(Options(metrics=('inception_score',)))
+  assert not scorer.labels
+  (reason,) = scorer.left_out
+  assert reason.startswith('inception_score: inception_<domain>.pth is needed')
+  message = r'<domain>.pth is missing for each domain; or do without'
+  with pytest.raises(errors.UserError, match=message):
+    Scorer(Options(metrics=('inception_score',), weights_dir=str(tmp_path)))
 
 
 def test_a_shortened_look_is_marked(tmp_path):

@@ -185,7 +185,10 @@ def _run(
   state = state.replace(params=params)
   frozen = {}
   if config.hparams.lambda_vgg > 0:
-    frozen = {'vgg': vgg.from_state_dict(comparison.take('vgg/'))}
+    tensors = comparison.take('vgg/')
+    # In float64 also what is subtracted from images.
+    wide = {key: np.float64(value) for key, value in tensors.items()}
+    frozen = {'vgg': vgg.from_state_dict(wide)}
     frozen = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), frozen)
 
   update = jax.jit(functools.partial(step.update, **static))

@@ -198,7 +198,13 @@ def test_best_is_kept_until_another_is_whole(run, monkeypatch):
 
 def test_less_is_better_of_distances_and_errors_alone():
   less = ('fid/latent/mean', 'kid/latent/a2b', 'shapes/latent/colour_error')
-  more = ('lpips/latent/kid2adult', 'shapes/latent/diversity', 'recall/x/mean')
+  more = (
+    'lpips/latent/kid2adult',
+    'shapes/latent/diversity',
+    'recall/x/mean',
+    'inception_score/latent/mean',
+    'conditional_inception_score/latent/a2b',
+  )
   assert all(map(scores._less_is_better, less))
   assert not any(map(scores._less_is_better, more))
 
@@ -209,6 +215,10 @@ def test_a_score_that_will_not_be_is_named_before_the_work(run, monkeypatch):
   monkeypatch.setattr(stargan_v2, 'evaluate', None)
   with pytest.raises(errors.UserError, match='fid will not be measured .fid:'):
     scores.evaluate_run(str(run), keep_best='kid/latent/mean')
+  for metric in ('inception_score', 'conditional_inception_score'):
+    message = 'mean: inception_score will not be measured$'
+    with pytest.raises(errors.UserError, match=message):
+      scores.evaluate_run(str(run), keep_best=f'{metric}/latent/mean')
 
 
 def test_what_processes_are_to_score_is_compared(run, monkeypatch):

@@ -1,4 +1,4 @@
-"""Inception v3 (Szegedy et al. 2016) up to its last pooling, for FID.
+"""Inception v3 (Szegedy et al. 2016): features, or logits of classes.
 
 Modules bear the names of torchvision's state dict. Two forms are in use:
 torchvision's, and that of the weights of 2015, which FID was defined on.
@@ -13,6 +13,8 @@ from flax import linen as nn
 from jaxgan import layers
 
 Array = jax.Array
+
+WIDTH = 2048  # of the features
 
 
 class BasicConv2d(nn.Module):
@@ -152,17 +154,19 @@ class InceptionE(nn.Module):
 
 
 class InceptionV3(nn.Module):
-  """Features before the classifier.
+  """Features before the classifier, or its logits.
 
   `fid_2015`: the graph of the weights of 2015, whose average pooling leaves the
-  padding out and whose last block takes the maximum.
+  padding out and whose last block takes the maximum. `num_classes`: of the
+  classifier, if it is wanted.
   """
 
   fid_2015: bool = False
+  num_classes: int | None = None
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
-    """Maps normalised images [B, 299, 299, 3] to features [B, 2048]."""
+    """Maps normalised images [B, 299, 299, 3] to [B, WIDTH or num_classes]."""
     count_padding = not self.fid_2015
     x = _Halving3x3(32, name='Conv2d_1a_3x3')(x)
     x = _Conv3x3(32, padding='VALID', name='Conv2d_2a_3x3')(x)
@@ -186,4 +190,7 @@ class InceptionV3(nn.Module):
     x = InceptionD(name='Mixed_7a')(x)
     x = InceptionE(count_padding, name='Mixed_7b')(x)
     x = InceptionE(count_padding, self.fid_2015, name='Mixed_7c')(x)
-    return jnp.mean(x, axis=(1, 2))
+    x = jnp.mean(x, axis=(1, 2))
+    if self.num_classes is None:
+      return x
+    return nn.Dense(self.num_classes, name='fc')(x)

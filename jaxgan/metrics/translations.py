@@ -3,6 +3,7 @@
 A score's name is <metric>/<mode>/<source>2<target>, or .../mean of all pairs.
 """
 
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -22,11 +23,18 @@ from PIL import Image
 
 from jaxgan import errors, files, host, images, sharding
 from jaxgan.data import input_pipeline, preprocess
-from jaxgan.metrics import classification, features, fid, lpips, weights
+from jaxgan.metrics import (
+  classification,
+  features,
+  fid,
+  inception_score,
+  lpips,
+  weights,
+)
 
 BATCH = 32  # of the protocol: LPIPS is the mean of means over such batches
 NUM_OUTPUTS = 10
-METRICS = ('fid', 'lpips', 'classification')
+METRICS = ('fid', 'lpips', 'classification', 'inception_score')
 DEFAULT_METRICS = METRICS[:2]
 _NEIGHBOUR = 3  # of precision and recall
 # Of random streams; 0 to 4 are those of the data.
@@ -152,6 +160,7 @@ class Scorer:
     self._classifier = self._load(
       'classification', lambda _: _Classifier(options.cache_dir)
     )
+    self._judges = self._load('inception_score', inception_score.Classifiers)
     self._reals: dict[tuple[str, int], _Reals] = {}
 
   @property
@@ -161,6 +170,7 @@ class Scorer:
       'fid': self._inception,
       'lpips': self._lpips,
       'classification': self._classifier,
+      'inception_score': self._judges,
     }
     return {name: net.label for name, net in networks.items() if net}
 
@@ -195,6 +205,10 @@ class Scorer:
     pairs = _pairs(val.domains, self.options.domains)
     for _, target in pairs if self._inception else ():
       _check_enough(train.counts[target], train.domains[target])
+    if self._judges:
+      names = [val.domains[target] for _, target in pairs]
+      with self._required('inception_score'):
+        self._judges.prepare(names)
     if self._classifier:
       self._classifier.prepare(train, img_size)
     own = {d: self._own_sources(val, d) for d, _ in pairs}
@@ -227,14 +241,23 @@ class Scorer:
     options = self.options
     if metric not in options.metrics:
       return None
+    if options.weights_dir or os.environ.get(weights.ENVIRONMENT):
+      with self._required(metric):
+        return load(options.weights_dir)
     try:
       return load(options.weights_dir)
     except weights.MissingWeightsError as e:
-      if options.weights_dir or os.environ.get(weights.ENVIRONMENT):
-        others = ','.join(name for name in options.metrics if name != metric)
-        raise errors.UserError(f'{e}; or do without: --metrics={others}') from e
       self.left_out.append(f'{metric}: {e}')
       return None
+
+  @contextlib.contextmanager
+  def _required(self, metric: str) -> Iterator[None]:
+    """Adds to the error of a missing file that there are other metrics."""
+    try:
+      yield
+    except weights.MissingWeightsError as e:
+      others = ','.join(m for m in self.options.metrics if m != metric)
+      raise errors.UserError(f'{e}; or do without: --metrics={others}') from e
 
   def _num_sources(self, val: input_pipeline.EvalData, domain: int) -> int:
     return min(
@@ -260,7 +283,7 @@ class Scorer:
     # There may be nothing for this process to do.
     no_distances = np.zeros((0, count * (count - 1) // 2), np.float32)
     pixels, distances, fakes = [no_distances], [no_distances], []
-    num_own, missed = 0, [np.zeros(0, bool)]
+    num_own, missed, logits = 0, [np.zeros(0, bool)], []
     for numbers, x in batches:
       if count > 1:
         pixels.append(np.asarray(_pixel_distances(x)))
@@ -273,6 +296,8 @@ class Scorer:
         fakes.append(self._inception.compute(pictures, img_size))
       if self._classifier:
         missed.append(self._classifier.misses(rounded, target))
+      if self._judges:
+        logits.append(self._judges.logits(x, val.domains[target]))
       num_own += len(numbers)
       bar.update(len(numbers))
     num_sources = int(sharding.gather(np.array([num_own])).sum())
@@ -307,6 +332,19 @@ class Scorer:
           n_fake=len(floor),
         ),
       ]
+    if self._judges:
+      name = val.domains[target]
+      label = self._judges.labels[name]
+      none = np.zeros((0, count, img_size, img_size, 3), np.float32)
+      logits = logits or [self._judges.logits(none, name)]
+      of_all, of_one = inception_score.compute_scores(
+        sharding.gather(np.concatenate(logits))
+      )
+      scores.append(create('inception_score', of_all, weights=label))
+      if count > 1:
+        scores.append(
+          create('conditional_inception_score', of_one, weights=label)
+        )
     return scores
 
   def _compare(
@@ -578,6 +616,7 @@ def _named(by_pair: dict[str, list[Score]], mode: str) -> list[Score]:
         rows[0],
         name=f'{metric}/{mode}/mean',
         value=mean,
+        weights='+'.join(dict.fromkeys(row.weights for row in rows)),
         n_real=None if rows[0].n_real is None else sum(r.n_real for r in rows),
         n_fake=sum(row.n_fake for row in rows),
       )

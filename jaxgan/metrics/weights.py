@@ -88,26 +88,105 @@ def load_lpips(directory: str) -> tuple[Params, str]:
   return {'alexnet': alexnet, 'linear': linear}, f'{label}+{linear_label}'
 
 
+def find_classifiers(directory: str) -> dict[str, str]:
+  """The files of classifiers there are, `inception_<domain>.pth`.
+
+  Args:
+    directory: of the files; '' for that of the environment variable.
+
+  Returns:
+    {domain: opening of the SHA-256 of its file}.
+
+  Raises:
+    MissingWeightsError: no directory is named, or none is in it.
+  """
+  directory = _directory(directory)
+  if not directory:
+    raise MissingWeightsError(
+      f'{_classifier_name("<domain>")} is needed for each domain: put them in '
+      f'a directory and name that by --weights_dir or {ENVIRONMENT}'
+    )
+  prefix, suffix = _classifier_name('*').split('*')
+  labels = {
+    path.name.removeprefix(prefix).removesuffix(suffix): _digest(path)
+    for path in sorted(epath.Path(directory).glob(_classifier_name('*')))
+    if path.name not in INCEPTION.names and path.is_file()
+  }
+  if not labels:
+    raise MissingWeightsError(
+      f'{directory}/{_classifier_name("<domain>")} is missing for each domain'
+    )
+  return labels
+
+
+def load_classifier(directory: str, domain: str) -> Params:
+  """Parameters of InceptionV3 that tells the classes of a domain.
+
+  Args:
+    directory: of the files; '' for that of the environment variable.
+    domain: whose classes; the file is `inception_<domain>.pth`, a state dict of
+      torchvision's inception_v3 with any number of classes.
+
+  Returns:
+    NumPy arrays.
+
+  Raises:
+    UserError: the file is missing, or is none of this network.
+  """
+  name = _classifier_name(domain)
+  path = epath.Path(_directory(directory)) / name
+  if not path.is_file():
+    raise MissingWeightsError(
+      f'{path} is missing: the state dict of an inception_v3 of torchvision, '
+      f'trained to tell the classes of {domain!r}'
+    )
+  state_dict = dict(_load_state_dict(path))
+  shape = np.shape(state_dict.get('fc.weight', ()))
+  if len(shape) != 2 or shape[1] != inception.WIDTH or not shape[0]:
+    raise errors.UserError(
+      f'{path} has no tensor fc.weight of {inception.WIDTH} weights a class'
+    )
+  state_dict['fc.weight'] = np.transpose(state_dict['fc.weight'])
+  network = inception.InceptionV3(num_classes=shape[0])
+  return _convert(path, state_dict, network, (1, 299, 299, 3))
+
+
+def _classifier_name(domain: str) -> str:
+  return f'inception_{domain}.pth'
+
+
+def _directory(directory: str) -> str:
+  return directory or os.environ.get(ENVIRONMENT, '')
+
+
 def _load(
   file: WeightFile, directory: str, network, shape: tuple[int, ...]
 ) -> tuple[Params, str]:
   path, state_dict, label = _read(file, directory)
+  params = _convert(path, state_dict, network, shape)
+  return jax.tree.map(jnp.asarray, params), label
+
+
+def _convert(
+  path: epath.Path,
+  state_dict: Mapping[str, np.ndarray],
+  network,
+  shape: tuple[int, ...],
+) -> Params:
   like = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros(shape))
   try:
-    params = torch_params.from_state_dict(state_dict, like['params'])
+    return torch_params.from_state_dict(state_dict, like['params'])
   except ValueError as e:
     raise errors.UserError(
       f'{path} holds no {type(network).__name__}: {e}'
     ) from e
-  return jax.tree.map(jnp.asarray, params), label
 
 
 def _read(
   file: WeightFile, directory: str
 ) -> tuple[epath.Path, Mapping[str, np.ndarray], str]:
   path = _find(file, directory)
-  digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
-  label = digest
+  label = digest = _digest(path)
   if digest not in file.sums:
     label = f'unverified:{digest}'
     logging.warning(
@@ -117,14 +196,22 @@ def _read(
       digest,
       label,
     )
+  return path, _load_state_dict(path), label
+
+
+def _digest(path: epath.Path) -> str:
+  return hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+
+
+def _load_state_dict(path: epath.Path) -> Mapping[str, np.ndarray]:
   state_dict = torch_files.load(path)
   if not isinstance(state_dict, Mapping):
     raise errors.UserError(f'{path} holds no state dict')
-  return path, state_dict, label
+  return state_dict
 
 
 def _find(file: WeightFile, directory: str) -> epath.Path:
-  directory = directory or os.environ.get(ENVIRONMENT, '')
+  directory = _directory(directory)
   if not directory:
     raise MissingWeightsError(
       f'{file.names[0]} is needed: put it in a directory and name that by '

@@ -250,12 +250,47 @@ class UnsharedGenerator(nn.Module):
     )
 
 
+class _HalvedImage(nn.Module):
+  """7 x 7 convolution of stride 2 of an image."""
+
+  features: int
+  form: str
+  dtype: DType
+
+  @nn.compact
+  def __call__(self, x: Array) -> Array:
+    """Maps [B, H, W, 3] to [B, H / 2, W / 2, features]."""
+    param_dtype = layers.at_least_float32(self.dtype)
+    channels = x.shape[-1]
+    shape = (7, 7, channels, self.features)
+    kernel = self.param('kernel', gaussian, shape, param_dtype)
+    limit = layers.uniform_within(1 / math.sqrt(math.prod(shape[:3])))
+    bias = self.param('bias', limit, shape[3:], param_dtype)
+    x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
+    if self.form == 'plain':
+      h = layers.convolve(x, kernel, [(3, 3)] * 2, stride=2)
+    else:
+      # The same on 2 x 2 pixels as one, without a stride: gradients of strided
+      # convolutions are slow on CPUs.
+      kernel = jnp.pad(kernel, ((0, 1), (0, 1), (0, 0), (0, 0)))
+      kernel = kernel.reshape(4, 2, 4, 2, channels, -1)
+      kernel = kernel.transpose(0, 2, 1, 3, 4, 5)
+      x = jnp.pad(x, ((0, 0), (3, 3), (3, 3), (0, 0)))
+      b, height, width, _ = x.shape
+      x = x.reshape(b, height // 2, 2, width // 2, 2, channels)
+      x = x.transpose(0, 1, 3, 2, 4, 5)
+      x = x.reshape(b, height // 2, width // 2, 4 * channels)
+      kernel = kernel.reshape(4, 4, 4 * channels, -1)
+      h = layers.convolve(x, kernel, 'VALID')
+    return h + bias[None, None, None]
+
+
 class _Halvings(nn.Module):
   """Leaky convolutions of stride 2, perhaps to a score at the end."""
 
   dim: int
   n_layers: int
-  first_kernel: int
+  of_image: bool  # the first of 7 x 7
   scores: bool
   form: str
   dtype: DType
@@ -263,17 +298,13 @@ class _Halvings(nn.Module):
   @nn.compact
   def __call__(self, x: Array) -> Array:
     """Maps [B, H, W, C] to features, or to scores [B, H / 2^n, W / 2^n]."""
+    how: dict[str, Any] = {'form': self.form, 'dtype': self.dtype}
     for i in range(self.n_layers):
-      size = 3 if i else self.first_kernel
-      conv = _conv(
-        x,
-        self.dim * 2**i,
-        'halve',
-        size,
-        form=self.form,
-        dtype=self.dtype,
-        name=f'conv_{i}',
-      )
+      features, name = self.dim * 2**i, f'conv_{i}'
+      if self.of_image and not i:
+        conv: nn.Module = _HalvedImage(features, **how, name=name)
+      else:
+        conv = _conv(x, features, 'halve', 3, **how, name=name)
       x = _leaky_relu(conv(x))
     if not self.scores:
       return x
@@ -301,15 +332,22 @@ class Discriminator(nn.Module):
     how = self.form, self.dtype
     if self.kind == 'shared':
       self.front = [
-        _Halvings(self.dim, self.n_front, 7, False, *how) for _ in range(2)
+        _Halvings(self.dim, self.n_front, True, False, *how) for _ in range(2)
       ]
       self.back = _Halvings(
-        self.dim * 2**self.n_front, self.n_layers - self.n_front, 3, True, *how
+        self.dim * 2**self.n_front,
+        self.n_layers - self.n_front,
+        False,
+        True,
+        *how,
       )
       return
     scales = self.num_scales if self.kind == 'multiscale' else 1
     self.scale = [
-      [_Halvings(self.dim, self.n_layers, 3, True, *how) for _ in range(scales)]
+      [
+        _Halvings(self.dim, self.n_layers, False, True, *how)
+        for _ in range(scales)
+      ]
       for _ in range(2)
     ]
 
