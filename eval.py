@@ -24,7 +24,7 @@ _PROTOCOL = flags.DEFINE_string(
 _METRICS = flags.DEFINE_list(
   'metrics',
   list(Options.metrics),
-  'Those that need a network: fid, lpips, classification.',
+  'Those that need a network: fid, lpips, classification, inception_score.',
 )
 _WEIGHTS_DIR = flags.DEFINE_string(
   'weights_dir', '', 'Where the weights of metric networks are.'

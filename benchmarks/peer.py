@@ -1,10 +1,10 @@
 """The original PyTorch code of a system, run from a checkout, to be timed.
 
-Nothing of it is kept here: its own `Solver` builds the networks and optimisers
-and its own `Solver.train` runs each iteration, so that the order of the phases,
-the resets of the gradients and whatever else it does are the original's. What
-it imports besides torch, and a training step does not use, is replaced by
-stand-ins while its files are loaded.
+Nothing of it is kept here: its own class (a `Solver`, a trainer) builds the
+networks and optimisers and its own methods run each iteration, so that the
+order of the phases, the resets of the gradients and whatever else it does are
+the original's. What it imports besides torch, and a training step does not use,
+is replaced by stand-ins while its files are loaded.
 
 benchmarks/peer_<system>.py has for each system
 
@@ -25,6 +25,7 @@ import sys
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
@@ -63,6 +64,12 @@ class Device:
     elif x.dtype.kind == 'i':
       x = x.astype(np.int64)
     return self.torch.from_numpy(x).to(self.name)
+
+  def any_cuda(self) -> contextlib.AbstractContextManager:
+    """Lets `Tensor.cuda`, which some originals call, give any device."""
+    if self.name == 'cuda':
+      return contextlib.nullcontext()
+    return mock.patch.object(self.torch.Tensor, 'cuda', lambda x, *_, **__: x)
 
   def wait(self) -> None:
     """Until all that was started is done."""
@@ -171,6 +178,7 @@ def load(
     for name, (path, text) in zip(names, sources.items(), strict=True):
       module = types.ModuleType(name)
       module.__file__ = str(path)
+      module.__package__ = name.rpartition('.')[0]  # for relative imports
       _register(module)
       exec(compile(text, str(path), 'exec'), module.__dict__)
     return {name: sys.modules[name] for name in names}
@@ -194,7 +202,7 @@ def _modules_restored(names: Sequence[str]) -> Iterator[None]:
       if module is None:
         sys.modules.pop(name, None)
       else:
-        sys.modules[name] = module
+        _register(module)  # also in its package
 
 
 def _unused(*args: Any, **kwargs: Any) -> None:

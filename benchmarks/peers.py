@@ -4,11 +4,13 @@ from typing import Any
 
 import ml_collections
 
-from benchmarks import peer_stargan, peer_stargan_v2
+from benchmarks import peer_munit, peer_stargan, peer_stargan_v2, peer_unit
 
 _PEERS = {
+  'munit': peer_munit.Peer,
   'stargan': peer_stargan.Peer,
   'stargan_v2': peer_stargan_v2.Peer,
+  'unit': peer_unit.Peer,
 }
 
 

@@ -66,7 +66,12 @@ def reference_styles(
 
 
 def latent_styles(
-  model: translation.Model, domain: str, count: int, *, seed: int, psi: float
+  model: translation.Model,
+  domain: str,
+  count: int,
+  *,
+  seed: int,
+  psi: float | None,
 ) -> list[Style]:
   """Draws styles of a domain, as `translation.Model.latent_styles`."""
   codes = model.latent_styles(domain, count, seed=seed, psi=psi)

@@ -310,7 +310,7 @@ def build(studio: Studio, samples: Sequence[Sample], title: str) -> gr.Blocks:
       psi = gr.Slider(
         0,
         1,
-        translation.PSI,
+        studio.model.psi,
         step=0.05,
         label='psi of random styles: 0 the mean style, 1 as varied as they are',
         elem_id='psi',

@@ -35,9 +35,12 @@ A system is a module with
     batch (of its first data set), each translated once: [N, H, W, 3]
   Translator(params, frozen, chunk, **static): the networks on NumPy arrays,
     with translate_all(x, s) of all images in all styles, programs() to export,
-    and STYLES, what a style can come from, each with functions of its own:
+    SOURCES, whether a source may be of 'any' domain or is taken to be of the
+    'other' one of two, and STYLES, what a style can come from, each with
+    functions of its own:
       'reference': encode(x, y), the style of an image
-      'latent': map_truncated(z, mean, psi), mean_styles(rng, latent_dim)
+      'latent': map_truncated(z, mean, psi), mean_styles(rng, latent_dim), and
+        PSI, the usual truncation
       'label': label_styles(y), the one style there is of a domain
   evaluate(params, frozen, config, scorer, seed, save_dir, **static) -> scores
     of `metrics.translations`; scorer holds the networks to see through. All

@@ -30,7 +30,6 @@ PROGRAM_INPUTS = {
   'latent': ('x', 'z', 'y'),
   'label': ('x', 'y'),
 }
-PSI = 0.7  # truncation of latent styles: 0 is the mean style, 1 is none
 
 
 def load(
@@ -85,6 +84,9 @@ class Model:
   Attributes:
     domains: names, in the order of the run.
     kinds: what a style can come from (`style_kinds`).
+    sources: what a picture has to be of: 'any' domain, or, where there are two,
+      the 'other' one than the target.
+    psi: the usual truncation of latent styles: 0 is the mean style, 1 is none.
     img_size: width and height of the results.
     latent_dim: numbers in a latent code; 0 where there are none.
     step: finished iterations.
@@ -102,6 +104,8 @@ class Model:
     self._see = functools.partial(systems.get_system(config).see, config=config)
     self.domains = tuple(domains)
     self.kinds = translator.STYLES
+    self.sources = translator.SOURCES
+    self.psi = getattr(translator, 'PSI', 1.0)
     self.img_size = config.data.img_size
     self.latent_dim = config.model.get('latent_dim', 0)
     self.step = step
@@ -138,7 +142,12 @@ class Model:
     return self._translator.encode(self._to_float(pictures), y)
 
   def latent_styles(
-    self, domain: str, count: int, *, seed: int = 0, psi: float = PSI
+    self,
+    domain: str,
+    count: int,
+    *,
+    seed: int = 0,
+    psi: float | None = None,
   ) -> np.ndarray:
     """Drawn style codes of a domain, [count, style_dim].
 
@@ -146,10 +155,12 @@ class Model:
       domain: the target.
       count: how many; the first are the same whatever the count.
       seed: of the latents.
-      psi: truncation: 0 is the mean style of the domain, 1 is none.
+      psi: truncation: 0 is the mean style of the domain, 1 is none; None for
+        the usual one.
     """
     y = self._index(domain)
     z = _draw_latents(seed, count, self.latent_dim)
+    psi = self.psi if psi is None else psi
     return self._translator.map_truncated(z, self._mean_styles, psi)[:, y]
 
   def label_styles(self, domain: str) -> np.ndarray:

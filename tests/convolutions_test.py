@@ -137,7 +137,7 @@ def test_gradients_of_gradients_of_phases_are_those_of_plain(resample, shape):
 
 
 def _all(x, kernels, form):
-  """One of each in turn: [B, 4, 4, 4] to the same shape."""
+  """One of each in turn: [B, 4, 4, 8] to the same shape."""
   x = convolutions.convolve_image(x, kernels[0], form, 'reflect')
   x = convolutions.halve(x, kernels[1], form, 'reflect')
   x = convolutions.convolve_up(x, kernels[2], form)
@@ -147,13 +147,13 @@ def _all(x, kernels, form):
 
 
 def _kernels(dtype):
-  kernels = _draw(*((n, n, 4, 4) for n in (7, 4, 5, 3)))
+  kernels = _draw(*((n, n, 8, 8) for n in (7, 4, 5, 3)))
   return [jnp.asarray(k / k.shape[0] / 2, dtype) for k in kernels]
 
 
 @pytest.mark.parametrize('form', convolutions.RESAMPLE_FORMS)
 def test_half_precision_stays_and_is_near(form):
-  (x,) = _draw((2, 4, 4, 4))
+  (x,) = _draw((2, 4, 4, 8))
   run = jax.jit(functools.partial(_all, form=form))
   got = run(jnp.asarray(x, jnp.bfloat16), _kernels(jnp.float32))
   assert got.dtype == jnp.bfloat16
@@ -168,16 +168,16 @@ def test_the_number_of_images_may_be_open(form):
   run = jax.jit(lambda x: _all(x, kernels, form))
   (b,) = jax.export.symbolic_shape('b')
   exported = jax.export.export(run)(
-    jax.ShapeDtypeStruct((b, 4, 4, 4), jnp.float32)
+    jax.ShapeDtypeStruct((b, 4, 4, 8), jnp.float32)
   )
-  (x,) = _draw((3, 4, 4, 4))
+  (x,) = _draw((3, 4, 4, 8))
   x = jnp.asarray(x, jnp.float32)
   np.testing.assert_allclose(exported.call(x), run(x), rtol=1e-5, atol=1e-5)
 
 
 def test_gradients_in_a_loop_are_those_outside():
   kernels = _kernels(jnp.float32)
-  (xs,) = _draw((2, 1, 4, 4, 4))
+  (xs,) = _draw((2, 1, 4, 4, 8))
   xs = jnp.asarray(xs, jnp.float32)
 
   def grad(kernels, x):

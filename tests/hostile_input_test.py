@@ -309,7 +309,7 @@ def read_to_translate(folder):
 
 def model():
   config = tiny.config(data__domains=('cat',), data__img_size=SIZE)
-  translator = types.SimpleNamespace(STYLES=())
+  translator = types.SimpleNamespace(STYLES=(), SOURCES='any')
   return translation.Model(translator, ('cat',), config, step=0, crop=False)
 
 

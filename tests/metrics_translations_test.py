@@ -425,22 +425,30 @@ def test_one_output_of_a_source_has_no_conditional_score(tmp_path, judges):
   assert scores['inception_score/latent/b2a'].value == 1
 
 
-def test_a_process_without_sources_has_no_inception_scores_of_its_own(
+def test_a_process_without_sources_gets_the_inception_scores_of_all(
   tmp_path, judges, monkeypatch
 ):
-  own, gathered = sharding.own_part, []
+  # Of the other process: the number of sources, their distances, the logits.
+  others = {
+    1: np.array([2]),
+    2: np.ones((2, 1)),
+    3: 1000 * np.eye(2)[np.array([[0, 1], [1, 1]])],
+  }
 
   def gather(x):
-    gathered.append(x.shape)
-    if x.shape == (0, 2, 2):
-      return _LightAndDark().draw(3, 0, None)[..., None] * np.array([1.0, -1])
-    return np.array([3]) if x.dtype == int else x
+    assert x.sum() == 0 and x.shape[1:] == others[x.ndim].shape[1:]
+    return others[x.ndim]
 
-  monkeypatch.setattr(sharding, 'own_part', lambda count: own(count)[:0])
+  monkeypatch.setattr(sharding, 'own_part', lambda count: slice(0, 0))
   monkeypatch.setattr(sharding, 'gather', gather)
-  with pytest.warns(RuntimeWarning):  # the mean of no distances of pixels
-    _score(tmp_path, outputs=_LightAndDark(), metrics=('inception_score',))
-  assert gathered.count((0, 2, 2)) == 6
+  scores = _score(
+    tmp_path, outputs=_LightAndDark(), metrics=('inception_score',)
+  )
+  score = scores['inception_score/latent/a2b']
+  assert score.value == pytest.approx(np.exp(_entropy(1 / 4)))
+  assert score.n_fake == 4
+  value = scores['conditional_inception_score/latent/a2b'].value
+  assert value == pytest.approx(np.sqrt(2))
 
 
 def test_classifiers_are_looked_for_only_if_asked_for(tmp_path, judges):

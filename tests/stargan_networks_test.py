@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan import stargan
-from jaxgan.stargan import convolutions, losses, networks
+from jaxgan import convolutions, stargan
+from jaxgan.stargan import losses, networks
 from tests import tiny_stargan as tiny
 
 

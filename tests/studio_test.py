@@ -472,7 +472,7 @@ def test_the_page_takes_a_sample_and_a_style_and_draws(
 
   functions = studio.Studio(model, tmp_path)
   click('#draw_grid')
-  _shows(browser, 'grid', functions.grid(source, 0, translation.PSI))
+  _shows(browser, 'grid', functions.grid(source, 0, functions.model.psi))
   click('#make_video')
   video = _wait(lambda: _content(browser, '#video video'))
   assert video[4:8] == b'ftyp' and len(video) > 1000

@@ -36,6 +36,7 @@ class Translator:
   """
 
   STYLES = ('latent', 'reference')
+  SOURCES = 'other'
   PSI = 1.0  # Differs from StarGAN v2: the original does not truncate.
 
   def __init__(

@@ -4,15 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-# Only for those who still ask here.
-from jaxgan.convolutions import (  # noqa: F401
-  RESAMPLE_FORMS,
-  best_resample_form,
-  convolve_image,
-  double,
-  halve,
-)
-
 Array = jax.Array
 
 

@@ -38,11 +38,7 @@ class Halving(nn.Module):
     kernel = self.param('kernel', _fan_in_uniform, shape, param_dtype)
     h = convolutions.halve(x.astype(self.dtype), kernel, self.form)
     if self.use_bias:
-      scale = 2 / math.sqrt(math.prod(shape[:3]))
-
-      def init(*args):  # uniform within 1 / sqrt(fan in)
-        return nn.initializers.uniform(scale)(*args) - scale / 2
-
+      init = layers.uniform_within(1 / math.sqrt(math.prod(shape[:3])))
       bias = self.param('bias', init, shape[3:], param_dtype)
       h = h + bias.astype(self.dtype)[None, None, None]
     return h

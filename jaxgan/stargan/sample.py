@@ -38,6 +38,7 @@ class Translator:
   """
 
   STYLES = ('label',)
+  SOURCES = 'any'
 
   def __init__(
     self,

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from jaxgan import collapse, distances, errors, settings, updates
+from jaxgan import collapse, convolutions, distances, errors, settings, updates
 from jaxgan.stargan import config as config_lib
-from jaxgan.stargan import convolutions, losses, networks
+from jaxgan.stargan import losses, networks
 from jaxgan.stargan.labels import Labels
 
 Array = jax.Array
@@ -118,30 +118,26 @@ def check_config(config: ml_collections.ConfigDict) -> None:
       f'config.data.img_size must be a multiple of 4 and of 2 to the power of '
       f'config.model.d_repeat_num {halvings}: {img_size}'
     )
-  for key in ('g_conv_dim', 'd_conv_dim'):
-    if model[key] < 1:
-      raise errors.UserError(
-        f'config.model.{key} must be 1 or more: {model[key]}'
-      )
   settings.check_computation(config, convolutions.RESAMPLE_FORMS)
   if config.parity not in ('', config_lib.OFFICIAL):
     raise errors.UserError(
       f"config.parity must be '' or {config_lib.OFFICIAL!r}: {config.parity!r}"
     )
-  for group, key, least in (
-    ('hparams', 'n_critic', 1),
-    ('optim', 'decay_start', 0),
-    ('optim', 'decay_steps', 1),
-    ('optim', 'lr_update_step', 1),
-    ('model', 'g_repeat_num', 0),
-    ('data', 'crop_size', 0),
-    ('data', 'joint_crop_size', 0),
-    ('data', 'num_test', 1),
-  ):
-    if config[group][key] < least:
-      raise errors.UserError(
-        f'config.{group}.{key} must be {least} or more: {config[group][key]}'
-      )
+  settings.check_least(
+    config,
+    {
+      'model.g_conv_dim': 1,
+      'model.d_conv_dim': 1,
+      'model.g_repeat_num': 0,
+      'hparams.n_critic': 1,
+      'optim.decay_start': 0,
+      'optim.decay_steps': 1,
+      'optim.lr_update_step': 1,
+      'data.crop_size': 0,
+      'data.joint_crop_size': 0,
+      'data.num_test': 1,
+    },
+  )
 
 
 def learning_rate(iteration: Array, hp: losses.HParams) -> Array:

@@ -36,6 +36,8 @@ class Translator:
   """
 
   STYLES = ('latent', 'reference')
+  SOURCES = 'any'
+  PSI = 0.7
 
   def __init__(
     self,

@@ -198,21 +198,22 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     raise errors.UserError(
       f'config.data.img_size must be a power of two, 32 or more: {img_size}'
     )
-  for key in ('max_conv_dim', 'hidden_dim', 'style_dim', 'latent_dim'):
-    if model[key] < 1:
-      raise errors.UserError(
-        f'config.model.{key} must be 1 or more: {model[key]}'
-      )
+  settings.check_least(
+    config,
+    {
+      'model.max_conv_dim': 1,
+      'model.hidden_dim': 1,
+      'model.style_dim': 1,
+      'model.latent_dim': 1,
+      'hparams.ds_iter': 1,
+    },
+  )
   if model.channel_base < img_size:
     raise errors.UserError(
       f'config.model.channel_base {model.channel_base} leaves no channels at '
       f'img_size {img_size}: it is the first width times img_size'
     )
   settings.check_computation(config, layers.RESAMPLE_FORMS)
-  if config.hparams.ds_iter < 1:
-    raise errors.UserError(
-      f'config.hparams.ds_iter must be 1 or more: {config.hparams.ds_iter}'
-    )
 
 
 def lambda_ds(step: Array, hp: losses.HParams) -> Array:

@@ -28,7 +28,9 @@ from jaxgan.errors import UsageError, UserError, printable
 from jaxgan.metrics import translations
 from jaxgan.stargan_v2.config import default_config
 
-_NAME = flags.DEFINE_string('name', 'folder', 'folder, or tfds:<data set>.')
+_NAME = flags.DEFINE_string(
+  'name', 'folder', 'folder, unpaired, or tfds:<data set>.'
+)
 _TRAIN_SPLIT = flags.DEFINE_string('train_split', 'train', 'Training images.')
 _VAL_SPLIT = flags.DEFINE_string('val_split', 'val', 'Validation images.')
 _DOMAINS = flags.DEFINE_list('domains', [], 'Those to use; all by default.')

@@ -46,8 +46,9 @@ _SEED = flags.DEFINE_integer(
 )
 _PSI = flags.DEFINE_float(
   'psi',
-  translation.PSI,
-  'Truncation of latents: 0 is the mean style of the domain, 1 is none.',
+  None,
+  'Truncation of latents: 0 is the mean style of the domain, 1 is none. Not '
+  'given it is what is usual: 0.7 of StarGAN v2, 1 of MUNIT.',
   lower_bound=0,
 )
 _CROP = flags.DEFINE_bool(
@@ -79,6 +80,11 @@ def main() -> int:
   step = cli.parse_step(_STEP.value)
   model = translation.load(directory, step, crop=_CROP.value)
   if labels:
+    if not _DOMAIN.value and model.sources == 'other':
+      raise errors.UsageError(
+        'give --domain: what is translated is taken to be of the other one of '
+        f'{" and ".join(model.domains)}'
+      )
     domains = [_DOMAIN.value] if _DOMAIN.value else model.domains
     styles = gallery.label_styles(model, domains)
   elif references:

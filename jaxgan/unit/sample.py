@@ -34,6 +34,7 @@ class Translator:
   """
 
   STYLES = ('label',)
+  SOURCES = 'other'
 
   def __init__(
     self,
