@@ -47,6 +47,14 @@ _LEFT = {
     'dogs/1_to_dog.png',
     'stargan_exported/200000-D.ckpt',
   ),
+  'munit.md': (
+    'runs/munit_shapes/eval/scores.csv',
+    'drawn/1_to_dog_seed0_2.png',
+    'like_dogs/grid.png',
+    'circles/1_to_circle.png',
+    'own_2.png',
+    'munit_exported/optimizer.pt',
+  ),
   'evaluation.md': ('runs/afhq/best/best.json',),
   'from_pytorch.md': ('out_male/video.mp4', 'aligned/1.png'),
   'pods.md': (
@@ -274,6 +282,22 @@ def _make_official_stargan(folder, environment):
   )
 
 
+def _make_official_munit(folder, environment):
+  """gen_01000000.pt and what lies beside it, of a run that goes again."""
+  _run(
+    """
+    python train.py --config=configs/munit/edges2shoes.py --workdir=runs/made \\
+      --config.data.name=shapes --config.data.val_split=val \\
+      --config.data.domains="('circle','square')"
+    python -m jaxgan.tools.export_checkpoint --workdir=runs/made --out=made
+    for net in gen dis; do mv made/${net}_00000002.pt ${net}_01000000.pt; done
+    mv made/optimizer.pt .
+    """,
+    folder,
+    environment,
+  )
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
   'path',
@@ -290,6 +314,8 @@ def test_every_command_runs(path, furnished, environment, tmp_path):
     shutil.rmtree(folder / 'runs')  # its own are in bfloat16
   if path.name == 'stargan.md':
     _make_official_stargan(folder, environment)
+  if path.name == 'munit.md':
+    _make_official_munit(folder, environment)
   if path.name == 'tutorial.md':
     _draw_data(folder / 'photos', ('cats', 'dogs'))
   said = _run('\n'.join(_blocks(path, 'bash')), folder, environment)
