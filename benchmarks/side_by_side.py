@@ -4,7 +4,8 @@
 
 prints a table of the factors of each (`eval.py` has to have been there), and
 draws the same validation images, translated to every domain: a row for a system
-that has one output, NUM_LATENTS random ones for a system that has styles.
+that has one output, NUM_LATENTS random ones for a system that has styles. Where
+a system translates between two domains, sources of the target stay as they are.
 """
 
 import pathlib
@@ -70,11 +71,12 @@ def draw(directories: Sequence[str]) -> np.ndarray:
   """The labelled grid, uint8 [H, W, 3]."""
   config = workdir.require_config(epath.Path(directories[0]))
   _, val = systems.get_system(config).create_eval_data(config)
-  sources = [
-    picture
-    for i in range(_NUM_SOURCES)
-    for picture in val.pictures(*_position(i, len(val.domains)))
-  ]
+  sources, of_domain = [], []
+  for i in range(_NUM_SOURCES):
+    domain, numbers = _position(i, len(val.domains))
+    for picture in val.pictures(domain, numbers):
+      sources.append(picture)
+      of_domain.append(val.domains[domain])
   rows, left = [list(map(_to_cell, sources))], ['source']
   models = {directory: translation.load(directory) for directory in directories}
   for domain in models[directories[0]].domains:
@@ -84,8 +86,11 @@ def draw(directories: Sequence[str]) -> np.ndarray:
         styles = model.label_styles(domain)
       else:
         styles = model.latent_styles(domain, NUM_LATENTS, psi=1.0)
+      # Between two domains a source of the target has nothing to become.
+      stays = [model.sources == 'other' and own == domain for own in of_domain]
       for row in model.translate(sources, styles):
-        rows.append(list(map(_to_cell, row)))
+        shown = zip(row, sources, stays, strict=True)
+        rows.append([_to_cell(src if kept else x) for x, src, kept in shown])
         left.append(f'{domain}\n{system}')
   return images.labelled_grid(rows, [''] * len(sources), left)
 

@@ -169,17 +169,19 @@ def map_by_domain(
 
   Args:
     fn_of: of a domain; `map_chunks` says what its result is.
-    y: domains [N].
+    y: domains [N]; of numbers between two, as mixing leaves them, the nearest.
     *arrays: [N, ...], N at least 1.
     mesh: of this process's devices.
     size: of a chunk.
   """
-  rows = [np.flatnonzero(y == domain) for domain in np.unique(y)]
+  nearest = np.rint(y).astype(int)
+  domains = np.unique(nearest).tolist()
+  rows = [np.flatnonzero(nearest == domain) for domain in domains]
   parts = [
     map_chunks(
-      fn_of(int(y[own[0]])), *(a[own] for a in arrays), mesh=mesh, size=size
+      fn_of(domain), *(array[own] for array in arrays), mesh=mesh, size=size
     )
-    for own in rows
+    for domain, own in zip(domains, rows, strict=True)
   ]
   return np.concatenate(parts)[np.argsort(np.concatenate(rows))]
 
