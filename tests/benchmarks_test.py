@@ -3,15 +3,24 @@ import os
 import pathlib
 import subprocess
 import sys
+import types
 
 import ml_collections
 import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import peer, peer_stargan, peer_stargan_v2
+from benchmarks import (
+  peer,
+  peer_munit,
+  peer_stargan,
+  peer_stargan_v2,
+  peer_unit,
+)
 from jaxgan import errors, translation, workdir
 from jaxgan.data import input_pipeline
+from jaxgan.munit import config as munit_config
+from jaxgan.unit import config as unit_config
 from tests import programs
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -339,6 +348,168 @@ def test_files_at_the_root_of_a_checkout(tmp_path):
 def test_a_stargan_peer_takes_its_pictures_from_the_first_batch():
   loader = peer_stargan._Loader(['first', 'second'])
   assert list(loader) == ['first', 'first', 'second']
+
+
+def _write(root, files):
+  for name, text in files.items():
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+# A trainer that tells what is asked of it, and whether it was given the
+# settings that it was built with.
+TRAINER = """
+import torch
+class Trainer:
+  def __init__(self, settings):
+    self.settings, self.told = settings, [torch.Tensor().cuda(0)]
+  def cuda(self, *device):
+    self.told.append(device)
+  def update_learning_rate(self):
+    self.told.append('rate')
+  def dis_update(self, x_a, x_b, settings):
+    self.told.append(('D', x_a, x_b, settings is self.settings))
+  def gen_update(self, x_a, x_b, settings):
+    self.told.append(('G', x_a, x_b, settings is self.settings))
+UNIT_Trainer = MUNIT_Trainer = COCOGANTrainer = Trainer
+"""
+PAIR = {
+  'networks.py': 'x = 1',
+  'utils.py': """
+from torch.utils.serialization import load_lua
+from torchvision import transforms
+from data import ImageFilelist, ImageFolder
+import torchvision.utils as vutils
+from networks import x
+""",
+  'trainer.py': f'from utils import x{TRAINER}',
+}
+PYTHON_2 = {
+  'src/trainers/init.py': 'y = 1',
+  'src/trainers/helpers.py': '',
+  'src/trainers/common_net.py': """
+import cv2
+kernel_size = 3
+pad = (kernel_size-1)/2
+kernel = cv2.getGaussianKernel(kernel_size, -1)
+""",
+  'src/trainers/cocogan_nets.py': 'from .common_net import *',
+  'src/trainers/cocogan_trainer.py': f"""
+from .cocogan_nets import *
+from .init import *
+import itertools
+pairs = list(itertools.izip('ab', 'cd'))
+def get(loss):
+  return loss.data.cpu().numpy()[0]
+{TRAINER}""",
+}
+
+
+class _Tensor:
+  """Of `_torch`; without a device there is no `cuda`."""
+
+  def cuda(self, *device):
+    raise AssertionError
+
+
+def _torch():
+  """As much of torch as a peer asks for before its networks are run."""
+  torch = types.ModuleType('torch')
+  torch.Tensor, torch.manual_seed = _Tensor, lambda seed: None
+  torch.cuda = types.SimpleNamespace(device_count=lambda: 0)
+  torch.backends = types.SimpleNamespace(cudnn=types.SimpleNamespace())
+  torch.from_numpy = lambda x: types.SimpleNamespace(to=lambda name: x.shape)
+  return torch
+
+
+@pytest.fixture
+def made_torch(monkeypatch):
+  torch = _torch()
+  monkeypatch.setattr(peer, 'import_library', lambda name: torch)
+  for name in ('torch', 'torch.utils', 'torch.utils.serialization'):
+    monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+  monkeypatch.setitem(sys.modules, 'torch', torch)
+  torch.utils = sys.modules['torch.utils']
+  torch.utils.serialization = sys.modules['torch.utils.serialization']
+  return torch
+
+
+@pytest.mark.parametrize(
+  'create, config, files, device, rates',
+  [
+    (peer_munit.Peer, munit_config.default_config(), PAIR, (), ['rate']),
+    (peer_unit.Peer, unit_config.default_config(), PYTHON_2, (0,), []),
+    (peer_unit.Peer, unit_config.unshared_config(), PAIR, (), ['rate']),
+  ],
+)
+def test_a_step_of_a_pair(
+  tmp_path, made_torch, create, config, files, device, rates
+):
+  _write(tmp_path, files)
+  before = dict(sys.modules)
+  theirs = create(str(tmp_path), config, 'cpu')
+  shapes = (2, 8, 8, 3), (4, 8, 8, 3)
+  batch = {f'x_{n}': np.zeros(s) for n, s in zip('ab', shapes, strict=True)}
+  theirs.step(theirs.load_batch(batch))
+  tensor, *told = theirs._trainer.told
+  assert isinstance(tensor, _Tensor)
+  nchw = (2, 3, 8, 8), (4, 3, 8, 8)
+  assert told == [device, *rates, ('D', *nchw, True), ('G', *nchw, True)]
+  # Neither the stand-ins nor what was done to tensors is left.
+  assert sys.modules == before
+  assert not hasattr(made_torch.utils.serialization, 'load_lua')
+  with pytest.raises(AssertionError):
+    _Tensor().cuda()
+
+
+def test_code_of_python_2_runs_today(tmp_path):
+  _write(tmp_path, {name: '' for name in PYTHON_2})
+  _write(tmp_path, {k: v.replace(TRAINER, '') for k, v in PYTHON_2.items()})
+  sources = peer_unit.read_shared_sources(str(tmp_path))
+  given = {'getGaussianKernel': peer_unit._binomial}
+  modules = peer.load(sources, peer_unit._STAND_INS, given)
+  trainer = modules['trainers.cocogan_trainer']
+  assert trainer.pairs == [('a', 'c'), ('b', 'd')]
+  assert type(trainer.pad) is int and trainer.pad == 1
+  assert trainer.kernel.sum() == 1 and trainer.y == 1
+  loss = types.SimpleNamespace(cpu=lambda: np.float32(3))
+  assert trainer.get(types.SimpleNamespace(data=loss)) == 3
+
+
+def test_other_code_than_of_a_pair_is_refused(tmp_path, made_torch):
+  for create, config in (
+    (peer_munit.Peer, munit_config.default_config()),
+    (peer_unit.Peer, unit_config.default_config()),
+    (peer_unit.Peer, unit_config.unshared_config()),
+  ):
+    with pytest.raises(errors.UserError, match='not a checkout'):
+      create(str(tmp_path), config, 'cpu')
+  nets = PYTHON_2['src/trainers/common_net.py'].replace('/2', '//2 ')
+  _write(tmp_path, PYTHON_2 | {'src/trainers/common_net.py': nets})
+  with pytest.raises(errors.UserError, match='not a checkout.*version_02'):
+    peer_unit.read_shared_sources(str(tmp_path))
+  _write(tmp_path, PAIR)
+  config = munit_config.default_config()
+  config.hparams.lambda_vgg = 1.0
+  with pytest.raises(errors.UserError, match='lambda_vgg=0'):
+    peer_munit.Peer(str(tmp_path), config, 'cpu')
+
+
+def test_the_settings_of_a_pair():
+  config = unit_config.default_config()
+  config.model.update(d_layers=6, d_front=2, d_kind='shared', normalize=False)
+  settings = peer_unit._shared_settings(config)
+  assert settings['dis']['name'] == 'COCOSharedDis'
+  assert settings['dis']['n_front_layer'] == 2
+  assert settings['dis']['n_shared_layer'] == 4
+  assert settings['gen']['name'] == 'COCOResGen2'
+  assert settings['gen']['n_gen_front_blk'] == 3  # two halvings and the stem
+  for size, policy in ((0, 'constant'), (5, 'step')):
+    config.optim.step_size = size
+    settings = peer_munit.create_settings(config, {'a': 1}, {'b': 2})
+    assert settings['lr_policy'] == policy
+    assert (settings['gen']['a'], settings['b']) == (1, 2)
 
 
 def _evaluate(module, expression, *arguments):
