@@ -137,8 +137,8 @@ def train_and_evaluate(
     state, start_step, facts = begin()
     if facts.get(checkpoint.PARTIAL):
       raise errors.UserError(
-        f'{path} holds averaged weights only, without discriminator and '
-        'optimisers, and cannot be trained on: start a new run with '
+        f'{path} holds only what translations are made with, no discriminator '
+        'and no optimisers, and cannot be trained on: start a new run with '
         f'--init_from={path}'
       )
     if jax.process_index() == 0:

@@ -209,7 +209,6 @@ def import_run(
   *,
   create_training: Callable,
   create_frozen: Callable,
-  learning_rate: Callable,
   names_fn: NamesFn,
 ) -> Imported:
   """Reads a file of generators, and what lies beside it.
@@ -221,7 +220,6 @@ def import_run(
     step: finished iterations; None for N.
     create_training: of the system.
     create_frozen: of the system.
-    learning_rate: (step, hp) -> the rate of an iteration.
     names_fn: of the system.
 
   Raises:
@@ -250,12 +248,14 @@ def import_run(
       raise errors.UserError(f'{file} does not fit the config: {e}') from e
   partial = 'discriminator' not in params
   if partial:
+    # It is never trained, and asks for no network of the losses.
+    config.hparams.lambda_vgg = 0.0
     params = jax.jit(init_fn)(rng).params | params
   opt_state = {name: static['tx'][name].init(params[name]) for name in params}
   what = 'generators without discriminators' if partial else 'weights'
   optimizers = path.parent / 'optimizer.pt'
   if not partial and optimizers.is_file():
-    rate = float(learning_rate(np.array(max(step - 1, 0)), static['hp']))
+    rate = last_rate(step, config, static['hp'].steps_ahead)
     settings = torch_adam.settings(config.optim, rate)
     what = 'weights without optimisers'
     read = _load_optimisers(
@@ -274,6 +274,17 @@ def import_run(
   return Imported(config, state, create_frozen(config), partial, what)
 
 
+def last_rate(
+  step: int, config: ml_collections.ConfigDict, steps_ahead: int
+) -> float:
+  """The learning rate of the last of so many iterations."""
+  optim = config.optim
+  if not optim.step_size:
+    return optim.lr
+  falls = (max(step - 1, 0) + steps_ahead) // optim.step_size
+  return optim.lr * optim.gamma**falls
+
+
 def _find_step(path: epath.Path, step: int | None) -> int:
   name = re.search(r'gen_(\d{1,12})\.(pt|pkl)$', path.name)
   if step is None:
@@ -289,8 +300,7 @@ def _find_step(path: epath.Path, step: int | None) -> int:
 
 
 def _load(path: epath.Path) -> StateDict:
-  """The tensors of both domains, by keys that begin with a or b in the files
-  that have them apart."""
+  """The tensors of a file; `a.` or `b.` before keys of domains apart."""
   tree = torch_files.load(path)
   if isinstance(tree, dict) and tree.keys() == {'a', 'b'}:
     parts = tree.values()
@@ -339,7 +349,8 @@ def _load_optimisers(
       raise errors.UserError(
         f'{path}: {short} has no whole state of Adam ({type(e).__name__}: {e})'
       ) from e
-    if int(adam.steps) != step:
+    # Fewer are of a run that once went on without its optimisers.
+    if int(adam.steps) > step:
       logging.warning(
         '%s is left out: it is of step %d and not of %d', path, adam.steps, step
       )

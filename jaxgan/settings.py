@@ -51,7 +51,7 @@ def check_least(
     group, name = key.split('.')
     if config[group][name] < bound:
       raise errors.UserError(
-        f'config.{key} must be {bound} or more: {config[group][name]}'
+        f'config.{key} must be {bound:g} or more: {config[group][name]}'
       )
 
 
@@ -77,4 +77,14 @@ def check_pair(config: ml_collections.ConfigDict, official: str) -> None:
       'config.model.num_domains must be 2, or 0 to take it from the data: '
       f'{config.model.num_domains}'
     )
-  check_least(config, {'optim.step_size': 0, 'data.load_size': 0})
+  positive = ('lr', 'step_size', 'gamma', 'beta1', 'beta2', 'weight_decay')
+  least = {f'optim.{key}': 0.0 for key in positive}
+  least |= {
+    f'hparams.{key}': 0.0 for key in config.hparams if key.startswith('lambda')
+  }
+  check_least(config, {**least, 'data.load_size': 0})
+  for key in ('beta1', 'beta2'):
+    if config.optim[key] >= 1:
+      raise errors.UserError(
+        f'config.optim.{key} must be less than 1: {config.optim[key]}'
+      )

@@ -169,12 +169,19 @@ def map_by_domain(
 
   Args:
     fn_of: of a domain; `map_chunks` says what its result is.
-    y: domains [N]; of numbers between two, as mixing leaves them, the nearest.
+    y: domains [N], to rounding.
     *arrays: [N, ...], N at least 1.
     mesh: of this process's devices.
     size: of a chunk.
+
+  Raises:
+    UserError: a number is between two domains.
   """
   nearest = np.rint(y).astype(int)
+  if np.abs(y - nearest).max() > 1e-3:
+    raise errors.UserError(
+      'styles of two domains were mixed: there is no domain between them'
+    )
   domains = np.unique(nearest).tolist()
   rows = [np.flatnonzero(nearest == domain) for domain in domains]
   parts = [

@@ -5,7 +5,8 @@ A system is a module with
   default_config() -> every setting there is; FREE_SETTINGS and HOST_SETTINGS
     among them, which `workdir` explains
   domain_names(config) -> names of what an image can be translated to
-  see(picture, config) -> the part of a PIL image that training sees
+  see(picture, config) -> the part of a PIL image that is seen where none is
+    drawn at random
   check_config(config) raises UserError for settings that cannot be
   create_datasets(config, process_index, process_count) -> (train, val)
     train.facts: {config key: value} of what the config left to the data;
@@ -19,7 +20,7 @@ A system is a module with
     val goes to `sample`.
   create_eval_data(config) -> (train, val), to be seen in order
   example_batch(config) -> a batch of noise, NumPy arrays like those that
-    train_step gets: in all of them a row is a slot, the source images first.
+    train_step gets: in all of them a row is a slot, images to translate first.
   create_training(config) -> (init_fn, static)
     init_fn(rng) -> state: a pytree with `.step`, `.params` and perhaps
     `.ema_params`, each {network: tree}; static: keyword arguments of

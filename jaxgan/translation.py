@@ -45,8 +45,8 @@ def load(
     workdir: the run's work directory.
     step: of the checkpoint; None for the newest good one.
     crop: of a picture that is no square take the largest square in its middle;
-      otherwise the part that training sees, all of it or config.data.crop_size
-      in the middle, is squeezed into a square.
+      otherwise the part that the system sees, all of it or what its data
+      settings say, is squeezed into a square.
     chunk: images that are computed at a time; fewer are filled up to so many.
 
   Raises:

@@ -5,7 +5,7 @@ r"""MUNIT between edges and photographs of shoes at 256 px, as published.
 
 DATA holds trainA, trainB, testA and testB, as the original wants them; with
 --config.data.name=folder train/<domain> and test/<domain>. Handbags are trained
-with the same settings. Published: LPIPS of outputs 0.109 (handbags 0.175).
+with the same settings.
 
 Not yet run.
 """

@@ -5,7 +5,7 @@ r"""UNIT between edges and photographs at 256 px, as its later code has it.
 
 DATA holds trainA, trainB, testA and testB. No blocks are shared between the
 domains; those of MUNIT are used. With --config.parity=mingyuliutw/UNIT it is
-that code to the last digit, and what its released weights were made with.
+computed as that code has it, and its released weights were made so.
 
 Not yet run.
 """

@@ -4,7 +4,8 @@ r"""UNIT between faces with and without an attribute at 128 px, as published.
     --config.data.root=DATA
 
 DATA holds train/<domain> and test/<domain>: pictures of CelebA with an
-attribute, as blond hair, in one folder and all others in another. The
+attribute, as blond hair, in one folder and all others in another, cropped and
+resized beforehand as the original does. The
 discriminators have their last layers in common.
 
 Not yet run.

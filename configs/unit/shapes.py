@@ -1,6 +1,6 @@
 """UNIT on `shapes`, the drawn data set: circles and triangles of all hues.
 
-  python train.py --config=configs/unit/shapes.py --workdir=DIR
+python train.py --config=configs/unit/shapes.py --workdir=DIR
 """
 
 import ml_collections

@@ -3,6 +3,8 @@ r"""UNIT between drawn and photographed streets, as published.
   python train.py --config=configs/unit/streets.py --workdir=DIR \
     --config.data.root=DATA
 
+The settings are those of the released branch version_02.
+
 DATA holds train/<domain> and test/<domain>. Dropout in the residual blocks, and
 discriminators at three scales. Differs from the original: squares of 512 pixels
 where it has 480 x 640, and drawn pictures are not blurred beforehand.

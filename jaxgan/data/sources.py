@@ -149,14 +149,19 @@ class FolderSource:
 class UnpairedSource:
   """Images at <root>/<split>A/* and <root>/<split>B/*: domains 'A' and 'B'.
 
-  Any path that epath reads will do, gs:// among them.
+  Two other names, where they are given, are those of A and of B. Any path that
+  epath reads will do, gs:// among them.
   """
 
   def __init__(self, root: str, split: str, domains: Sequence[str] = ()):
-    """Lists the files; `domains` picks one of the two."""
-    folders = {name: epath.Path(root) / f'{split}{name}' for name in 'AB'}
-    _check_root(root, folders['A'])
-    where = f'the folders {folders["A"]} and {folders["B"]}'
+    """Lists the files; `domains` names the two, or picks one of them."""
+    names: Sequence[str] = ('A', 'B')
+    paths = [epath.Path(root) / f'{split}{name}' for name in names]
+    _check_root(root, paths[0])
+    where = f'the folders {paths[0]} and {paths[1]}'
+    if len(domains) == 2 and not set(domains) & set(names):
+      names = domains
+    folders = dict(zip(names, paths, strict=True))
     self.domains = select_domains(tuple(folders), domains, where)
     self._files = []
     ignored: list[epath.Path] = []

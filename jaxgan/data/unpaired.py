@@ -11,7 +11,7 @@ begin anew with the end of the shorter one.
 
 An image is a random square: a picture is made `load_size` high or wide,
 whichever is shorter, and S x S pixels of it are cut out and perhaps mirrored.
-Validation sees the largest square in the middle.
+Validation sees the one in the middle.
 """
 
 import functools
@@ -79,14 +79,10 @@ def create_eval_data(
 def see(picture: Image.Image, config: ml_collections.ConfigDict) -> Image.Image:
   """The part of a picture that validation sees: the square in the middle.
 
-  Training sees all of a picture, a square at a time.
+  Training sees all of a picture, a square of that size at a time.
   """
-  del config
-  return _central_square(picture)
-
-
-def _central_square(picture: Image.Image) -> Image.Image:
-  side = min(picture.size)
+  share = config.data.img_size / find_load_size(config)
+  side = max(1, round(min(picture.size) * share))
   left, top = ((n - side) // 2 for n in picture.size)
   return picture.crop((left, top, left + side, top + side))
 
@@ -157,8 +153,12 @@ def _to_see(
   images: pictures.Images, config: ml_collections.ConfigDict
 ) -> input_pipeline.EvalData:
   if config.data.name != 'shapes':
+    share = f'{config.data.img_size}/{find_load_size(config)}'
     images = pictures.Seen(
-      images, _central_square, config.data.img_size, 'the square in the middle'
+      images,
+      functools.partial(see, config=config),
+      config.data.img_size,
+      f'the square in the middle, {share} of it',
     )
   return input_pipeline.EvalData(images, config.data.skip_bad_images)
 

@@ -19,6 +19,8 @@ Array = jax.Array
 Params = Mapping[str, Mapping]
 Tree = Any
 
+_DOMAINS = (('a', 0), ('b', 1))
+
 
 @dataclasses.dataclass(frozen=True)
 class HParams:
@@ -116,9 +118,6 @@ def d_loss(
     terms[name] = judge(real_term, real) + judge(fake_term, fake)
   total = hp.lambda_gan * (terms['a'] + terms['b'])
   return total, {'total': total, **terms}
-
-
-_DOMAINS = (('a', 0), ('b', 1))
 
 
 def g_loss(

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
 from etils import epath
@@ -73,7 +72,6 @@ def import_official(
     step,
     create_training=step_lib.create_training,
     create_frozen=step_lib.create_frozen,
-    learning_rate=step_lib.learning_rate,
     names_fn=names,
   )
 
@@ -94,6 +92,5 @@ def export_official(
   """
   del frozen
   hp = step_lib.create_training(config)[1]['hp']
-  last = jnp.maximum(state.step - 1, 0)
-  rate = float(step_lib.learning_rate(last, hp))
+  rate = pair_files.last_rate(int(state.step), config, hp.steps_ahead)
   return pair_files.export_run(state, config, partial, names, rate)

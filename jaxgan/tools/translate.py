@@ -48,7 +48,7 @@ _PSI = flags.DEFINE_float(
   'psi',
   None,
   'Truncation of latents: 0 is the mean style of the domain, 1 is none. Not '
-  'given it is what is usual: 0.7 of StarGAN v2, 1 of MUNIT.',
+  'given it is what is usual for the system.',
   lower_bound=0,
 )
 _CROP = flags.DEFINE_bool(
@@ -89,6 +89,11 @@ def main() -> int:
     styles = gallery.label_styles(model, domains)
   elif references:
     styles = gallery.reference_styles(model, references, _DOMAIN.value)
+    if model.sources == 'other' and len({style.domain for style in styles}) > 1:
+      raise errors.UsageError(
+        'give --domain: references are of both domains, and what is translated '
+        'is taken to be of the other one than theirs'
+      )
   else:
     styles = gallery.latent_styles(
       model,

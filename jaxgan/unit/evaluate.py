@@ -6,6 +6,7 @@ from typing import Any
 import ml_collections
 from etils import epath
 
+from jaxgan import errors
 from jaxgan.data import unpaired
 from jaxgan.metrics import styles, translations
 from jaxgan.metrics.translations import Score
@@ -48,11 +49,23 @@ def evaluate(
   Returns:
     shapes/label/<score> where the factors of the data are known, and what
     `translations` measures where there are networks for it.
+
+  Raises:
+    UsageError: nothing is to be measured, or saved.
   """
   del hp, tx, domains
+  options, is_drawn = scorer.options, config.data.name == 'shapes'
+  # Of one output of a source there are no distances.
+  seen_through = scorer.labels.keys() - {'lpips'}
+  if not (is_drawn or seen_through or options.save_images):
+    reasons = ''.join(f' ({reason})' for reason in scorer.left_out)
+    raise errors.UsageError(
+      f'nothing can be measured{reasons}: ask for a classifier with '
+      '--metrics=classification'
+    )
   translator = Translator(params, frozen, nets=nets, chunk=translations.BATCH)
   scores: list[Score] = []
-  if config.data.name == 'shapes':
+  if is_drawn:
     scores += styles.evaluate_label_shapes(
       translator,
       config.data.domains,
@@ -60,8 +73,7 @@ def evaluate(
       img_size=config.data.img_size,
       seed=seed,
     )
-  options = scorer.options
-  if scorer.labels.keys() - {'lpips'} or options.save_images or not scores:
+  if seen_through or options.save_images:
     scores += scorer.score(
       _MODE,
       styles.LabelOutputs(translator),

@@ -146,9 +146,9 @@ def d_loss(
   terms = {}
   rngs = _rngs(noise, 4)
   for source, target, domain in (('b', 'a', 0), ('a', 'b', 1)):
-    h = encode(nets, params, batch[f'x_{source}'], 1 - domain, rngs.pop())
-    z = h + noise[source]
-    (x_fake,) = decode(nets, params, z, (domain,), rngs.pop())
+    x, rng, other_rng = batch[f'x_{source}'], rngs[domain], rngs[2 + domain]
+    z = encode(nets, params, x, 1 - domain, rng) + noise[source]
+    (x_fake,) = decode(nets, params, z, (domain,), other_rng)
     real = discriminate(nets, trained, batch[f'x_{target}'], domain)
     fake = discriminate(nets, trained, x_fake, domain)
     terms[target] = judge(real_term, real) + judge(fake_term, fake)

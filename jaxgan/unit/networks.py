@@ -204,7 +204,7 @@ class Generator(nn.Module):
     self, z: Array, domains: tuple[int, ...], train: bool = False
   ) -> tuple[Array, ...]:
     """A code as images of each of these domains."""
-    h = self.decoder_shared(z, train)
+    h = self.decoder_shared(z.astype(self.dtype), train)
     return tuple(self.decoder[domain](h, train) for domain in domains)
 
   def __call__(self, x: Array) -> tuple[Array, ...]:
@@ -241,6 +241,7 @@ class UnsharedGenerator(nn.Module):
   ) -> tuple[Array, ...]:
     """A code as images of each of these domains."""
     del train
+    z = z.astype(self.dtype)
     return tuple(self.decoder[domain](z) for domain in domains)
 
   def __call__(self, x: Array) -> tuple[Array, ...]:

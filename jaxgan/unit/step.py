@@ -34,6 +34,8 @@ _SOURCES = (
   'outputs are nearly the sources themselves',
   'lower config.hparams.lambda_cyc, and see that the domains differ',
 )
+# Above the limit from the first steps on in a healthy run of `shapes` (0.9 to
+# 4), in batches of 8: with one image they are ratios of pairs.
 SIGNS = (
   collapse.Sign('G/change_a', 0.1, *_SOURCES),
   collapse.Sign('G/change_b', 0.1, *_SOURCES),
