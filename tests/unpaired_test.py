@@ -269,10 +269,15 @@ def test_without_augmentation_the_middle_is_cut(located):
     assert (x[:, -1, -1] == [3 * 19, 3 * 17, 0]).all()
 
 
-def test_validation_sees_the_largest_square_in_the_middle(located, folder):
+def test_validation_sees_the_square_in_the_middle(located, folder):
   picture = places(24, 20)
+  # 16 of the 20 pixels that the shortest side becomes, at training's scale.
   square = unpaired.see(picture, located)
-  np.testing.assert_array_equal(square, np.asarray(picture)[:, 2:22])
+  np.testing.assert_array_equal(square, np.asarray(picture)[2:18, 4:20])
+  located.data.load_size = 0
+  largest = unpaired.see(picture, located)
+  np.testing.assert_array_equal(largest, np.asarray(picture)[:, 2:22])
+  located.data.load_size = 20
   expected = preprocess.resize(square, SIZE)
   _, val = unpaired.create_datasets(located, 0, 1)
   for x in val.batch(2).values():
