@@ -62,3 +62,23 @@ def test_gradient_penalty_of_a_constant_critic_has_a_finite_gradient():
   np.testing.assert_allclose(
     grad, 2 * (np.sqrt(12) - 1) * np.sqrt(3), rtol=1e-6
   )
+
+
+def test_least_squares_by_hand():
+  scores = jnp.array([3.0, -1.0])
+  assert adversarial.least_squares_real(scores) == (2**2 + 2**2) / 2
+  assert adversarial.least_squares_fake(scores) == (3**2 + 1**2) / 2
+
+
+def test_the_terms_of_a_name():
+  assert set(adversarial.GAN_TYPES) == {'lsgan', 'nsgan'}
+  scores = jnp.array([0.0])
+  for name, real, fake in (('lsgan', 1, 0), ('nsgan', np.log(2), np.log(2))):
+    terms = adversarial.GAN_TYPES[name]
+    np.testing.assert_allclose([t(scores) for t in terms], [real, fake], 1e-6)
+
+
+def test_scales_are_added_up_whatever_their_sizes():
+  scores = jnp.full((2, 4, 4), 3.0), jnp.full((2, 1, 1), 5.0)
+  total = adversarial.sum_scales(adversarial.least_squares_real, scores)
+  assert total == 2**2 + 4**2

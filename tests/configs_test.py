@@ -10,6 +10,7 @@ from tests import tiny
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIGS = sorted(ROOT.glob('configs/*/*.py'))
 NETWORKS = {
+  'munit': {'generator', 'discriminator'},
   'stargan': {'generator', 'discriminator'},
   'stargan_v2': {
     'generator',
@@ -17,6 +18,7 @@ NETWORKS = {
     'style_encoder',
     'discriminator',
   },
+  'unit': {'generator', 'discriminator'},
 }
 
 
@@ -38,8 +40,10 @@ def test_config_builds_its_system(path):
     config.data.domains = config.data.domains or ('a', 'b', 'c')
     if config.data.joint_name:
       config.data.joint_domains = config.data.joint_domains or ('d', 'e')
-  else:
+  elif config.system == 'stargan_v2':
     config.model.num_domains = 3
+  else:
+    config.data.domains = config.data.domains or ('a', 'b')
   init_fn, _ = systems.get_system(config).create_training(config)
   state = jax.eval_shape(init_fn, jax.random.key(0))
   assert set(state.params) == NETWORKS[config.system]
@@ -75,5 +79,7 @@ def test_bad_settings_are_named(override, message):
 
 
 def test_unknown_system_is_named():
-  with pytest.raises(errors.UserError, match="'stylegan9'; there is: stargan"):
+  with pytest.raises(
+    errors.UserError, match="'stylegan9'; there is: munit, st"
+  ):
     systems.get_system(tiny.config(system='stylegan9'))

@@ -122,3 +122,45 @@ def test_remat_keeps_the_gradient_and_saves_less_for_it():
     plain,
   )
   assert saved_remat < saved_plain / 3
+
+
+def test_layer_norm_has_an_unbiased_deviation_and_epsilon_outside():
+  x = np.random.default_rng(0).normal(2, 3, (2, 2, 3, 2)).astype(np.float32)
+  scale, bias = np.float32([2, -1]), np.float32([0.5, 3])
+  norm = layers.LayerNorm(epsilon=0.5)
+  got = norm.apply({'params': {'scale': scale, 'bias': bias}}, x)
+  for image, out in zip(x, got, strict=True):
+    std = image.std(ddof=1)
+    expected = (image - image.mean()) / (std + 0.5)
+    expected = expected * scale[None, None] + bias[None, None]
+    np.testing.assert_allclose(out, expected, rtol=1e-5, atol=1e-6)
+  assert layers.LayerNorm().epsilon == 1e-5
+
+
+def test_layer_norm_of_one_colour_has_a_finite_gradient():
+  norm, x = layers.LayerNorm(), jnp.full((1, 2, 2, 3), 0.3)
+  params = norm.init(jax.random.key(0), x)
+
+  def loss(params, x):
+    return jnp.sum(jnp.square(norm.apply(params, x)))
+
+  grads = jax.grad(loss, (0, 1))(params, x)
+  assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads))
+
+
+def test_layer_norm_is_drawn_and_kept_in_float32():
+  norm = layers.LayerNorm(dtype=jnp.bfloat16)
+  x = jnp.ones((1, 2, 2, 500), jnp.bfloat16)
+  y, variables = norm.init_with_output(jax.random.key(0), x)
+  scale, bias = (variables['params'][key] for key in ('scale', 'bias'))
+  assert y.dtype == jnp.bfloat16 and scale.dtype == np.float32
+  assert 0 <= scale.min() < 0.05 and 0.95 < scale.max() <= 1
+  assert not bias.any()
+
+
+def test_modulation_by_hand():
+  # Deviation 1 about 3, and 0 about 5.
+  x = jnp.array([[2.0, 5.0], [4.0, 5.0]]).reshape(1, 2, 1, 2)
+  scale, bias = jnp.array([[3.0, 7.0]]), jnp.array([[10.0, 20.0]])
+  got = layers.modulate(x, scale, bias)[0, :, 0]
+  np.testing.assert_allclose(got, [[7, 20], [13, 20]], rtol=1e-4)

@@ -3,7 +3,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from tests import parity, parity_stargan
+from tests import parity, parity_pair, parity_stargan
 
 DATA = pathlib.Path(__file__).parent / 'data'
 
@@ -43,6 +43,22 @@ def test_stargan_meets_the_reference(name, path, monkeypatch, capsys):
   assert parity.main([str(DATA / f'stargan_{name}.npz')]) == 0, (
     capsys.readouterr().out
   )
+
+
+@pytest.mark.parametrize(
+  'name, path',
+  [
+    ('munit', 'resample=phases'),
+    pytest.param('munit_cycle', 'resample=plain', marks=pytest.mark.slow),
+    pytest.param('unit_animals', 'micro_batches', marks=pytest.mark.slow),
+    pytest.param('unit_faces', 'resample=phases', marks=pytest.mark.slow),
+    pytest.param('unit_streets', 'resample=plain', marks=pytest.mark.slow),
+    pytest.param('unit_unshared', 'resample=phases', marks=pytest.mark.slow),
+  ],
+)
+def test_munit_and_unit_meet_the_reference(name, path, monkeypatch, capsys):
+  monkeypatch.setattr(parity_pair, 'PATHS', {path: parity_pair.PATHS[path]})
+  assert parity.main([str(DATA / f'{name}.npz')]) == 0, capsys.readouterr().out
 
 
 def test_a_wrong_number_and_an_unknown_array_are_failures(capsys):

@@ -1,0 +1,161 @@
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxgan.munit import losses
+
+# One number for each network of a domain, one pixel for an image: the content
+# is e x, the style t x, an image d c + s, and two scales score q x and 2 q x.
+GENERATOR = {
+  'e': jnp.array([1.0, 2.0]),
+  't': jnp.array([0.5, 1.0]),
+  'd': jnp.array([3.0, 2.0]),
+}
+PARAMS = {'generator': GENERATOR, 'discriminator': jnp.array([1.0, 3.0])}
+
+
+def _generate(variables, *args, method):
+  g, domain = variables['params'], args[-1]
+  if method == 'decode':
+    c, s = args[:2]
+    return g['d'][domain] * c + s[:, None, None]
+  if method == 'content':
+    return g['e'][domain] * args[0]
+  return g['t'][domain] * args[0][:, 0, 0]
+
+
+def _discriminate(variables, x, domain):
+  score = variables['params'][domain] * x[..., 0]
+  return score, 2 * score
+
+
+NETS = types.SimpleNamespace(
+  generator=types.SimpleNamespace(apply=_generate),
+  discriminator=types.SimpleNamespace(apply=_discriminate),
+)
+
+
+def _pixel(value):
+  return jnp.full((1, 1, 1, 1), value)
+
+
+BATCH = {'x_a': _pixel(4.0), 'x_b': _pixel(-2.0)}
+STYLES = {'a': jnp.array([[1.0]]), 'b': jnp.array([[-1.0]])}
+OTHERS = {'a': jnp.array([[3.0]]), 'b': jnp.array([[0.5]])}
+# Contents 4 and -4, styles 2 and -2; translations of b 3 * -4 + 1 = -11 and of
+# a 2 * 4 - 1 = 7.
+NONE = {f'lambda_{name}': 0.0 for name in ('gan', 'x', 's', 'c', 'cyc', 'vgg')}
+
+
+def _d_loss(**settings):
+  hp = losses.HParams(**settings)
+  trained = {'discriminator': PARAMS['discriminator']}
+  return losses.d_loss(
+    trained, PARAMS, nets=NETS, hp=hp, batch=BATCH, styles=STYLES
+  )
+
+
+def _g_loss(generator=GENERATOR, vgg_params=None, **settings):
+  return losses.g_loss(
+    {'generator': generator},
+    PARAMS,
+    nets=NETS,
+    hp=losses.HParams(**settings),
+    batch=BATCH,
+    styles=STYLES,
+    others=OTHERS,
+    vgg_params=vgg_params,
+  )
+
+
+def test_d_loss_by_hand():
+  total, terms = _d_loss(lambda_gan=2.0)
+  # Real 4, 8 to be 1; fake -11, -22 to be 0.
+  assert terms['a'] == 3**2 + 7**2 + 11**2 + 22**2
+  # Real -6, -12; fake 21, 42.
+  assert terms['b'] == 7**2 + 13**2 + 21**2 + 42**2
+  assert total == terms['total'] == 2 * (terms['a'] + terms['b'])
+
+
+def test_d_loss_of_the_logistic_kind():
+  _, terms = _d_loss(gan_type='nsgan')
+  scores = -4.0, -8.0, -11.0, -22.0
+  expected = np.log1p(np.exp(scores)).sum()
+  np.testing.assert_allclose(terms['a'], expected, rtol=1e-5)
+
+
+EXPECTED = {
+  'x_a': 3 * 4 + 2 - 4,
+  'x_b': 10 - 2,  # 2 * -4 - 2 for -2
+  's_a': 0.5 * 11 + 1,  # -5.5 for 1
+  's_b': 7 + 1,
+  'c_a': 2 * 7 - 4,
+  'c_b': 11 - 4,
+  'gan_a': 12**2 + 23**2,
+  'gan_b': 20**2 + 41**2,
+  'cyc_a': 3 * 14 + 2 - 4,
+  'cyc_b': 22,  # 2 * -11 - 2 for -2
+}
+TOLD = {'change_a': 9, 'change_b': 3, 'diversity_a': 2, 'diversity_b': 1.5}
+
+
+def test_g_loss_by_hand():
+  weights = {'gan': 0.5, 'x': 2.0, 's': 3.0, 'c': 5.0, 'cyc': 7.0}
+  total, terms = _g_loss(**{f'lambda_{k}': w for k, w in weights.items()})
+  expected = sum(weights[k[:-2]] * value for k, value in EXPECTED.items())
+  got = {key: float(value) for key, value in terms.items()}
+  assert got == {'total': expected, **EXPECTED, **TOLD}
+  assert total == expected
+
+
+def test_published_weights():
+  total, terms = _g_loss()
+  assert 'cyc_a' not in terms and 'vgg_a' not in terms
+  weights = {'gan': 1, 'x': 10, 's': 1, 'c': 1, 'cyc': 0}
+  assert total == sum(weights[k[:-2]] * v for k, v in EXPECTED.items())
+
+
+def _gradient(**settings):
+  return jax.grad(lambda g: _g_loss(g, **NONE | settings)[0])(GENERATOR)
+
+
+def test_targets_of_contents_are_trained_and_those_of_styles_are_drawn():
+  grads = _gradient(lambda_c=1.0)
+  # |2 (2 e 4 - 1) - 4 e|, whose target has a share of -4, and |-11 e + 4|.
+  assert grads['e'][0] == (16 - 4) + 11
+  grads = _gradient(lambda_s=1.0)
+  # |-11 t - 1| alone, and |7 t + 1|.
+  np.testing.assert_array_equal(grads['t'], [11, 7])
+  # A decoder is trained by what its images are encoded to: -12 t_a, 8 e_a t_b.
+  assert grads['d'].tolist() == [0.5 * 4, 4]
+
+
+def test_the_cycle_takes_the_style_of_the_image_itself():
+  grads = _gradient(lambda_cyc=1.0)
+  np.testing.assert_array_equal(grads['t'], [4, 2])
+
+
+def test_what_is_told_trains_nothing():
+  grads = _gradient()
+  assert not any(np.any(x) for x in jax.tree.leaves(grads))
+
+
+@pytest.mark.parametrize('fourth_pool', [True, False])
+def test_a_translation_looks_like_its_source(monkeypatch, fourth_pool):
+  calls = []
+
+  def distance(params, x, y, *, fourth_pool):
+    calls.append((params, float(x.ravel()[0]), float(y.ravel()[0])))
+    calls.append(fourth_pool)
+    return jnp.float32(len(calls))
+
+  monkeypatch.setattr(losses.vgg, 'distance', distance)
+  total, terms = _g_loss(
+    vgg_params='vgg', **NONE | {'lambda_vgg': 3.0}, fourth_pool=fourth_pool
+  )
+  pairs = ('vgg', -11, -2), ('vgg', 7, 4)
+  assert calls == [pairs[0], fourth_pool, pairs[1], fourth_pool]
+  assert total == 3 * (2 + 4) and terms['vgg_b'] == 4

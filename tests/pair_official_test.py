@@ -1,0 +1,393 @@
+"""Files of the originals of MUNIT and UNIT: what is in them comes back."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxgan import (
+  errors,
+  exchange,
+  loop,
+  munit,
+  systems,
+  torch_files,
+  translation,
+  unit,
+)
+from tests import tiny_munit, tiny_unit
+
+torch = pytest.importorskip('torch')
+
+KINDS = {
+  'munit': (munit, tiny_munit, {}),
+  'shared': (unit, tiny_unit, {}),
+  'unshared': (unit, tiny_unit, tiny_unit.UNSHARED),
+}
+
+
+def _layers(*names):
+  return [f'{name}.{leaf}' for name in names for leaf in ('weight', 'bias')]
+
+
+def _convs(*names):
+  return _layers(*(f'{name}.conv' for name in names))
+
+
+_BLOCK = [f'model.0.model.0.model.{j}' for j in range(2)]
+_ENCODER = _convs(
+  *(f'model.{i}' for i in (0, 1)), *(f'model.2.model.0.model.{j}' for j in '01')
+)
+_UP = ['model.2.norm.gamma', 'model.2.norm.beta', *_convs('model.2', 'model.3')]
+_DISCRIMINATOR = [
+  key
+  for k in range(2)
+  for key in _convs(f'cnns.{k}.0', f'cnns.{k}.1') + _layers(f'cnns.{k}.2')
+]
+# In the original order, by file; of both domains, a and b, where not of U1.
+KEYS = {
+  'munit': {
+    'gen_00000001.pt': [
+      *_convs(*(f'enc_style.model.{i}' for i in range(5))),
+      *_layers('enc_style.model.6'),
+      *(f'enc_content.{key}' for key in _ENCODER),
+      *(
+        f'dec.{key}'
+        for conv in _BLOCK
+        for key in (
+          f'{conv}.norm.running_mean',
+          f'{conv}.norm.running_var',
+          *_convs(conv),
+        )
+      ),
+      *(f'dec.{key}' for key in _UP),
+      *_layers(*(f'mlp.model.{i}.fc' for i in range(3))),
+    ],
+    'dis_00000001.pt': _DISCRIMINATOR,
+  },
+  'unshared': {
+    'gen_00000001.pt': [
+      *(f'enc.{key}' for key in _ENCODER),
+      *(f'dec.{key}' for key in _convs(*_BLOCK) + _UP),
+    ],
+    'dis_00000001.pt': _DISCRIMINATOR,
+  },
+  'shared': {
+    'unit_gen_00000001.pkl': _layers(
+      *(
+        f'encode_{x}.{layer}'
+        for x in 'AB'
+        for layer in ('0.model.0', '1.model.0', '2.model.0', '2.model.3')
+      ),
+      *(f'{x}_shared.0.model.{i}' for x in ('enc', 'dec') for i in (0, 3)),
+      *(
+        f'decode_{x}.{layer}'
+        for x in 'AB'
+        for layer in ('0.model.0', '0.model.3', '1.model.0', '2')
+      ),
+    ),
+    'unit_dis_00000001.pkl': _layers(
+      *(
+        f'model_{x}.{layer}'
+        for x in 'AB'
+        for layer in ('0.model.0', '1.model.0', '2.model.0', '3')
+      )
+    ),
+  },
+}
+
+
+@functools.cache
+def _state(kind):
+  """After a step, every parameter and moment a number of its own."""
+  _, tiny, overrides = KINDS[kind]
+  state, _ = tiny.create(**overrides)
+  rng = np.random.default_rng(0)
+
+  def draw(tree):
+    return jax.tree.map(
+      lambda x: rng.standard_normal(x.shape).astype(np.float32), tree
+    )
+
+  opt_state = {
+    name: optax.tree_utils.tree_set(
+      tree,
+      count=np.int32(1),
+      mu=draw(state.params[name]),
+      nu=jax.tree.map(np.square, draw(state.params[name])),
+    )
+    for name, tree in state.opt_state.items()
+  }
+  params = draw(state.params)
+  return state.replace(step=np.int32(1), params=params, opt_state=opt_state)
+
+
+def _config(kind, **more):
+  _, tiny, overrides = KINDS[kind]
+  return tiny.config(**tiny.DOMAINS | overrides | more)
+
+
+def _write(kind, folder, change=None, partial=False):
+  """The files of `_state` under a folder: path of the generators'."""
+  system = KINDS[kind][0]
+  files = system.export_official(_state(kind), {}, _config(kind), partial)
+  if change:
+    change(files)
+  for name, tree in files.items():
+    torch_files.save(folder / name, tree)
+  return folder / next(name for name in KEYS[kind] if 'gen_' in name)
+
+
+def _equal(a, b):
+  jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_names_are_in_the_order_of_the_original(kind, tmp_path):
+  _write(kind, tmp_path)
+  for name, keys in KEYS[kind].items():
+    tree = torch_files.load(tmp_path / name)
+    if kind == 'shared':
+      assert list(tree) == keys
+      continue
+    assert list(tree) == ['a', 'b']
+    for part in tree.values():
+      assert list(part) == keys
+      for key, value in part.items():
+        assert value.dtype == np.float32
+        if 'running' in key:
+          assert (value == float(key.endswith('var'))).all()
+  names = {path.name for path in tmp_path.iterdir()}
+  optimizers = {'optimizer.pt'} if kind != 'shared' else set()
+  assert names == KEYS[kind].keys() | optimizers
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_a_state_comes_back(kind, tmp_path):
+  path = _write(kind, tmp_path)
+  system, state = KINDS[kind][0], _state(kind)
+  imported = system.import_official(path, _config(kind))
+  assert (int(imported.state.step), imported.partial) == (1, False)
+  _equal(imported.state.params, state.params)
+  if kind == 'shared':
+    assert imported.what == 'weights without optimisers'
+    moments = jax.tree.leaves(imported.state.opt_state)
+    assert not any(np.any(x) for x in moments)
+  else:
+    assert imported.what == 'weights and optimisers'
+    _equal(imported.state.opt_state, state.opt_state)
+  fresh = KINDS[kind][1].create(**KINDS[kind][2])[0]
+  for a, b in zip(*map(jax.tree.leaves, (imported.state, fresh)), strict=True):
+    assert (a.shape, a.dtype) == (b.shape, b.dtype)
+
+
+def test_tensors_are_turned_over(tmp_path):
+  params = _state('shared').params['generator']
+  tree = torch_files.load(_write('shared', tmp_path))
+  kernel = params['encoder_1']['down_0']['kernel']  # [3, 3, 2, 4]
+  weight = tree['encode_B.1.model.0.weight']
+  assert weight.shape == (4, 2, 3, 3)
+  assert weight[3, 1, 2, 0] == kernel[2, 0, 1, 3]
+  # Of a transposed convolution the inputs come first.
+  kernel = params['decoder_0']['up_0']['kernel']
+  weight = tree['decode_A.1.model.0.weight']
+  assert weight.shape == (4, 2, 3, 3)
+  assert weight[3, 1, 2, 0] == kernel[2, 0, 3, 1]
+  assert tree['decode_A.2.weight'].shape == (2, 3, 1, 1)
+  mlp = _state('munit').params['generator']['mlp_0']['fc_0']['kernel']
+  weight = torch_files.load(_write('munit', tmp_path))['a'][
+    'mlp.model.0.fc.weight'
+  ]
+  np.testing.assert_array_equal(weight, mlp.T)
+
+
+def test_optimisers_are_those_of_pytorch(tmp_path):
+  path = _write('munit', tmp_path)
+  saved = torch.load(tmp_path / 'optimizer.pt', weights_only=True)
+  tensors = torch.load(path, weights_only=True)
+  weights = [
+    torch.nn.Parameter(tensors[letter][key])
+    for letter in 'ab'
+    for key in KEYS['munit'][path.name]
+    if 'running' not in key
+  ]
+  adam = torch.optim.Adam(weights)
+  adam.load_state_dict(saved['gen'])
+  group = adam.param_groups[0]
+  assert group['lr'] == pytest.approx(1e-3) and group['initial_lr'] == 1e-3
+  assert group['betas'] == (0.5, 0.999) and group['weight_decay'] == 1e-4
+  assert len(group['params']) == len(weights) == len(adam.state)
+  for weight in weights:
+    assert adam.state[weight]['exp_avg'].shape == weight.shape
+    assert int(adam.state[weight]['step']) == 1
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_generators_alone_translate_and_do_not_train(kind, tmp_path):
+  path, run = _write(kind, tmp_path, partial=True), tmp_path / 'run'
+  assert [p.name for p in tmp_path.iterdir()] == [path.name]
+  exchange.import_run(str(path), _config(kind), str(run))
+  model = translation.load(run)
+  assert model.step == 1 and model.domains == ('circle', 'triangle')
+  with pytest.raises(errors.UserError, match='cannot be trained on'):
+    loop.train_and_evaluate(_config(kind), str(run))
+  # What goes out is what came in.
+  exchange.export_run(str(run), str(tmp_path / 'out'))
+  (name,) = [p.name for p in (tmp_path / 'out').iterdir()]
+  assert name == path.name
+  _equal(*(torch_files.load(p) for p in (path, tmp_path / 'out' / name)))
+
+
+def test_an_imported_run_goes_out_again(tmp_path, capsys):
+  path, run, out = _write('munit', tmp_path), tmp_path / 'run', tmp_path / 'out'
+  exchange.import_run(str(path), _config('munit'), str(run))
+  assert 'a run at step 1: weights and opt' in capsys.readouterr().out
+  exchange.export_run(str(run), str(out))
+  assert len(list(out.iterdir())) == 3
+  for written in out.iterdir():
+    again = torch_files.load(written)
+    _equal(again, torch_files.load(tmp_path / written.name))
+  device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  assert systems.restore_run(run, device).config.system == 'munit'
+
+
+def test_statistics_of_old_files_are_left_out(tmp_path):
+  def change(files):
+    for part in files['gen_00000001.pt'].values():
+      for key in list(part):
+        if 'enc_content' in key and key.endswith('weight'):
+          norm = key.replace('conv.weight', 'norm')
+          part[f'{norm}.running_mean'] = np.full(4, 7, np.float32)
+          part[f'{norm}.running_var'] = np.full(4, 7, np.float32)
+          part[f'{norm}.num_batches_tracked'] = np.array(5)
+
+  path = _write('munit', tmp_path, change)
+  imported = munit.import_official(path, _config('munit'))
+  assert imported.what == 'weights and optimisers'
+  _equal(imported.state.params, _state('munit').params)
+
+
+def test_optimisers_of_another_step_are_left_out_and_named(tmp_path, caplog):
+  path = _write('unshared', tmp_path)
+  imported = unit.import_official(path, _config('unshared'), 3)
+  assert imported.what == 'weights without optimisers'
+  assert int(imported.state.step) == 3
+  assert 'optimizer.pt is left out: it is of step 1 and not of 3' in caplog.text
+  assert not any(np.any(x) for x in jax.tree.leaves(imported.state.opt_state))
+
+
+def test_other_settings_of_the_optimiser_are_named(tmp_path, caplog):
+  path = _write('munit', tmp_path)
+  munit.import_official(path, _config('munit', optim__beta1=0.9))
+  assert 'gen: betas was' in caplog.text and 'and will be (0.9' in caplog.text
+  caplog.clear()
+  munit.import_official(path, _config('munit'))
+  assert not caplog.text
+
+
+@pytest.mark.parametrize(
+  'step, rate', [(1, 1.0), (10, 1.0), (11, 0.5), (20, 0.5), (21, 0.25)]
+)
+def test_the_rate_that_goes_out_is_that_of_the_last_iteration(step, rate):
+  config = _config('munit', optim__step_size=10)
+  state = _state('munit').replace(step=jnp.int32(step))
+  files = munit.export_official(state, {}, config, False)
+  for saved in files['optimizer.pt'].values():
+    assert saved['param_groups'][0]['lr'] == pytest.approx(1e-3 * rate)
+
+
+GEN = 'gen_00000001.pt'
+
+
+@pytest.mark.parametrize(
+  'kind, change, overrides, message',
+  [
+    ('munit', None, {'model__dim': 4}, 'gen_.* does not fit the config: a.enc'),
+    (
+      'munit',
+      None,
+      {'model__n_res': 2},
+      'gen_.*: there is no tensor a.enc_con',
+    ),
+    ('unshared', None, {'model__n_res': 0}, 'gen_.*: there are 16 more tensor'),
+    ('munit', None, {'model__latent_dim': 8}, r'has shape \(3, 8, 1, 1\)'),
+    (
+      'munit',
+      None,
+      {'model__d_scales': 1},
+      'dis_.*: there are 12 more tensors',
+    ),
+    ('munit', None, {'model__d_layers': 3}, 'dis_.* does not fit the config'),
+    (
+      'shared',
+      None,
+      {'model__n_shared': 2},
+      'no tensor enc_shared.1.model.0.w',
+    ),
+    (
+      'shared',
+      None,
+      {'model__d_kind': 'multiscale'},
+      'dis_.*: there is no tens',
+    ),
+    ('shared', None, tiny_unit.UNSHARED, 'gen_.* there is no tensor a.enc'),
+    (
+      'munit',
+      lambda f: f[GEN]['b'].pop('mlp.model.1.fc.bias'),
+      {},
+      'there is no tensor b.mlp.model.1.fc.bias',
+    ),
+    (
+      'munit',
+      lambda f: f[GEN]['a'].update(more=np.ones(1, np.float32)),
+      {},
+      'there are 1 more tensors, the first is a.more',
+    ),
+    ('munit', lambda f: f[GEN].update(a=3), {}, 'neither the networks of two'),
+    (
+      'munit',
+      lambda f: f['optimizer.pt'].pop('dis'),
+      {},
+      'optimizer.pt: dis has no whole state of Adam',
+    ),
+    (
+      'munit',
+      lambda f: f['optimizer.pt']['gen']['param_groups'][0]['params'].pop(),
+      {},
+      'optimizer.pt: gen has no whole state of Adam .*parameters, of',
+    ),
+    (
+      'munit',
+      None,
+      {'data__domains': ('circle', 'triangle', 'square')},
+      'has two domains, and the config 3',
+    ),
+  ],
+)
+def test_what_does_not_fit_is_one_line(
+  kind, change, overrides, message, tmp_path
+):
+  path = _write(kind, tmp_path, change)
+  with pytest.raises(errors.UserError, match=message) as error:
+    KINDS[kind][0].import_official(path, _config(kind, **overrides))
+  assert len(str(error.value).splitlines()) == 1
+
+
+def test_names_of_files_and_of_domains(tmp_path):
+  path = _write('munit', tmp_path)
+  settings = {
+    'data__name': 'folder',
+    'data__domains': (),
+    'data__root': str(tmp_path),
+  }
+  with pytest.raises(errors.UserError, match='names of the domains are not in'):
+    munit.import_official(path, _config('munit', **settings))
+  other = path.rename(tmp_path / 'edges2shoes.pt')
+  with pytest.raises(errors.UserError, match='give it with --step'):
+    munit.import_official(other, _config('munit'))
+  imported = munit.import_official(other, _config('munit'), 7)
+  assert imported.partial and int(imported.state.step) == 7
+  assert imported.what == 'generators without discriminators'
