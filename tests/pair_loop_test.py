@@ -25,7 +25,7 @@ from jaxgan import (
   vgg,
   workdir,
 )
-from jaxgan.metrics import factors
+from jaxgan.metrics import factors, translations
 from tests import tiny_munit, tiny_unit
 from tests.tiny_unit import UNSHARED
 
@@ -248,6 +248,16 @@ def test_eval_scores_a_run(name, written, monkeypatch, capsys):
   assert 0 <= values[f'shapes/{last}/domain_accuracy'] <= 1
   if name == 'unit':
     assert values['shapes/label/diversity'] in (0, None)
+
+
+def test_unit_has_no_distances_of_outputs():
+  config = tiny_unit.config(data__name='folder')
+  _, static = tiny_unit.create()
+  scorer = translations.Scorer(translations.Options(metrics=('lpips',)))
+  with pytest.raises(errors.UserError, match='nothing can be measured'):
+    unit.evaluate(
+      {}, {}, config, scorer, seed=0, save_dir=epath.Path(), **static
+    )
 
 
 def _png(path):

@@ -19,6 +19,9 @@ def test_the_least_is_allowed_and_less_is_not():
     ({'hparams__gan_type': 'wgan'}, "one of lsgan, nsgan: 'wgan'"),
     ({'model__num_domains': 3}, 'num_domains must be 2, or 0 .*: 3'),
     ({'optim__step_size': -1}, 'optim.step_size must be 0 or more: -1'),
+    ({'hparams__lambda_cyc': -1.0}, 'lambda_cyc must be 0 or more: -1'),
+    ({'optim__lr': -1.0}, 'optim.lr must be 0 or more: -1'),
+    ({'optim__beta2': 1.0}, 'optim.beta2 must be less than 1: 1'),
     ({'data__load_size': -2}, 'data.load_size must be 0 or more: -2'),
   ],
 )

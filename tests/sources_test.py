@@ -104,6 +104,10 @@ def test_two_folders_of_a_split_are_two_domains(unpaired_root, warnings):
   assert warnings == [
     f'{unpaired_root}/trainB: ignored 1 entries, the first is list.txt'
   ]
+  named = sources.UnpairedSource(str(unpaired_root), 'train', ('shoe', 'edge'))
+  assert named.domains == ('shoe', 'edge') and named.counts == source.counts
+  assert named.describe(1, 0) == source.describe(1, 0)
+
   source = sources.UnpairedSource(str(unpaired_root), 'test', ('A',))
   assert source.domains == ('A',) and source.read(0, 0) == b'testA/d.png'
 
