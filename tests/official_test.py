@@ -235,7 +235,7 @@ def test_released_averages_are_read_as_measured(tmp_path):
   assert [list(net) for net in got.values()] == [
     list(net) for net in expected.values()
   ]
-  with pytest.raises(errors.UserError, match='averaged .* --init_from='):
+  with pytest.raises(errors.UserError, match='holds only what .* --init_from='):
     loop.train_and_evaluate(tiny.config(), str(run))
   with pytest.raises(errors.UserError, match='not empty'):
     exchange.import_run(str(EMA_FILE), tiny.config(), str(run))
