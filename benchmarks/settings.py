@@ -139,39 +139,40 @@ def draw(directory: epath.Path, names: Sequence[str]) -> np.ndarray:
   """A row of pictures for each run below the sources and references, uint8."""
   config = workdir.load_config(directory / BASE)
   _, val = input_pipeline.create_eval_data(config)
-  sources = list(val.pictures(0, [0, val.counts[0] - 1]))
+  sources = [x for _, x in val.images(0, [0, val.counts[0] - 1])]
   count = len(val.domains)
   domains = range(min(1, count - 1), min(3, count))
-  references = [(val.domains[y], *val.pictures(y, [0])) for y in domains]
+  references = [(val.domains[y], val.readable(y, 0)) for y in domains]
   pairs = [(x, ref) for ref in references for x in sources]
   blank = [None] * (_NUM_LATENTS - 1)
   rows = [
     [*(x for x, _ in pairs), sources[0], *blank],
-    [*(picture for _, (_, picture) in pairs), None, *blank],
+    [*(pixels for _, (_, pixels) in pairs), None, *blank],
   ]
   target = references[-1][0]
   for name in names:
     model = translation.load(directory / name)
     latents = model.latent_styles(target, _NUM_LATENTS, psi=1.0)
     styles = [
-      model.reference_styles([picture], domain)
-      for domain, picture in references
+      model.reference_styles([pixels], domain) for domain, pixels in references
     ]
     outputs = model.translate(sources, np.concatenate([*styles, latents]))
     by_reference = [x for row in outputs[: len(styles)] for x in row]
-    rows.append([*by_reference, *(row[0] for row in outputs[len(styles) :])])
+    by_latent = [row[0] for row in outputs[len(styles) :]]
+    rows.append(list(map(np.asarray, [*by_reference, *by_latent])))
   top = [f'to {domain}' for _, (domain, _) in pairs]
   top += [f'latent {i + 1}' for i in range(_NUM_LATENTS)]
   return images.labelled_grid(
-    [[x and np.asarray(_to_cell(x)) for x in row] for row in rows],
+    [[None if x is None else _to_cell(x) for x in row] for row in rows],
     top,
     ['sources', 'references', *(_label(name) for name in names)],
   )
 
 
-def _to_cell(image: Image.Image) -> Image.Image:
+def _to_cell(pixels: np.ndarray) -> np.ndarray:
   # Pixels are to be seen as they are.
-  return image.resize((_CELL, _CELL), Image.Resampling.NEAREST)
+  image = Image.fromarray(pixels)
+  return np.asarray(image.resize((_CELL, _CELL), Image.Resampling.NEAREST))
 
 
 def _label(name: str) -> str:

@@ -74,10 +74,11 @@ def draw(directories: Sequence[str]) -> np.ndarray:
   sources, of_domain = [], []
   for i in range(_NUM_SOURCES):
     domain, numbers = _position(i, len(val.domains))
-    for picture in val.pictures(domain, numbers):
-      sources.append(picture)
+    for _, pixels in val.images(domain, numbers):
+      sources.append(pixels)
       of_domain.append(val.domains[domain])
-  rows, left = [list(map(_to_cell, sources))], ['source']
+  pictures = list(map(Image.fromarray, sources))
+  rows, left = [list(map(_to_cell, pictures))], ['source']
   models = {directory: translation.load(directory) for directory in directories}
   for domain in models[directories[0]].domains:
     for directory, model in models.items():
@@ -89,7 +90,7 @@ def draw(directories: Sequence[str]) -> np.ndarray:
       # Between two domains a source of the target has nothing to become.
       stays = [model.sources == 'other' and own == domain for own in of_domain]
       for row in model.translate(sources, styles):
-        shown = zip(row, sources, stays, strict=True)
+        shown = zip(row, pictures, stays, strict=True)
         rows.append([_to_cell(src if kept else x) for x, src, kept in shown])
         left.append(f'{domain}\n{system}')
   return images.labelled_grid(rows, [''] * len(sources), left)

@@ -10,7 +10,8 @@ from etils import epath
 from PIL import Image
 
 from jaxgan import errors, images, translation
-from jaxgan.data import sources
+from jaxgan.data import sources as sources_lib
+from jaxgan.data.preprocess import Pixels
 
 GRID_SIDE = 16  # sources, and styles, that grid.png shows at most
 VIDEO_WIDTH = 4096  # pixels; H.264 decoders need not know wider pictures
@@ -41,7 +42,7 @@ def find(paths: Sequence[str]) -> list[epath.Path]:
   Raises:
     UserError: there is no such file or folder, or no image in it.
   """
-  return [found for path in paths for found in sources.find_images(path)]
+  return [found for path in paths for found in sources_lib.find_images(path)]
 
 
 def reference_styles(
@@ -57,7 +58,7 @@ def reference_styles(
   pairs = zip(domains, paths, strict=True)
   for name, of_domain in itertools.groupby(pairs, key=lambda pair: pair[0]):
     for chunk in _chunks([path for _, path in of_domain], _SOURCES):
-      codes = model.reference_styles(chunk, name)
+      codes = model.reference_styles(list(map(model.read, chunk)), name)
       styles += [
         Style(name, path.stem, code, path)
         for path, code in zip(chunk, codes, strict=True)
@@ -209,16 +210,16 @@ def _write_images(
   done: list[epath.Path] = []
   columns: dict[epath.Path, list[np.ndarray]] = {}
   for chunk in _chunks(paths, _SOURCES):
-    pictures = _read(model, chunk)
-    if not pictures:
+    pixels = _read(model, chunk)
+    if not pixels:
       continue
-    done += pictures
-    for path, picture in pictures.items():
+    done += pixels
+    for path, x in pixels.items():
       if len(columns) < GRID_SIDE:
-        columns[path] = [_to_cell(picture)]
-    rows = _translate(model, list(pictures.values()), codes)
+        columns[path] = [_to_cell(Image.fromarray(x))]
+    rows = _translate(model, list(pixels.values()), codes)
     for style, row in zip(styles, rows, strict=True):
-      for path, image in zip(pictures, row, strict=True):
+      for path, image in zip(pixels, row, strict=True):
         images.write_png(out / _target(path, style), np.asarray(image))
         if path in columns and len(columns[path]) <= GRID_SIDE:
           columns[path].append(_to_cell(image))
@@ -227,15 +228,15 @@ def _write_images(
 
 def _read(
   model: translation.Model, paths: Sequence[epath.Path]
-) -> dict[epath.Path, Image.Image]:
+) -> dict[epath.Path, Pixels]:
   """Those that can be read; the others are named on stderr."""
-  pictures = {}
+  pixels = {}
   for path in paths:
     try:
-      pictures[path] = model.read(path)
+      pixels[path] = model.read(path)
     except errors.UserError as e:
       print(f'error: {e}', file=sys.stderr)
-  return pictures
+  return pixels
 
 
 def _to_cell(image: Image.Image) -> np.ndarray:
@@ -262,8 +263,8 @@ def _draw_grid(
     left.append(f'{style.domain}\n{errors.printable(style.name)}'.rstrip())
   references = [style.reference for style in styles if style.reference]
   if references:  # then of every style
-    pictures = [_to_cell(model.read(path)) for path in references]
-    rows = [[x, *row] for x, row in zip([None, *pictures], rows, strict=True)]
+    cells = [_to_cell(Image.fromarray(model.read(p))) for p in references]
+    rows = [[x, *row] for x, row in zip([None, *cells], rows, strict=True)]
     top = ['', *top]
   return images.labelled_grid(rows, top, left)
 
@@ -275,17 +276,16 @@ def _draw_frames(
   count: int,
 ) -> Iterator[np.ndarray]:
   """Sources above, translations below, to the left the nearer reference."""
-  pictures = [model.read(path) for path in paths]
-  above = [np.asarray(picture) for picture in pictures]
+  sources = [model.read(path) for path in paths]
   for a, b in zip(styles, [*styles[1:], styles[0]], strict=True):
     codes = translation.interpolate(a.code, b.code, count)
     references = [
-      np.asarray(model.read(style.reference)) if style.reference else None
+      model.read(style.reference) if style.reference else None
       for style in (a, b)
     ]
-    for i, row in enumerate(_translate(model, pictures, codes)):
+    for i, row in enumerate(_translate(model, sources, codes)):
       rows: Sequence[Sequence[np.ndarray | None]]
-      rows = [above, [np.asarray(image) for image in row]]
+      rows = [sources, [np.asarray(image) for image in row]]
       nearer = references[2 * i >= count]
       if nearer is not None:
         rows = [[None, *rows[0]], [nearer, *rows[1]]]
@@ -293,11 +293,11 @@ def _draw_frames(
 
 
 def _translate(
-  model: translation.Model, pictures: Sequence[Image.Image], codes: np.ndarray
+  model: translation.Model, pixels: Sequence[Pixels], codes: np.ndarray
 ) -> Iterator[list[Image.Image]]:
   """`model.translate`, a few rows at a time."""
-  for chunk in _chunks(codes, max(1, _RESULTS // len(pictures))):
-    yield from model.translate(pictures, chunk)
+  for chunk in _chunks(codes, max(1, _RESULTS // len(pixels))):
+    yield from model.translate(pixels, chunk)
 
 
 def _chunks(items: Any, size: int) -> Iterator[Any]:

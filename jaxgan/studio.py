@@ -17,6 +17,7 @@ from etils import epath
 from PIL import Image
 
 from jaxgan import errors, images, systems, translation
+from jaxgan.data.preprocess import Pixels
 
 NUM_LATENTS = 6  # in the row to choose from
 NUM_SAMPLES = 4  # of each domain, where the run's data is here
@@ -92,7 +93,7 @@ class Studio:
     # By path: those of uploads are named by their content.
     self._read = functools.lru_cache(maxsize=64)(model.read)
     self._encode = functools.lru_cache(maxsize=256)(
-      lambda path, domain: model.reference_styles([path], domain)[0]
+      lambda path, domain: model.reference_styles([self._read(path)], domain)[0]
     )
     self._latents = functools.lru_cache(maxsize=256)(
       lambda domain, seed, psi: model.latent_styles(
@@ -103,15 +104,15 @@ class Studio:
   def warm_up(self) -> None:
     """Compiles all that the page computes."""
     size = self.model.img_size
-    picture = Image.new('RGB', (size, size))
+    black = Pixels(np.zeros((size, size, 3), np.uint8))
     if self.has_labels:
       codes = self.model.label_styles(self.model.domains[0])
-      self.model.translate([picture], codes)
+      self.model.translate([black], codes)
       return
     for domain in self.model.domains:
       self.model.latent_styles(domain, NUM_LATENTS)
-    codes = self.model.reference_styles([picture], self.model.domains[0])
-    self.model.translate([picture], codes)
+    codes = self.model.reference_styles([black], self.model.domains[0])
+    self.model.translate([black], codes)
 
   @property
   def has_labels(self) -> bool:
@@ -125,10 +126,9 @@ class Studio:
 
   def label_grid(self, source: str) -> np.ndarray:
     """The source in every domain, uint8 [H, W, 3]."""
-    row = [self._read(source)]
-    row += [self.translate_to(source, d) for d in self.model.domains]
+    row = [self.translate_to(source, d) for d in self.model.domains]
     return images.labelled_grid(
-      [[np.asarray(image) for image in row]],
+      [[self._read(source), *map(np.asarray, row)]],
       top=['source', *self.model.domains],
       left=[''],
     )
@@ -172,9 +172,9 @@ class Studio:
       row = self.row(source, domain, seed, psi)
       rows.append([np.asarray(image) for image in row])
       left.append(domain)
-    original = [np.asarray(self._read(source)), *[None] * (NUM_LATENTS - 1)]
+    first = [self._read(source), *[None] * (NUM_LATENTS - 1)]
     return images.labelled_grid(
-      [original, *rows],
+      [first, *rows],
       top=[f'style {n}' for n in range(1, 1 + NUM_LATENTS)],
       left=['source', *left],
     )
@@ -191,7 +191,7 @@ class Studio:
     """Path of a video in which the style moves to the second and back."""
     _check_numbers(seed, psi)
     codes = [self._code(style, domain, seed, psi) for style in styles]
-    above = np.asarray(self._read(source))
+    above = self._read(source)
 
     def frames() -> Iterator[np.ndarray]:
       for i, (a, b) in enumerate((codes, codes[::-1])):
@@ -249,7 +249,8 @@ def load_samples(
     _, val = systems.get_system(config).create_eval_data(config)
     for i, domain in enumerate(val.domains):
       numbers = range(min(NUM_SAMPLES, val.counts[i]))
-      for j, picture in enumerate(val.pictures(i, numbers)):
+      # Whole: as of an upload, a part of it is taken when it is read.
+      for j, picture in enumerate(val.originals(i, numbers)):
         path = directory / f'sample_{i}_{j}.png'
         picture.save(path)
         samples.append(Sample(domain, str(path)))

@@ -5,7 +5,7 @@ A system is a module with
   default_config() -> every setting there is; FREE_SETTINGS and HOST_SETTINGS
     among them, which `workdir` explains
   domain_names(config) -> names of what an image can be translated to
-  see(picture, config) -> the part of a PIL image that is seen where none is
+  view(picture, config) -> the part of a PIL image that is seen where none is
     drawn at random
   check_config(config) raises UserError for settings that cannot be
   create_datasets(config, process_index, process_count) -> (train, val)

@@ -2,7 +2,7 @@
 
 model = translation.load('runs/demo')
 styles = model.latent_styles('square', 3, seed=0, psi=0.7)
-rows = model.translate(['circle.png'], styles)
+rows = model.translate([model.read('circle.png')], styles)
 rows[0][0].save('square.png')
 """
 
@@ -21,6 +21,7 @@ from PIL import Image
 
 from jaxgan import errors, images, sharding, systems
 from jaxgan.data import preprocess, sources
+from jaxgan.data.preprocess import Pixels
 
 Picture = str | os.PathLike | Image.Image | np.ndarray
 
@@ -78,8 +79,9 @@ class Model:
   """A run at a step, made by `load`.
 
   A picture is a path of a JPEG, PNG, WebP or BMP file, a PIL image, or a uint8
-  array [H, W, 3] or [H, W], of any size. A style code is a row of a float32
-  array [N, style_dim].
+  array [H, W, 3] or [H, W], of any size. `read` makes pixels of it, once: the
+  networks take pixels alone. A style code is a row of a float32 array
+  [N, style_dim].
 
   Attributes:
     domains: names, in the order of the run.
@@ -101,7 +103,9 @@ class Model:
     crop: bool,
   ):
     self._translator, self._crop = translator, crop
-    self._see = functools.partial(systems.get_system(config).see, config=config)
+    self._view = functools.partial(
+      systems.get_system(config).view, config=config
+    )
     self.domains = tuple(domains)
     self.kinds = translator.STYLES
     self.sources = translator.SOURCES
@@ -110,15 +114,15 @@ class Model:
     self.latent_dim = config.model.get('latent_dim', 0)
     self.step = step
 
-  def read(self, picture: Picture) -> Image.Image:
-    """The square of img_size that the networks see of a picture, mode RGB.
+  def read(self, picture: Picture) -> Pixels:
+    """The pixels [img_size, img_size, 3] that the networks see of a picture.
 
     Raises:
       UserError: it cannot be read.
     """
     image = _open(picture)
-    image = _central_square(image) if self._crop else self._see(image)
-    return Image.fromarray(preprocess.resize(image, self.img_size))
+    image = _central_square(image) if self._crop else self._view(image)
+    return preprocess.resize(image, self.img_size)
 
   def domain_of(self, path: epath.PathLike) -> str:
     """The domain in whose folder a file lies, as in the training data.
@@ -135,11 +139,15 @@ class Model:
     return name
 
   def reference_styles(
-    self, pictures: Sequence[Picture], domain: str
+    self, pixels: Sequence[Pixels], domain: str
   ) -> np.ndarray:
-    """Style codes of pictures of one domain, [N, style_dim]."""
-    y = np.full(len(pictures), self._index(domain), np.int32)
-    return self._translator.encode(self._to_float(pictures), y)
+    """Style codes of images of one domain, [N, style_dim].
+
+    Raises:
+      UserError: there is no such domain, or an image is no pixels of `read`.
+    """
+    y = np.full(len(pixels), self._index(domain), np.int32)
+    return self._translator.encode(self._to_float(pixels), y)
 
   def latent_styles(
     self,
@@ -168,16 +176,19 @@ class Model:
     return self._translator.label_styles(np.array([self._index(domain)]))
 
   def translate(
-    self, pictures: Sequence[Picture], styles: np.ndarray
+    self, pixels: Sequence[Pixels], styles: np.ndarray
   ) -> list[list[Image.Image]]:
-    """Every picture in every style.
+    """Every source in every style.
 
     Memory grows with the number of results: give thousands in parts.
 
     Returns:
-      A list per style, of an image of img_size per picture.
+      A list per style, of an image of img_size per source.
+
+    Raises:
+      UserError: a source is no pixels of `read`.
     """
-    rows = self._translator.translate_all(self._to_float(pictures), styles)
+    rows = self._translator.translate_all(self._to_float(pixels), styles)
     return [[Image.fromarray(x) for x in row] for row in images.to_uint8(rows)]
 
   def export(self) -> dict[str, bytes]:
@@ -211,8 +222,15 @@ class Model:
       )
     return self.domains.index(domain)
 
-  def _to_float(self, pictures: Sequence[Picture]) -> np.ndarray:
-    pixels = [np.asarray(self.read(picture)) for picture in pictures]
+  def _to_float(self, pixels: Sequence[Pixels]) -> np.ndarray:
+    shape = (self.img_size, self.img_size, 3)
+    for x in pixels:
+      # A picture that is not viewed yet must not pass for one that is.
+      if getattr(x, 'dtype', None) != np.uint8 or x.shape != shape:
+        raise errors.UserError(
+          f'{errors.printable(str(x))[:80]} is no uint8 array {list(shape)}: '
+          "give the pixels that the model's `read` makes of a picture"
+        )
     return preprocess.to_float(np.stack(pixels))
 
 

@@ -640,7 +640,7 @@ def test_settings_are_trained_scored_and_drawn(tmp_path):
   _, val = input_pipeline.create_eval_data(
     workdir.require_config(tmp_path / 'base')
   )
-  style = model.reference_styles(list(val.pictures(1, [0])), 'square')
-  expected = model.translate(list(val.pictures(0, [0])), style)[0][0]
+  style = model.reference_styles([val.readable(1, 0)], 'square')
+  expected = model.translate([val.readable(0, 0)], style)[0][0]
   shown = picture[top + pitch :, pitch + 2 :][:128:4, :128:4]
   assert abs(np.int32(shown) - np.int32(expected)).max() <= 1

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 
+import jax
 import nbclient
 import nbformat
 import numpy as np
@@ -210,9 +211,11 @@ def environment(tmp_path_factory):
     'JAX_PLATFORMS': 'cpu',
     'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',
     # Most of these trainings are the same program.
-    'JAX_COMPILATION_CACHE_DIR': str(home / 'compiled'),
-    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
-    'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',
+    'JAX_COMPILATION_CACHE_DIR': jax.config.jax_compilation_cache_dir,
+    'JAX_COMPILATION_CACHE_MAX_SIZE': str(
+      jax.config.jax_compilation_cache_max_size
+    ),
+    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0.1',
   }
 
 

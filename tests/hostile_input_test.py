@@ -304,7 +304,7 @@ def read_to_score(folder):
 def read_to_translate(folder):
   """Translation; the networks are not asked."""
   (path,) = sources.find_images(folder)
-  return np.asarray(model().read(path))
+  return model().read(path)
 
 
 def model():

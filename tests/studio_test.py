@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from jaxgan import errors, translation, workdir
-from tests import tiny, tiny_stargan
+from tests import tiny, tiny_stargan, view_test
 
 gradio = pytest.importorskip(
   'gradio', reason='pip install -r requirements-studio.txt'
@@ -67,11 +67,11 @@ def test_a_style_is_as_far_from_the_first_as_the_mix_says(
 ):
   source, other = (_write_picture(tmp_path / f'{i}.png', i) for i in (0, 1))
   latents = model.latent_styles('square', studio.NUM_LATENTS, seed=3, psi=0.5)
-  encoded = model.reference_styles([other], 'square')[0]
+  encoded = model.reference_styles([model.read(other)], 'square')[0]
   chosen = Style(LATENT, 2, None), Style(REFERENCE, 0, other)
 
   def expect(code):
-    return model.translate([source], code[None])[0][0]
+    return model.translate([model.read(source)], code[None])[0][0]
 
   def translate(mix):
     return functions.translate(source, 'square', 3, 0.5, chosen, mix)
@@ -136,6 +136,40 @@ def test_gradio_does_not_open_what_is_uploaded(tmp_path):
   for other in ({'url': 'data:image/png;base64,AAAA'}, {'url': 'http://x/y'}):
     with pytest.raises(gradio.Error, match='has to be uploaded'):
       upload.preprocess(data(**other))
+
+
+@pytest.mark.parametrize('name', view_test.TINY)
+def test_an_upload_is_viewed_once(tmp_path, name):
+  for split in ('train', 'val'):
+    for i, domain in enumerate(('circle', 'square', 'triangle')):
+      folder = tmp_path / 'data' / split / domain
+      folder.mkdir(parents=True)
+      _write_picture(folder / '1.png', i)
+  run = view_test.write_run(tmp_path / 'run', name, tmp_path / 'data')
+  model = translation.load(run, chunk=1)
+  functions = studio.Studio(model, tmp_path)
+  source = str(tmp_path / 'data/val/circle/1.png')
+  pixels = view_test.seen_in_training(run, 'circle')
+  styles = view_test.styles_of(model)
+  (expected,) = view_test.by_networks(name, pixels[None], styles[0].code)
+  if name == 'stargan':
+    _close(functions.translate_to(source, 'triangle'), expected)
+  else:
+    chosen = 2 * [Style(LATENT, 0, None)]
+    _close(functions.translate(source, 'triangle', 3, 1, chosen, 0), expected)
+    _close(functions.row(source, 'triangle', 3, 1)[0], expected)
+    reference = str(tmp_path / 'data/val/triangle/1.png')
+    code = functions._encode(reference, 'triangle')
+    seen = view_test.seen_in_training(run, 'triangle')
+    (own,) = model.reference_styles([seen], 'triangle')
+    np.testing.assert_allclose(code, own, atol=1e-6)
+
+  # A sample is a whole picture, of which the same part is taken.
+  samples = studio.load_samples(workdir.require_config(run), tmp_path)
+  sample = next(s for s in samples if s.domain == 'circle')
+  with Image.open(sample.path) as stored, Image.open(source) as picture:
+    np.testing.assert_array_equal(stored, picture)
+  np.testing.assert_array_equal(model.read(sample.path), pixels)
 
 
 def test_grid_and_video_show_the_source(functions, tmp_path, monkeypatch):
@@ -403,7 +437,7 @@ def test_the_page_translates_in_a_browser(server, browser, model, tmp_path):
   first, second = model.latent_styles('square', 2)
 
   def expect(code):
-    return model.translate([source], code[None])[0][0]
+    return model.translate([model.read(source)], code[None])[0][0]
 
   _shows(browser, 'result', expect(first))
 
@@ -466,9 +500,10 @@ def test_the_page_takes_a_sample_and_a_style_and_draws(
   assert samples[2].domain == 'circle'  # the page begins with another one
   styles = model.latent_styles(domain, studio.NUM_LATENTS)
   click('#samples button.thumbnail-item', 2)
-  _shows(browser, 'result', model.translate([source], styles[:1])[0][0])
+  pixels = model.read(source)
+  _shows(browser, 'result', model.translate([pixels], styles[:1])[0][0])
   click('#style1_row button.thumbnail-item', 4)
-  _shows(browser, 'result', model.translate([source], styles[4:5])[0][0])
+  _shows(browser, 'result', model.translate([pixels], styles[4:5])[0][0])
 
   functions = studio.Studio(model, tmp_path)
   click('#draw_grid')
@@ -494,7 +529,7 @@ def test_a_system_without_styles_has_a_page_of_its_own(browser, tmp_path):
 
     def expect(domain):
       styles = model.label_styles(domain)
-      return model.translate([samples[0].path], styles)[0][0]
+      return model.translate([model.read(samples[0].path)], styles)[0][0]
 
     _shows(browser, 'result', expect('square'))  # the first is a circle
     for label in browser.find_elements(By.CSS_SELECTOR, '#domain label'):

@@ -96,10 +96,10 @@ def jitted(nets, name, domain):
   return jax.jit(lambda params, *arrays: fn(nets, params, *arrays, domain))
 
 
-def write_run(directory: pathlib.Path) -> None:
+def write_run(directory: pathlib.Path, **overrides) -> None:
   """The work directory of a run, without training."""
   directory.mkdir(parents=True, exist_ok=True)
-  workdir.save_config(epath.Path(directory), config(**DOMAINS))
+  workdir.save_config(epath.Path(directory), config(**DOMAINS | overrides))
   checkpointer = checkpoint.Checkpointer(directory / 'checkpoints')
   checkpointer.save(2, create()[0], {'domains': NAMES})
   checkpointer.close()

@@ -88,10 +88,10 @@ def train_fn():
   return jax.jit(functools.partial(stargan.train_step, **create()[1]))
 
 
-def write_run(directory: pathlib.Path) -> None:
+def write_run(directory: pathlib.Path, **overrides) -> None:
   """The work directory of a run of the domains, without training."""
   directory.mkdir(parents=True, exist_ok=True)
-  workdir.save_config(epath.Path(directory), config(**DOMAINS))
+  workdir.save_config(epath.Path(directory), config(**DOMAINS | overrides))
   checkpointer = checkpoint.Checkpointer(directory / 'checkpoints')
   checkpointer.save(2, create()[0], {'domains': shapes.DOMAINS})
   checkpointer.close()

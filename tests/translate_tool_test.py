@@ -91,8 +91,8 @@ def test_every_source_in_every_style(model, pictures, tmp_path, capsys):
       for r in 'rs'
     ]
   )
-  code = model.reference_styles([references[2]], 'square')
-  [[expected]] = model.translate([paths[1]], code)
+  code = model.reference_styles([model.read(references[2])], 'square')
+  [[expected]] = model.translate([model.read(paths[1])], code)
   got = _read(tmp_path / 'out' / 'b_to_square_r.png')
   assert abs(got.astype(int) - np.asarray(expected)).max() <= 1
 
@@ -179,8 +179,8 @@ def test_frames_are_drawn_when_asked_for(model, pictures):
   first = next(frames)
   assert drawn == [63]
   # The bottom row: the reference, and the sources in its style.
-  row = [np.asarray(x) for x in model.translate(paths, styles[0].code[None])[0]]
-  row = [np.asarray(model.read(references[0])), *row]
+  (row,) = model.translate(list(map(model.read, paths)), styles[0].code[None])
+  row = [model.read(references[0]), *map(np.asarray, row)]
   expected = images.grid([row])[2:34].astype(int)
   assert abs(first[36:68] - expected).max() <= 1
 

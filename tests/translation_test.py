@@ -89,8 +89,8 @@ def test_a_picture_is_squeezed_or_cropped(workdir, model):
   stripes = np.zeros((20, 60, 3), np.uint8)
   for i in range(3):
     stripes[:, 20 * i : 20 * (i + 1), i] = 255  # red, green, blue
-  squeezed = np.asarray(model.read(stripes))
-  cropped = np.asarray(translation.load(workdir, crop=True).read(stripes))
+  squeezed = model.read(stripes)
+  cropped = translation.load(workdir, crop=True).read(stripes)
   assert squeezed.shape == cropped.shape == (tiny.SIZE, tiny.SIZE, 3)
   np.testing.assert_array_equal(squeezed[16, [2, 16, 29]], 255 * np.eye(3))
   assert (cropped == [0, 255, 0]).all()
@@ -108,9 +108,9 @@ def test_any_kind_of_picture_is_read_alike_from_a_file(model, tmp_path, mode):
     image = image.convert('RGB').convert(mode)
   path = tmp_path / ('x.jpg' if mode == 'CMYK' else 'x.png')
   image.save(path)
-  expected = np.asarray(model.read(grey)).astype(int)
+  expected = model.read(grey).astype(int)
   for picture in (image, path, str(path)):
-    assert abs(np.asarray(model.read(picture)) - expected).max() <= 4
+    assert abs(model.read(picture) - expected).max() <= 4
 
 
 def test_interpolation_eases_from_one_style_up_to_the_next():
@@ -147,6 +147,19 @@ def test_a_bad_picture_is_named(model, tmp_path, content, message):
     path.write_bytes(content)
   with pytest.raises(errors.UserError, match=f'^{path}: .*{message}'):
     model.read(path)
+
+
+@pytest.mark.parametrize(
+  'source',
+  ['circle.png', np.zeros((40, 32, 3), np.uint8), np.zeros((32, 32, 3))],
+)
+def test_networks_take_pixels_alone(model, source):
+  styles = model.latent_styles('square', 1)
+  message = r'is no uint8 array \[32, 32, 3\]: give the pixels that the model'
+  with pytest.raises(errors.UserError, match=message):
+    model.translate([source], styles)
+  with pytest.raises(errors.UserError, match=message):
+    model.reference_styles([source], 'square')
 
 
 def test_no_run_is_one_line(tmp_path):

@@ -272,10 +272,10 @@ def test_without_augmentation_the_middle_is_cut(located):
 def test_validation_sees_the_square_in_the_middle(located, folder):
   picture = places(24, 20)
   # 16 of the 20 pixels that the shortest side becomes, at training's scale.
-  square = unpaired.see(picture, located)
+  square = unpaired.view(picture, located)
   np.testing.assert_array_equal(square, np.asarray(picture)[2:18, 4:20])
   located.data.load_size = 0
-  largest = unpaired.see(picture, located)
+  largest = unpaired.view(picture, located)
   np.testing.assert_array_equal(largest, np.asarray(picture)[:, 2:22])
   located.data.load_size = 20
   expected = preprocess.resize(square, SIZE)

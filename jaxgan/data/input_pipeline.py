@@ -14,7 +14,7 @@ Both kinds of training data, `TrainData` and `OnDeviceData`, have `domains`,
 
 import functools
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
@@ -69,7 +69,9 @@ def create_eval_data(
   return EvalData(train, skip), EvalData(val, skip)
 
 
-def see(picture: Image.Image, config: ml_collections.ConfigDict) -> Image.Image:
+def view(
+  picture: Image.Image, config: ml_collections.ConfigDict
+) -> Image.Image:
   """The part of a picture that training sees, but for random crops: all."""
   del config
   return picture
@@ -228,10 +230,24 @@ class EvalData:
   def pictures(
     self, domain: int, indices: Iterable[int]
   ) -> Iterator[Image.Image]:
-    """Those images of a domain, of the size they are stored in."""
+    """What is viewed of those images of a domain, at their stored sizes."""
+    return self._readable(self._images.picture, domain, indices)
+
+  def originals(
+    self, domain: int, indices: Iterable[int]
+  ) -> Iterator[Image.Image]:
+    """Those images of a domain whole, as stored."""
+    return self._readable(self._images.original, domain, indices)
+
+  def _readable(
+    self,
+    read: Callable[[int, int], Image.Image],
+    domain: int,
+    indices: Iterable[int],
+  ) -> Iterator[Image.Image]:
     for index in indices:
       try:
-        yield self._images.picture(domain, index)
+        yield read(domain, index)
       except UnreadableImage as error:
         self._skips.add(error)
 

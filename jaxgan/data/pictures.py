@@ -35,7 +35,10 @@ class Images(Protocol):
     """Image `index` of a domain, not augmented: uint8 [S, S, 3]."""
 
   def picture(self, domain: int, index: int) -> Image.Image:
-    """Image `index` of a domain at its stored size, mode RGB."""
+    """What is viewed of image `index` of a domain at its stored size, RGB."""
+
+  def original(self, domain: int, index: int) -> Image.Image:
+    """The whole of image `index` of a domain, as stored, mode RGB."""
 
   def digest(self, domain: int) -> str:
     """A sum of all that the images of a domain are made from."""
@@ -119,6 +122,8 @@ class FileImages:
       name = self._source.describe(domain, index)
       raise UnreadableImage(f'{name} cannot be read ({error})') from None
 
+  original = picture
+
   def _read(self, domain: int, index: int) -> bytes:
     return reading.read_in_time(
       lambda: self._source.read(domain, index),
@@ -164,6 +169,8 @@ class ShapesImages:
     """The same, mode RGB."""
     return Image.fromarray(self.get(domain, index))
 
+  original = picture
+
   def digest(self, domain: int) -> str:
     """What the images of a domain are drawn from."""
     return (
@@ -172,28 +179,32 @@ class ShapesImages:
     )
 
 
-class Seen:
-  """Images of which a part is seen."""
+class Viewed:
+  """Images of which networks see a part: the system's view."""
 
   def __init__(
     self,
     images: Images,
-    see: Callable[[Image.Image], Image.Image],
+    view: Callable[[Image.Image], Image.Image],
     img_size: int,
     note: str,
   ):
-    """Takes what to see of a picture, and a note that tells it from others."""
+    """Takes the view of a picture, and a note that tells it from others."""
     self.domains, self.counts = images.domains, images.counts
-    self._images, self._see = images, see
+    self._images, self._view = images, view
     self._img_size, self._note = img_size, note
 
   def get(self, domain: int, index: int) -> np.ndarray:
-    """The part that is seen of an image: uint8 [S, S, 3]."""
+    """The view of an image: uint8 [S, S, 3]."""
     return preprocess.resize(self.picture(domain, index), self._img_size)
 
   def picture(self, domain: int, index: int) -> Image.Image:
     """The same at its stored size, mode RGB."""
-    return self._see(self._images.picture(domain, index))
+    return self._view(self._images.picture(domain, index))
+
+  def original(self, domain: int, index: int) -> Image.Image:
+    """The whole picture that the view is of."""
+    return self._images.original(domain, index)
 
   def digest(self, domain: int) -> str:
     """A sum of all that the images of a domain are made from."""

@@ -6,7 +6,7 @@ filter antialiases when it shrinks.
 
 import io
 import math
-from typing import Any
+from typing import Any, NewType
 
 import numpy as np
 from PIL import (
@@ -26,6 +26,9 @@ MAX_SIDE = 2**16
 MAX_SCANNED = 2**33  # pixels times scans of a JPEG: some 5 s
 SCALE = (0.8, 1.0)
 RATIO = (0.9, 1.1)
+
+# A picture as networks see it: uint8 [H, W, C], viewed and resized.
+Pixels = NewType('Pixels', np.ndarray)
 
 _TURNS: dict[Any, Image.Transpose] = {  # by EXIF orientation; 1 is upright
   2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -133,10 +136,10 @@ def _reason(error: Exception) -> str:
   return ' '.join(str(error).split()) or type(error).__name__
 
 
-def resize(image: Image.Image, img_size: int) -> np.ndarray:
+def resize(image: Image.Image, img_size: int) -> Pixels:
   """Squeezes a picture into a square: uint8 [S, S, 3]."""
   size = (img_size, img_size)
-  return np.asarray(image.resize(size, Image.Resampling.BILINEAR))
+  return Pixels(np.asarray(image.resize(size, Image.Resampling.BILINEAR)))
 
 
 def augment(

@@ -65,7 +65,7 @@ def create_datasets(
     train_data = OnDeviceData(config, train)
   else:
     train_data = TrainData(config, train, process_index, process_count)
-  return train_data, EvalData(_to_see(val, config))
+  return train_data, EvalData(_to_view(val, config))
 
 
 def create_eval_data(
@@ -73,10 +73,12 @@ def create_eval_data(
 ) -> tuple[input_pipeline.EvalData, input_pipeline.EvalData]:
   """Opens the same images, training and validation, to be scored in order."""
   train, val = _open_both(config)
-  return _to_see(train, config), _to_see(val, config)
+  return _to_view(train, config), _to_view(val, config)
 
 
-def see(picture: Image.Image, config: ml_collections.ConfigDict) -> Image.Image:
+def view(
+  picture: Image.Image, config: ml_collections.ConfigDict
+) -> Image.Image:
   """The part of a picture that validation sees: the square in the middle.
 
   Training sees all of a picture, a square of that size at a time.
@@ -145,18 +147,20 @@ class _Ordered:
   def picture(self, domain: int, index: int) -> Image.Image:
     return self._images.picture(self._order[domain], index)
 
+  original = picture
+
   def digest(self, domain: int) -> str:
     return self._images.digest(self._order[domain])
 
 
-def _to_see(
+def _to_view(
   images: pictures.Images, config: ml_collections.ConfigDict
 ) -> input_pipeline.EvalData:
   if config.data.name != 'shapes':
     share = f'{config.data.img_size}/{find_load_size(config)}'
-    images = pictures.Seen(
+    images = pictures.Viewed(
       images,
-      functools.partial(see, config=config),
+      functools.partial(view, config=config),
       config.data.img_size,
       f'the square in the middle, {share} of it',
     )

@@ -8,7 +8,7 @@ from jaxgan.stargan.data import create_datasets as create_datasets
 from jaxgan.stargan.data import create_eval_data as create_eval_data
 from jaxgan.stargan.data import example_batch as example_batch
 from jaxgan.stargan.evaluate import evaluate as evaluate
-from jaxgan.stargan.labelled import see as see
+from jaxgan.stargan.labelled import view as view
 from jaxgan.stargan.official import export_official as export_official
 from jaxgan.stargan.official import import_official as import_official
 from jaxgan.stargan.sample import Translator as Translator

@@ -49,7 +49,9 @@ def _crop(picture: Image.Image, size: int) -> Image.Image:
   return picture.crop((left, top, left + size, top + size))
 
 
-def see(picture: Image.Image, config: ml_collections.ConfigDict) -> Image.Image:
+def view(
+  picture: Image.Image, config: ml_collections.ConfigDict
+) -> Image.Image:
   """The part of a picture that training sees: of the first data set."""
   return _crop(picture, config.data.crop_size)
 
@@ -151,6 +153,8 @@ class _AttributeImages:
 
   def picture(self, domain: int, index: int) -> Image.Image:
     return Image.fromarray(self.get(domain, index))
+
+  original = picture
 
   def digest(self, domain: int) -> str:
     return (
@@ -328,7 +332,7 @@ def _open_set(
     if name == 'shapes':
       return DrawnDomains(images)
     labels, attributes = LabelSet(images.domains, True), None
-  cropped = pictures.Seen(
+  cropped = pictures.Viewed(
     images,
     functools.partial(_crop, size=crop_size),
     img_size,

@@ -3,7 +3,7 @@
 from jaxgan.data.input_pipeline import create_datasets as create_datasets
 from jaxgan.data.input_pipeline import create_eval_data as create_eval_data
 from jaxgan.data.input_pipeline import example_batch as example_batch
-from jaxgan.data.input_pipeline import see as see
+from jaxgan.data.input_pipeline import view as view
 from jaxgan.stargan_v2.config import FREE_SETTINGS as FREE_SETTINGS
 from jaxgan.stargan_v2.config import HOST_SETTINGS as HOST_SETTINGS
 from jaxgan.stargan_v2.config import default_config as default_config
