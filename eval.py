@@ -8,8 +8,9 @@ import sys
 from absl import flags
 from ml_collections import config_flags
 
-from jaxgan import cli, errors, processes, scores
+from jaxgan import scores
 from jaxgan.metrics.translations import Options
+from jaxgan.runtime import cli, errors, processes
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, "Path of a config; default: the run's own."

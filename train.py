@@ -9,7 +9,8 @@ import jax
 from absl import flags
 from ml_collections import config_flags
 
-from jaxgan import cli, errors, loop, processes
+from jaxgan import loop
+from jaxgan.runtime import cli, errors, processes
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Path of a config.')
 flags.mark_flag_as_required('config')

@@ -19,7 +19,8 @@ from absl import flags, logging
 from jax.sharding import AxisType
 from ml_collections import config_flags
 
-from jaxgan import errors, host, sharding, systems
+from jaxgan import systems
+from jaxgan.runtime import errors, host, sharding
 
 Tree = Any
 

@@ -26,8 +26,9 @@ from etils import epath
 
 from benchmarks import peer as peer_lib
 from benchmarks import peer_stargan_v2
-from jaxgan import cli, errors, sharding, systems
+from jaxgan import systems
 from jaxgan.metrics.translations import BATCH, Options, Score, Scorer
+from jaxgan.runtime import cli, errors, sharding
 from jaxgan.stargan_v2 import convert
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'A run of data.name=folder.')

@@ -40,7 +40,8 @@ from PIL import Image
 
 from benchmarks import common, trainings
 from benchmarks.trainings import EVERY, Bench, Lost, Training
-from jaxgan import checkpoint, cli, errors, systems, workdir
+from jaxgan import checkpoint, systems, workdir
+from jaxgan.runtime import cli, errors
 
 _SEED = flags.DEFINE_integer('seed', 0, 'Of the moments and the damage.')
 _KILLS = flags.DEFINE_integer('kills', 30, 'How often to send SIGKILL.', 1)

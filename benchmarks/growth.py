@@ -41,7 +41,8 @@ from absl import flags
 from ml_collections import config_flags
 
 from benchmarks import common
-from jaxgan import checkpoint, cli, errors, host, sharding, systems
+from jaxgan import checkpoint, systems
+from jaxgan.runtime import cli, errors, host, sharding
 
 Tree = Any
 

@@ -32,8 +32,9 @@ from absl import flags
 from ml_collections import config_flags
 
 from benchmarks import common
-from jaxgan import cli, systems
+from jaxgan import systems
 from jaxgan.data import feeding, input_pipeline
+from jaxgan.runtime import cli
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'The config to time.')
 _STEPS = flags.DEFINE_integer(

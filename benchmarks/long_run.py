@@ -35,7 +35,7 @@ from typing import Any, NamedTuple
 from absl import flags
 
 from benchmarks import common
-from jaxgan import cli, errors
+from jaxgan.runtime import cli, errors
 
 _STEPS = flags.DEFINE_integer('steps', 20_000, 'Of the run.', 100)
 _WORKDIR = flags.DEFINE_string(

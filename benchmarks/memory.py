@@ -36,7 +36,8 @@ from jax.experimental import topologies
 from ml_collections import config_flags
 
 from benchmarks import common
-from jaxgan import cli, errors, systems
+from jaxgan import systems
+from jaxgan.runtime import cli, errors
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Path of a config.')
 _TARGET = flags.DEFINE_string(

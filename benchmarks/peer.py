@@ -29,7 +29,7 @@ from unittest import mock
 
 import numpy as np
 
-from jaxgan import errors
+from jaxgan.runtime import errors
 
 NEVER = 10**9  # iterations between two logs, samples, checkpoints, evaluations
 

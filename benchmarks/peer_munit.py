@@ -11,7 +11,7 @@ import ml_collections
 import numpy as np
 
 from benchmarks import peer
-from jaxgan import errors
+from jaxgan.runtime import errors
 
 _HOME = 'https://github.com/NVlabs/MUNIT'
 # Each imports only earlier ones.

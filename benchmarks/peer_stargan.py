@@ -11,7 +11,7 @@ import ml_collections
 import numpy as np
 
 from benchmarks import peer
-from jaxgan import errors
+from jaxgan.runtime import errors
 from jaxgan.stargan import config as config_lib
 
 _HOME = 'https://github.com/yunjey/stargan'

@@ -13,7 +13,7 @@ import ml_collections
 import numpy as np
 
 from benchmarks import peer
-from jaxgan import errors
+from jaxgan.runtime import errors
 
 NETWORKS = (
   'generator',

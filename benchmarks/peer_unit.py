@@ -13,7 +13,7 @@ import ml_collections
 import numpy as np
 
 from benchmarks import peer, peer_munit
-from jaxgan import errors
+from jaxgan.runtime import errors
 
 _MASTER = 'https://github.com/mingyuliutw/UNIT'
 _HOME = f'{_MASTER}, branch version_02'

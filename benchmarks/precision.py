@@ -33,7 +33,8 @@ from etils import epath
 from ml_collections import config_flags
 
 from benchmarks import common
-from jaxgan import cli, errors, files, workdir
+from jaxgan import workdir
+from jaxgan.runtime import cli, errors, files
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'A config of data.name=shapes.'

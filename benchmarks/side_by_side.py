@@ -19,7 +19,8 @@ from etils import epath
 from PIL import Image
 
 from benchmarks import common
-from jaxgan import cli, errors, files, images, systems, translation, workdir
+from jaxgan import systems, translation, workdir
+from jaxgan.runtime import cli, errors, files, images
 
 _WORKDIRS = flags.DEFINE_list('workdirs', None, 'Of the runs.', required=True)
 _OUT = flags.DEFINE_string('out', None, 'The PNG to write.', required=True)

@@ -31,7 +31,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from benchmarks import common
-from jaxgan import cli, errors
+from jaxgan.runtime import cli, errors
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'The config to time.')
 flags.mark_flag_as_required('config')

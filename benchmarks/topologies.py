@@ -50,7 +50,8 @@ from absl import flags
 from ml_collections import config_flags
 
 from benchmarks import common
-from jaxgan import cli, errors, loop, processes, scores, stargan_v2, systems
+from jaxgan import loop, scores, stargan_v2, systems
+from jaxgan.runtime import cli, errors, processes
 from jaxgan.stargan_v2 import step as step_lib
 
 Tree = Any

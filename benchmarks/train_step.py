@@ -28,7 +28,8 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from benchmarks import common, peers
-from jaxgan import cli, errors, systems
+from jaxgan import systems
+from jaxgan.runtime import cli, errors
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'The config to time.')
 _PEER = flags.DEFINE_string(

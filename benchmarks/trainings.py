@@ -19,7 +19,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 
-from jaxgan import errors
+from jaxgan.runtime import errors
 from jaxgan.stargan_v2.config import default_config
 
 EVERY = 5  # steps between two checkpoints

@@ -22,7 +22,7 @@ from absl import logging
 from etils import epath
 from jax.experimental import multihost_utils
 
-from jaxgan import errors, files
+from jaxgan.runtime import errors, files
 
 Tree = Any
 FORMAT = 1

@@ -4,14 +4,8 @@ import jax
 import ml_collections
 from etils import epath
 
-from jaxgan import (
-  checkpoint,
-  errors,
-  sharding,
-  systems,
-  torch_files,
-  workdir,
-)
+from jaxgan import checkpoint, systems, torch_files, workdir
+from jaxgan.runtime import errors, sharding
 
 
 def import_run(

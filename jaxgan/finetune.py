@@ -6,7 +6,7 @@ from typing import Any
 import flax
 import jax.numpy as jnp
 
-from jaxgan import errors
+from jaxgan.runtime import errors
 
 Tree = Any
 

@@ -9,9 +9,10 @@ import numpy as np
 from etils import epath
 from PIL import Image
 
-from jaxgan import errors, images, translation
+from jaxgan import translation
 from jaxgan.data import sources as sources_lib
 from jaxgan.data.preprocess import Pixels
+from jaxgan.runtime import errors, images
 
 GRID_SIDE = 16  # sources, and styles, that grid.png shows at most
 VIDEO_WIDTH = 4096  # pixels; H.264 decoders need not know wider pictures

@@ -19,8 +19,9 @@ import optax
 from absl import logging
 from etils import epath
 
-from jaxgan import errors, torch_adam, torch_files
+from jaxgan import torch_adam, torch_files
 from jaxgan.data import sources
+from jaxgan.runtime import errors
 
 Tree = Any
 Path = tuple[str, ...]

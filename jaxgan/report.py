@@ -20,8 +20,9 @@ from absl import logging
 from etils import epath
 from PIL import Image
 
-from jaxgan import collapse, errors, files, workdir
+from jaxgan import collapse, workdir
 from jaxgan.data import preprocess, sources
+from jaxgan.runtime import errors, files
 
 Record = Mapping[str, Any]
 

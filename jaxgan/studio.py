@@ -16,8 +16,9 @@ from absl import logging
 from etils import epath
 from PIL import Image
 
-from jaxgan import errors, images, systems, translation
+from jaxgan import systems, translation
 from jaxgan.data.preprocess import Pixels
+from jaxgan.runtime import errors, images
 
 NUM_LATENTS = 6  # in the row to choose from
 NUM_SAMPLES = 4  # of each domain, where the run's data is here

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from jaxgan import errors, files
+from jaxgan.runtime import errors, files
 
 Tree = Any
 

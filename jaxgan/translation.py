@@ -19,9 +19,10 @@ from etils import epath
 from jax import export
 from PIL import Image
 
-from jaxgan import errors, images, sharding, systems
+from jaxgan import systems
 from jaxgan.data import preprocess, sources
 from jaxgan.data.preprocess import Pixels
+from jaxgan.runtime import errors, images, sharding
 
 Picture = str | os.PathLike | Image.Image | np.ndarray
 

@@ -22,7 +22,7 @@ import numpy as np
 from absl import logging
 from etils import epath
 
-from jaxgan import errors, files
+from jaxgan.runtime import errors, files
 
 Tree = Any
 _FROZEN = 'frozen.npz'

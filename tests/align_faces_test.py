@@ -9,7 +9,8 @@ from absl import flags
 from absl.testing import flagsaver
 from PIL import Image
 
-from jaxgan import errors, torch_files
+from jaxgan import torch_files
+from jaxgan.runtime import errors
 from jaxgan.stargan_v2 import align
 from jaxgan.tools import align_faces
 from tests import parity

@@ -10,7 +10,7 @@ from absl import logging
 from PIL import Image
 
 from jaxgan.data import cache, pictures, preprocess, reading, sources
-from jaxgan.errors import UserError
+from jaxgan.runtime.errors import UserError
 
 SIZE = 8
 COUNTS = {'ant': 3, 'bee': 2}

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from jaxgan.data import input_pipeline
-from jaxgan.errors import UserError
+from jaxgan.runtime.errors import UserError
 from jaxgan.stargan_v2.config import default_config
 
 ROOT = pathlib.Path(__file__).parent.parent

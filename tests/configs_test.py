@@ -4,7 +4,8 @@ import pathlib
 import jax
 import pytest
 
-from jaxgan import errors, systems
+from jaxgan import systems
+from jaxgan.runtime import errors
 from tests import tiny
 
 ROOT = pathlib.Path(__file__).parent.parent

@@ -2,7 +2,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan import errors, finetune
+from jaxgan import finetune
+from jaxgan.runtime import errors
 
 
 def test_heads_follow_their_domain_and_new_ones_start_fresh():

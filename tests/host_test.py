@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from jaxgan import host
+from jaxgan.runtime import host
 
 # Page faults of asking five times for 256 MB, before and after.
 _COUNT_FAULTS = """

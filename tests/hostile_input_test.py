@@ -22,8 +22,8 @@ from PIL import Image
 
 from jaxgan import translation
 from jaxgan.data import cache, input_pipeline, pictures, preprocess, sources
-from jaxgan.errors import UserError
 from jaxgan.metrics import features
+from jaxgan.runtime.errors import UserError
 from tests import tiny
 
 ROOT = pathlib.Path(__file__).parent.parent

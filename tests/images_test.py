@@ -2,7 +2,7 @@ import numpy as np
 from etils import epath
 from PIL import Image
 
-from jaxgan import images
+from jaxgan.runtime import images
 
 
 def test_to_uint8_rounds_and_clips():

@@ -8,22 +8,22 @@ ROOT = pathlib.Path(__file__).parent.parent
 # A module imports only from lower floors.
 FLOORS = {
   'jaxgan.collapse': 0,
-  'jaxgan.errors': 0,
-  'jaxgan.files': 0,
-  'jaxgan.host': 0,
+  'jaxgan.runtime.errors': 0,
+  'jaxgan.runtime.files': 0,
+  'jaxgan.runtime.host': 0,
   'jaxgan.layers': 0,
   'jaxgan.torch_params': 0,
   'jaxgan.adversarial': 0,
   'jaxgan.updates': 0,
   'jaxgan.settings': 1,
   'jaxgan.distances': 1,
-  'jaxgan.images': 1,
+  'jaxgan.runtime.images': 1,
   'jaxgan.data.preprocess': 0,
   'jaxgan.data.shapes': 0,
   'jaxgan.stargan_v2.config': 0,
-  'jaxgan.cli': 1,
-  'jaxgan.processes': 1,
-  'jaxgan.sharding': 1,
+  'jaxgan.runtime.cli': 1,
+  'jaxgan.runtime.processes': 1,
+  'jaxgan.runtime.sharding': 1,
   'jaxgan.finetune': 1,
   'jaxgan.checkpoint': 1,
   'jaxgan.torch_files': 1,
@@ -145,7 +145,7 @@ SYSTEMS = (
 )
 
 # The key-value store of the coordinator has no public name.
-PRIVATE = {'jaxgan.processes': {'jax._src', 'jax._src.distributed'}}
+PRIVATE = {'jaxgan.runtime.processes': {'jax._src', 'jax._src.distributed'}}
 
 
 def _modules():

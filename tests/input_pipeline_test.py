@@ -12,7 +12,7 @@ from absl import logging
 from PIL import Image
 
 from jaxgan.data import input_pipeline, pictures, preprocess, shapes, sources
-from jaxgan.errors import UserError
+from jaxgan.runtime.errors import UserError
 
 KEYS = {'x_src', 'x_ref', 'x_ref2', 'y_src', 'y_ref'}
 

@@ -13,14 +13,13 @@ from PIL import Image
 from jaxgan import (
   checkpoint,
   collapse,
-  errors,
   loop,
   scores,
-  sharding,
   stargan_v2,
   systems,
   workdir,
 )
+from jaxgan.runtime import errors, sharding
 from tests import tiny
 
 

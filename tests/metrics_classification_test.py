@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from jaxgan import sharding
 from jaxgan.metrics import classification
+from jaxgan.runtime import sharding
 
 SIZE = 8
 STEPS = 60

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgan import files
 from jaxgan.metrics import features
+from jaxgan.runtime import files
 
 
 class _Counting(features.Inception):

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgan import errors, sharding
 from jaxgan.metrics import (
   classification,
   features,
@@ -16,6 +15,7 @@ from jaxgan.metrics import (
   weights,
 )
 from jaxgan.metrics.translations import Options, Scorer
+from jaxgan.runtime import errors, sharding
 
 SIZE = 8
 

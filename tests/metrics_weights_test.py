@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from absl import logging as absl_logging
 
-from jaxgan import errors, torch_files, torch_params
+from jaxgan import torch_files, torch_params
 from jaxgan.metrics import lpips, weights
+from jaxgan.runtime import errors
 from tests import parity
 
 pytest.importorskip('torch')

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgan import loop, sharding, stargan_v2, systems
+from jaxgan import loop, stargan_v2, systems
 from jaxgan.data import input_pipeline, on_device, preprocess
-from jaxgan.errors import UserError
+from jaxgan.runtime import sharding
+from jaxgan.runtime.errors import UserError
 from tests import tiny
 
 ROOT = pathlib.Path(__file__).parent.parent

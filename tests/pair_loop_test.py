@@ -12,12 +12,10 @@ from jax import export
 from PIL import Image
 
 from jaxgan import (
-  errors,
   gallery,
   loop,
   munit,
   scores,
-  sharding,
   systems,
   torch_files,
   translation,
@@ -26,6 +24,7 @@ from jaxgan import (
   workdir,
 )
 from jaxgan.metrics import factors, translations
+from jaxgan.runtime import errors, sharding
 from tests import tiny_munit, tiny_unit
 from tests.tiny_unit import UNSHARED
 

@@ -9,7 +9,6 @@ import optax
 import pytest
 
 from jaxgan import (
-  errors,
   exchange,
   loop,
   munit,
@@ -18,6 +17,7 @@ from jaxgan import (
   translation,
   unit,
 )
+from jaxgan.runtime import errors
 from tests import tiny_munit, tiny_unit
 
 torch = pytest.importorskip('torch')

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from jaxgan.data import reading
-from jaxgan.errors import UserError
+from jaxgan.runtime.errors import UserError
 
 STUCK = """
 import pathlib, sys

@@ -12,7 +12,8 @@ import pytest
 from etils import epath
 from PIL import Image
 
-from jaxgan import collapse, errors, report, workdir
+from jaxgan import collapse, report, workdir
+from jaxgan.runtime import errors
 from tests import programs, tiny
 
 ROOT = pathlib.Path(__file__).parents[1]

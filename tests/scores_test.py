@@ -7,9 +7,10 @@ import jax
 import numpy as np
 import pytest
 
-from jaxgan import checkpoint, errors, scores, sharding, stargan_v2, systems
+from jaxgan import checkpoint, scores, stargan_v2, systems
 from jaxgan.metrics import translations
 from jaxgan.metrics.translations import Options, Score
+from jaxgan.runtime import errors, sharding
 from tests import tiny
 
 

@@ -1,6 +1,7 @@
 import pytest
 
-from jaxgan import errors, settings
+from jaxgan import settings
+from jaxgan.runtime import errors
 from tests import tiny_munit as tiny
 
 

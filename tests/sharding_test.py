@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxgan import errors, sharding
+from jaxgan.runtime import errors, sharding
 
 
 @pytest.mark.parametrize('y', [[1, 0, 0, 1, 0], [1, 1, 1, 1, 1], [0]])

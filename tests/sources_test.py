@@ -6,7 +6,7 @@ import pytest
 from absl import logging
 
 from jaxgan.data import preprocess, sources
-from jaxgan.errors import UserError
+from jaxgan.runtime.errors import UserError
 
 
 @pytest.fixture

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgan import errors, sharding, stargan
+from jaxgan import stargan
 from jaxgan.data import shapes
 from jaxgan.metrics import shapes as shapes_metrics
+from jaxgan.runtime import errors, sharding
 from jaxgan.stargan import data, labelled
 from jaxgan.stargan.labels import LabelSet
 from tests import tiny_stargan as tiny

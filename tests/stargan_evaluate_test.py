@@ -8,11 +8,12 @@ import pytest
 from etils import epath
 from PIL import Image
 
-from jaxgan import errors, stargan
+from jaxgan import stargan
 from jaxgan.data import preprocess, shapes
-from jaxgan.images import to_uint8
 from jaxgan.metrics import classification, factors, features, translations
 from jaxgan.metrics import shapes as shapes_metrics
+from jaxgan.runtime import errors
+from jaxgan.runtime.images import to_uint8
 from jaxgan.stargan import labelled
 from jaxgan.stargan.sample import Translator
 from tests import tiny_stargan as tiny

@@ -14,18 +14,17 @@ from jax import export
 from PIL import Image
 
 from jaxgan import (
-  errors,
   finetune,
   gallery,
   loop,
   scores,
-  sharding,
   stargan,
   systems,
   translation,
   workdir,
 )
 from jaxgan.metrics import factors
+from jaxgan.runtime import errors, sharding
 from tests import tiny_stargan as tiny
 
 ROOT = pathlib.Path(__file__).parent.parent

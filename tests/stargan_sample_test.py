@@ -5,7 +5,8 @@ import jax
 import numpy as np
 import pytest
 
-from jaxgan import sharding, stargan
+from jaxgan import stargan
+from jaxgan.runtime import sharding
 from jaxgan.stargan.labels import FLIP, KEEP
 from jaxgan.stargan.sample import NUM_SOURCES, Translator
 from tests import tiny_stargan as tiny

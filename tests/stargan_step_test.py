@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan import errors, stargan
+from jaxgan import stargan
+from jaxgan.runtime import errors
 from jaxgan.stargan import step
 from tests import tiny_stargan as tiny
 

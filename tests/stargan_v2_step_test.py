@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan import errors, stargan_v2
+from jaxgan import stargan_v2
+from jaxgan.runtime import errors
 from jaxgan.stargan_v2 import losses, step
 from tests import tiny
 

@@ -10,7 +10,8 @@ import pytest
 from etils import epath
 from PIL import Image
 
-from jaxgan import errors, gallery, images, translation
+from jaxgan import gallery, translation
+from jaxgan.runtime import errors, images
 from tests import tiny
 
 ROOT = pathlib.Path(__file__).parent.parent

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgan import errors, images, translation
+from jaxgan import translation
 from jaxgan.data import preprocess, shapes
+from jaxgan.runtime import errors, images
 from jaxgan.stargan_v2 import losses
 from tests import tiny
 

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan import errors, unit
+from jaxgan import unit
+from jaxgan.runtime import errors
 from jaxgan.unit import losses, step
 from tests import tiny_unit as tiny
 

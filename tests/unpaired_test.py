@@ -11,10 +11,10 @@ import pytest
 from absl import logging
 from PIL import Image
 
-from jaxgan import sharding
 from jaxgan.data import input_pipeline, pictures, preprocess, unpaired
-from jaxgan.errors import UserError
 from jaxgan.metrics import translations
+from jaxgan.runtime import sharding
+from jaxgan.runtime.errors import UserError
 from jaxgan.stargan import labelled
 
 KEYS = {'x_a', 'x_b'}

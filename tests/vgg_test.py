@@ -5,7 +5,8 @@ import jax
 import numpy as np
 import pytest
 
-from jaxgan import errors, layers, torch_files, vgg
+from jaxgan import layers, torch_files, vgg
+from jaxgan.runtime import errors
 
 WIDTHS = (4, 3, 5, 4, 3, 5, 4, 6, 5, 4, 5, 6, 7)
 TORCHVISION = [0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28]

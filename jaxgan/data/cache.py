@@ -19,10 +19,10 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from absl import logging
 
-from jaxgan import files
 from jaxgan.data import preprocess, reading
 from jaxgan.data.preprocess import UnreadableImage
-from jaxgan.errors import UserError
+from jaxgan.runtime import files
+from jaxgan.runtime.errors import UserError
 
 _VERSION = 1  # of the files and of how images are decoded
 _STALE_SECONDS = 3600

@@ -12,8 +12,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxgan import sharding
-from jaxgan.errors import UserError
+from jaxgan.runtime import sharding
+from jaxgan.runtime.errors import UserError
 
 Batch = dict[str, np.ndarray]
 Slot = dict[str, np.ndarray | np.generic]  # one of a batch

@@ -26,7 +26,7 @@ from PIL import Image
 from jaxgan.data import cache, feeding, on_device, pictures, preprocess
 from jaxgan.data.feeding import Batch, Feed, Slot
 from jaxgan.data.preprocess import UnreadableImage
-from jaxgan.errors import UserError
+from jaxgan.runtime.errors import UserError
 
 # The roles: one random stream each.
 _SOURCE, _REFERENCE = 0, 1

@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
-from jaxgan import sharding
 from jaxgan.data import preprocess
-from jaxgan.errors import UserError
+from jaxgan.runtime import sharding
+from jaxgan.runtime.errors import UserError
 
 Array = jax.Array
 

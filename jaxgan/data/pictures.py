@@ -11,10 +11,10 @@ import numpy as np
 from absl import logging
 from PIL import Image
 
-from jaxgan import sharding
 from jaxgan.data import preprocess, reading, shapes, sources
 from jaxgan.data.preprocess import UnreadableImage
-from jaxgan.errors import UserError
+from jaxgan.runtime import sharding
+from jaxgan.runtime.errors import UserError
 
 T = TypeVar('T')
 

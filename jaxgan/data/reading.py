@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from absl import logging
 
 from jaxgan.data.preprocess import UnreadableImage
-from jaxgan.errors import UserError
+from jaxgan.runtime.errors import UserError
 
 T = TypeVar('T')
 

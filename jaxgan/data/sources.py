@@ -11,8 +11,8 @@ import numpy as np
 from absl import logging
 from etils import epath
 
-from jaxgan import files
-from jaxgan.errors import UserError, printable
+from jaxgan.runtime import files
+from jaxgan.runtime.errors import UserError, printable
 
 MAX_BYTES = 2**29  # of a file: 8 for each pixel that `preprocess` takes
 EXTENSIONS = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')

@@ -25,7 +25,6 @@ import ml_collections
 import numpy as np
 from PIL import Image
 
-from jaxgan import sharding
 from jaxgan.data import (
   cache,
   feeding,
@@ -35,7 +34,8 @@ from jaxgan.data import (
   preprocess,
 )
 from jaxgan.data.feeding import Batch, Feed, Slot
-from jaxgan.errors import UserError
+from jaxgan.runtime import sharding
+from jaxgan.runtime.errors import UserError
 
 Array = jax.Array
 

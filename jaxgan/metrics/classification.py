@@ -22,7 +22,8 @@ from absl import logging
 from etils import epath
 from flax import linen as nn
 
-from jaxgan import files, host, layers, sharding
+from jaxgan import layers
+from jaxgan.runtime import files, host, sharding
 
 Array = jax.Array
 Params = Mapping[str, Any]

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxgan import images, sharding
 from jaxgan.data import preprocess, shapes
 from jaxgan.metrics import shapes as shapes_metrics
 from jaxgan.metrics.translations import Score
+from jaxgan.runtime import images, sharding
 
 MIN_PAIRS = 1000  # of a source and another domain
 

@@ -20,9 +20,9 @@ from absl import logging
 from etils import epath
 from PIL import Image
 
-from jaxgan import files, sharding
 from jaxgan.data import preprocess
 from jaxgan.metrics import inception, weights
+from jaxgan.runtime import files, sharding
 
 Array = Any
 

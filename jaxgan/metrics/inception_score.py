@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgan import sharding
 from jaxgan.metrics import inception, weights
+from jaxgan.runtime import sharding
 
 Array = jax.Array
 

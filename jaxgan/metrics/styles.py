@@ -14,11 +14,11 @@ import ml_collections
 import numpy as np
 from etils import epath
 
-from jaxgan import errors, sharding
 from jaxgan.data import input_pipeline, preprocess, shapes
 from jaxgan.metrics import factors, translations
 from jaxgan.metrics import shapes as shapes_metrics
 from jaxgan.metrics.translations import Score
+from jaxgan.runtime import errors, sharding
 
 LATENTS_PER_PAIR = 10
 _LABEL_OUTPUTS = 10  # of a pair, to show that they are one

@@ -21,7 +21,6 @@ from etils import epath
 from jax.experimental import multihost_utils
 from PIL import Image
 
-from jaxgan import errors, files, host, images, sharding
 from jaxgan.data import input_pipeline, preprocess
 from jaxgan.metrics import (
   classification,
@@ -31,6 +30,7 @@ from jaxgan.metrics import (
   lpips,
   weights,
 )
+from jaxgan.runtime import errors, files, host, images, sharding
 
 BATCH = 32  # of the protocol: LPIPS is the mean of means over such batches
 NUM_OUTPUTS = 10

@@ -16,8 +16,9 @@ import numpy as np
 from absl import logging
 from etils import epath
 
-from jaxgan import errors, torch_files, torch_params
+from jaxgan import torch_files, torch_params
 from jaxgan.metrics import inception, lpips
+from jaxgan.runtime import errors
 
 ENVIRONMENT = 'JAXGAN_WEIGHTS'
 Params = Mapping[str, Any]

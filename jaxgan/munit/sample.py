@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgan import images, sharding
 from jaxgan.munit import losses, networks
+from jaxgan.runtime import images, sharding
 
 Array = jax.Array
 Tree = Any

@@ -16,13 +16,13 @@ from jaxgan import (
   collapse,
   convolutions,
   distances,
-  errors,
   settings,
   updates,
   vgg,
 )
 from jaxgan.munit import config as config_lib
 from jaxgan.munit import losses, networks
+from jaxgan.runtime import errors
 
 Array = jax.Array
 Tree = Any

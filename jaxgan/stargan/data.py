@@ -16,9 +16,9 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from jaxgan import errors
 from jaxgan.data import feeding, input_pipeline, pictures, preprocess
 from jaxgan.data.feeding import Batch, Slot
+from jaxgan.runtime import errors
 from jaxgan.stargan import config as config_lib
 from jaxgan.stargan import labelled
 from jaxgan.stargan.labelled import LabelledImages

@@ -10,11 +10,11 @@ import ml_collections
 import numpy as np
 from etils import epath
 
-from jaxgan import errors, files, sharding
 from jaxgan.data import input_pipeline, pictures, preprocess, shapes
 from jaxgan.metrics import classification, factors, styles, translations
 from jaxgan.metrics import shapes as shapes_metrics
 from jaxgan.metrics.translations import Score
+from jaxgan.runtime import errors, files, sharding
 from jaxgan.stargan import data as data_lib
 from jaxgan.stargan import labelled as labelled_lib
 from jaxgan.stargan import losses, networks

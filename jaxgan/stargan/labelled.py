@@ -10,8 +10,8 @@ import numpy as np
 from etils import epath
 from PIL import Image
 
-from jaxgan import errors, files
 from jaxgan.data import pictures, shapes, sources
+from jaxgan.runtime import errors, files
 from jaxgan.stargan.labels import LabelSet
 
 # Of the random streams of training draws, one for each data set: after those of

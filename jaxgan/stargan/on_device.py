@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from jaxgan import sharding
 from jaxgan.data import cache, feeding, on_device
+from jaxgan.runtime import sharding
 from jaxgan.stargan import config as config_lib
 from jaxgan.stargan import labelled
 from jaxgan.stargan.labelled import LabelledImages

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgan import images, sharding
+from jaxgan.runtime import images, sharding
 from jaxgan.stargan import labels as labels_lib
 from jaxgan.stargan import losses, networks
 from jaxgan.stargan.labels import Labels

@@ -12,8 +12,8 @@ import jax
 import numpy as np
 from scipy import ndimage
 
-from jaxgan import errors
 from jaxgan.data import preprocess
+from jaxgan.runtime import errors
 from jaxgan.stargan_v2 import wing
 
 Tree = Any

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgan import images, sharding
+from jaxgan.runtime import images, sharding
 from jaxgan.stargan_v2 import losses, networks
 
 Array = jax.Array

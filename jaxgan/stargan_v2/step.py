@@ -11,15 +11,8 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from jaxgan import (
-  collapse,
-  distances,
-  errors,
-  layers,
-  settings,
-  torch_files,
-  updates,
-)
+from jaxgan import collapse, distances, layers, settings, torch_files, updates
+from jaxgan.runtime import errors
 from jaxgan.stargan_v2 import losses, networks, wing
 
 Array = jax.Array

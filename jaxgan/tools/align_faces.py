@@ -16,8 +16,9 @@ import numpy as np
 from absl import flags
 from etils import epath
 
-from jaxgan import cli, errors, files, images, torch_files
+from jaxgan import torch_files
 from jaxgan.data import preprocess, sources
+from jaxgan.runtime import cli, errors, files, images
 from jaxgan.stargan_v2 import align, wing
 
 Tree = Any

@@ -22,10 +22,11 @@ from absl import flags, logging
 from etils import epath
 from PIL import Image
 
-from jaxgan import cli, systems
+from jaxgan import systems
 from jaxgan.data import input_pipeline, pictures, preprocess, sources
-from jaxgan.errors import UsageError, UserError, printable
 from jaxgan.metrics import translations
+from jaxgan.runtime import cli
+from jaxgan.runtime.errors import UsageError, UserError, printable
 from jaxgan.stargan_v2.config import default_config
 
 _NAME = flags.DEFINE_string(

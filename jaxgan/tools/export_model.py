@@ -17,7 +17,8 @@ import jax
 from absl import flags
 from etils import epath
 
-from jaxgan import cli, errors, files, translation
+from jaxgan import translation
+from jaxgan.runtime import cli, errors, files
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Work directory of the run.')
 _OUT = flags.DEFINE_string('out', None, 'Folder for the files.')

@@ -11,9 +11,9 @@ from absl import flags
 from etils import epath
 from PIL import Image
 
-from jaxgan import cli, errors
 from jaxgan.data import preprocess, sources
 from jaxgan.metrics import features, fid
+from jaxgan.runtime import cli, errors
 
 _PROTOCOL = flags.DEFINE_enum(
   'protocol',

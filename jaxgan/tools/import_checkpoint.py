@@ -14,7 +14,8 @@ import sys
 from absl import flags
 from ml_collections import config_flags
 
-from jaxgan import cli, exchange
+from jaxgan import exchange
+from jaxgan.runtime import cli
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'Path of a config, with the settings of the checkpoint.'

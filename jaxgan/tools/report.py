@@ -10,7 +10,8 @@ import sys
 
 from absl import flags
 
-from jaxgan import cli, report, systems
+from jaxgan import report, systems
+from jaxgan.runtime import cli
 
 _WORKDIR = flags.DEFINE_string(
   'workdir', None, 'Work directory of the run.', required=True

@@ -18,8 +18,9 @@ import time
 from absl import flags
 from etils import epath
 
-from jaxgan import cli, errors, translation, workdir
+from jaxgan import translation, workdir
 from jaxgan.data import sources
+from jaxgan.runtime import cli, errors
 
 _WORKDIR = flags.DEFINE_string(
   'workdir', None, 'Work directory of the run.', required=True

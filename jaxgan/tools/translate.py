@@ -25,7 +25,8 @@ import sys
 
 from absl import flags
 
-from jaxgan import cli, errors, gallery, translation
+from jaxgan import gallery, translation
+from jaxgan.runtime import cli, errors
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Work directory of the run.')
 _STEP = flags.DEFINE_string('step', 'latest', 'Step of the checkpoint.')

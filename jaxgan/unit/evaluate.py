@@ -6,10 +6,10 @@ from typing import Any
 import ml_collections
 from etils import epath
 
-from jaxgan import errors
 from jaxgan.data import unpaired
 from jaxgan.metrics import styles, translations
 from jaxgan.metrics.translations import Score
+from jaxgan.runtime import errors
 from jaxgan.unit import losses, networks
 from jaxgan.unit.sample import Translator
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgan import images, sharding
+from jaxgan.runtime import images, sharding
 from jaxgan.unit import losses, networks
 
 Array = jax.Array

@@ -16,11 +16,11 @@ from jaxgan import (
   collapse,
   convolutions,
   distances,
-  errors,
   settings,
   updates,
   vgg,
 )
+from jaxgan.runtime import errors
 from jaxgan.unit import config as config_lib
 from jaxgan.unit import losses, networks
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from absl import app, flags, logging
 
-from jaxgan import errors
+from jaxgan.runtime import errors
 
 T = TypeVar('T')
 

@@ -11,7 +11,7 @@ import numpy as np
 from etils import epath
 from PIL import Image, ImageDraw, ImageFont
 
-from jaxgan import files
+from jaxgan.runtime import files
 
 Array = jax.Array | np.ndarray
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 import jax
 from jax._src import distributed  # the key-value store has no public name
 
-from jaxgan import errors
+from jaxgan.runtime import errors
 
 _BEAT = 2.0  # seconds between two signs of life
 _SILENCE = 30.0  # seconds after which a process is taken for dead

@@ -63,7 +63,7 @@ def describe() -> dict[str, str]:
 
 def _revision() -> list[str]:
   """The git commit that this code is of, if it is in a checkout of its own."""
-  root = pathlib.Path(__file__).resolve().parents[1]
+  root = pathlib.Path(__file__).resolve().parents[2]
   if not (root / '.git').exists():
     return []
 

@@ -1,0 +1,1 @@
+"""The machine and not the method: errors, files, devices, processes."""
