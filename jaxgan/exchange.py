@@ -4,7 +4,8 @@ import jax
 import ml_collections
 from etils import epath
 
-from jaxgan import checkpoint, systems, torch_files, workdir
+from jaxgan import checkpoint, systems, workdir
+from jaxgan.pytorch import torch_files
 from jaxgan.runtime import errors, sharding
 
 

@@ -15,7 +15,8 @@ import numpy as np
 from etils import epath
 from flax import linen as nn
 
-from jaxgan import layers, torch_files, torch_params
+from jaxgan import layers
+from jaxgan.pytorch import torch_files, torch_params
 from jaxgan.runtime import errors
 
 Array = jax.Array

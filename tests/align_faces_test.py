@@ -9,7 +9,7 @@ from absl import flags
 from absl.testing import flagsaver
 from PIL import Image
 
-from jaxgan import torch_files
+from jaxgan.pytorch import torch_files
 from jaxgan.runtime import errors
 from jaxgan.stargan_v2 import align
 from jaxgan.tools import align_faces

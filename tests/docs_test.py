@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgan import systems, torch_files, workdir
+from jaxgan import systems, workdir
+from jaxgan.pytorch import torch_files
 from tests import parity
 
 ROOT = pathlib.Path(__file__).parents[1]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from jaxgan import torch_files, torch_params
 from jaxgan.metrics import inception, inception_score, weights
+from jaxgan.pytorch import torch_files, torch_params
 from jaxgan.runtime import errors
 
 SURE = 1000.0  # of a logit: the others have no probability at all

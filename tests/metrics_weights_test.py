@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from absl import logging as absl_logging
 
-from jaxgan import torch_files, torch_params
 from jaxgan.metrics import lpips, weights
+from jaxgan.pytorch import torch_files, torch_params
 from jaxgan.runtime import errors
 from tests import parity
 

@@ -11,7 +11,8 @@ import optax
 import pytest
 from absl import logging
 
-from jaxgan import exchange, loop, systems, torch_files
+from jaxgan import exchange, loop, systems
+from jaxgan.pytorch import torch_files
 from jaxgan.runtime import errors
 from jaxgan.stargan_v2 import convert, official, wing
 from tests import tiny

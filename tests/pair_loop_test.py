@@ -17,13 +17,13 @@ from jaxgan import (
   munit,
   scores,
   systems,
-  torch_files,
   translation,
   unit,
   vgg,
   workdir,
 )
 from jaxgan.metrics import factors, translations
+from jaxgan.pytorch import torch_files
 from jaxgan.runtime import errors, sharding
 from tests import tiny_munit, tiny_unit
 from tests.tiny_unit import UNSHARED

@@ -8,15 +8,8 @@ import numpy as np
 import optax
 import pytest
 
-from jaxgan import (
-  exchange,
-  loop,
-  munit,
-  systems,
-  torch_files,
-  translation,
-  unit,
-)
+from jaxgan import exchange, loop, munit, systems, translation, unit
+from jaxgan.pytorch import torch_files
 from jaxgan.runtime import errors
 from tests import tiny_munit, tiny_unit
 

@@ -6,7 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from jaxgan import exchange, stargan, systems, torch_files
+from jaxgan import exchange, stargan, systems
+from jaxgan.pytorch import torch_files
 from jaxgan.runtime import errors
 from tests import tiny_stargan as tiny
 

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan import layers, loop, systems, torch_files
+from jaxgan import layers, loop, systems
+from jaxgan.pytorch import torch_files
 from jaxgan.runtime import errors
 from jaxgan.stargan_v2 import step, wing
 from tests import parity, tiny

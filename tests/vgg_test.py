@@ -5,7 +5,8 @@ import jax
 import numpy as np
 import pytest
 
-from jaxgan import layers, torch_files, vgg
+from jaxgan import layers, vgg
+from jaxgan.pytorch import torch_files
 from jaxgan.runtime import errors
 
 WIDTHS = (4, 3, 5, 4, 3, 5, 4, 6, 5, 4, 5, 6, 7)

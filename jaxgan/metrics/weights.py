@@ -16,8 +16,8 @@ import numpy as np
 from absl import logging
 from etils import epath
 
-from jaxgan import torch_files, torch_params
 from jaxgan.metrics import inception, lpips
+from jaxgan.pytorch import torch_files, torch_params
 from jaxgan.runtime import errors
 
 ENVIRONMENT = 'JAXGAN_WEIGHTS'

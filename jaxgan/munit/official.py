@@ -7,48 +7,48 @@ import ml_collections
 import numpy as np
 from etils import epath
 
-from jaxgan import pair_files
 from jaxgan.munit import step as step_lib
+from jaxgan.pytorch import convert
 
 Tree = Any
 
-Imported = pair_files.Imported
+Imported = convert.Imported
 
 
-def names(network: str, params: Tree) -> pair_files.Names:
+def names(network: str, params: Tree) -> convert.Names:
   """The original's names of the parameters of a network."""
   if network == 'discriminator':
-    return pair_files.Names(pair_files.discriminator_paths(params))
-  paths: dict[str, pair_files.Path] = {}
+    return convert.Names(convert.discriminator_paths(params))
+  paths: dict[str, convert.Path] = {}
   buffers: dict[str, np.ndarray] = {}
   for domain, letter in enumerate('ab'):
     style, content, decoder, mlp = (
       f'{part}_{domain}'
       for part in ('style_encoder', 'content_encoder', 'decoder', 'mlp')
     )
-    layers = pair_files.count(params[style], 'down_')
+    layers = convert.count(params[style], 'down_')
     for i in range(layers + 1):
       name = f'down_{i - 1}' if i else 'stem'
       key = f'{letter}.enc_style.model.{i}.conv'
-      paths |= pair_files.convolution(key, style, name)
+      paths |= convert.convolution(key, style, name)
     # After the average of all pixels.
     key = f'{letter}.enc_style.model.{layers + 2}'
-    paths |= pair_files.convolution(key, style, 'to_style')
-    paths |= pair_files.encoder_paths(
+    paths |= convert.convolution(key, style, 'to_style')
+    paths |= convert.encoder_paths(
       params[content], f'{letter}.enc_content', content
     )
-    paths |= pair_files.decoder_paths(params[decoder], f'{letter}.dec', decoder)
+    paths |= convert.decoder_paths(params[decoder], f'{letter}.dec', decoder)
     for i in range(3):
       key = f'{letter}.mlp.model.{i}.fc'
-      paths |= pair_files.convolution(key, mlp, f'fc_{i}')
+      paths |= convert.convolution(key, mlp, f'fc_{i}')
     # Adaptive norms have statistics that nothing moves.
-    for i in range(pair_files.count(params[decoder], 'block_')):
+    for i in range(convert.count(params[decoder], 'block_')):
       for j in range(2):
         width = params[decoder][f'block_{i}'][f'conv{j + 1}']['bias'].shape
         norm = f'{letter}.dec.model.0.model.{i}.model.{j}.norm'
         buffers[f'{norm}.running_mean'] = np.zeros(width, np.float32)
         buffers[f'{norm}.running_var'] = np.ones(width, np.float32)
-  return pair_files.Names(paths, buffers=buffers)
+  return convert.Names(paths, buffers=buffers)
 
 
 def import_official(
@@ -66,7 +66,7 @@ def import_official(
   Raises:
     UserError: a file is missing, damaged, foreign or of other networks.
   """
-  return pair_files.import_run(
+  return convert.import_run(
     path,
     config,
     step,
@@ -92,5 +92,5 @@ def export_official(
   """
   del frozen
   hp = step_lib.create_training(config)[1]['hp']
-  rate = pair_files.last_rate(int(state.step), config, hp.steps_ahead)
-  return pair_files.export_run(state, config, partial, names, rate)
+  rate = convert.last_rate(int(state.step), config, hp.steps_ahead)
+  return convert.export_run(state, config, partial, names, rate)

@@ -17,8 +17,8 @@ import ml_collections
 import numpy as np
 from etils import epath
 
-from jaxgan import torch_files
 from jaxgan.data import shapes
+from jaxgan.pytorch import torch_files
 from jaxgan.runtime import errors
 from jaxgan.stargan import config as config_lib
 from jaxgan.stargan import labelled as labelled_lib

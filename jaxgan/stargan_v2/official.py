@@ -22,8 +22,8 @@ import optax
 from absl import logging
 from etils import epath
 
-from jaxgan import torch_adam, torch_files
 from jaxgan.data import shapes, sources
+from jaxgan.pytorch import torch_adam, torch_files
 from jaxgan.runtime import errors
 from jaxgan.stargan_v2 import convert, wing
 from jaxgan.stargan_v2 import step as step_lib

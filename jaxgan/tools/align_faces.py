@@ -16,8 +16,8 @@ import numpy as np
 from absl import flags
 from etils import epath
 
-from jaxgan import torch_files
 from jaxgan.data import preprocess, sources
+from jaxgan.pytorch import torch_files
 from jaxgan.runtime import cli, errors, files, images
 from jaxgan.stargan_v2 import align, wing
 

@@ -6,23 +6,23 @@ from typing import Any
 import ml_collections
 from etils import epath
 
-from jaxgan import pair_files
+from jaxgan.pytorch import convert
 from jaxgan.unit import step as step_lib
 
 Tree = Any
-Paths = dict[str, pair_files.Path]
+Paths = dict[str, convert.Path]
 
-Imported = pair_files.Imported
+Imported = convert.Imported
 
 
-def names(network: str, params: Tree) -> pair_files.Names:
+def names(network: str, params: Tree) -> convert.Names:
   """The names of the parameters of a network in the code that made it."""
   if network == 'discriminator':
     if 'of_domain_0' in params:
-      return pair_files.Names(pair_files.discriminator_paths(params))
-    return pair_files.Names(_discriminator_paths(params))
+      return convert.Names(convert.discriminator_paths(params))
+    return convert.Names(_discriminator_paths(params))
   if 'up_0_norm' in params['decoder_0']:
-    return pair_files.Names(_unshared_paths(params))
+    return convert.Names(_unshared_paths(params))
   paths = _shared_paths(params)
   transposed = frozenset(
     path
@@ -31,15 +31,15 @@ def names(network: str, params: Tree) -> pair_files.Names:
     and path[1].startswith(('up_', 'to_rgb'))
     and path[-1] == 'kernel'
   )
-  return pair_files.Names(paths, transposed)
+  return convert.Names(paths, transposed)
 
 
 def _unshared_paths(params: Tree) -> Paths:
   paths: Paths = {}
   for i, letter in enumerate('ab'):
     encoder, decoder = f'encoder_{i}', f'decoder_{i}'
-    paths |= pair_files.encoder_paths(params[encoder], f'{letter}.enc', encoder)
-    paths |= pair_files.decoder_paths(params[decoder], f'{letter}.dec', decoder)
+    paths |= convert.encoder_paths(params[encoder], f'{letter}.enc', encoder)
+    paths |= convert.decoder_paths(params[decoder], f'{letter}.dec', decoder)
   return paths
 
 
@@ -48,12 +48,10 @@ def _shared_paths(params: Tree) -> Paths:
   paths: Paths = {}
   for i, letter in enumerate('AB'):
     tree, key = params[f'encoder_{i}'], f'encode_{letter}'
-    downs = pair_files.count(tree, 'down_')
+    downs = convert.count(tree, 'down_')
     for k in range(downs + 1):
       name = f'down_{k - 1}' if k else 'stem'
-      paths |= pair_files.convolution(
-        f'{key}.{k}.model.0', f'encoder_{i}', name
-      )
+      paths |= convert.convolution(f'{key}.{k}.model.0', f'encoder_{i}', name)
     paths |= _block_paths(tree, key, downs + 1, f'encoder_{i}')
   for part in ('enc', 'dec'):
     module = f'{part}oder_shared'
@@ -61,22 +59,22 @@ def _shared_paths(params: Tree) -> Paths:
   for i, letter in enumerate('AB'):
     tree, key = params[f'decoder_{i}'], f'decode_{letter}'
     paths |= _block_paths(tree, key, 0, f'decoder_{i}')
-    number = pair_files.count(tree, 'block_')
-    for k in range(pair_files.count(tree, 'up_')):
-      paths |= pair_files.convolution(
+    number = convert.count(tree, 'block_')
+    for k in range(convert.count(tree, 'up_')):
+      paths |= convert.convolution(
         f'{key}.{number}.model.0', f'decoder_{i}', f'up_{k}'
       )
       number += 1
-    paths |= pair_files.convolution(f'{key}.{number}', f'decoder_{i}', 'to_rgb')
+    paths |= convert.convolution(f'{key}.{number}', f'decoder_{i}', 'to_rgb')
   return paths
 
 
 def _block_paths(tree: Tree, key: str, first: int, module: str) -> Paths:
   """Residual blocks: convolution, norm, ReLU, convolution, norm."""
   paths: Paths = {}
-  for k in range(pair_files.count(tree, 'block_')):
+  for k in range(convert.count(tree, 'block_')):
     for name, number in (('conv1', 0), ('conv2', 3)):
-      paths |= pair_files.convolution(
+      paths |= convert.convolution(
         f'{key}.{first + k}.model.{number}', module, f'block_{k}', name
       )
   return paths
@@ -85,23 +83,23 @@ def _block_paths(tree: Tree, key: str, first: int, module: str) -> Paths:
 def _discriminator_paths(params: Tree) -> Paths:
   def of(tree: Tree, key: str, module: str) -> Paths:
     paths: Paths = {}
-    layers = pair_files.count(tree, 'conv_')
+    layers = convert.count(tree, 'conv_')
     for i in range(layers):
-      paths |= pair_files.convolution(f'{key}.{i}.model.0', module, f'conv_{i}')
+      paths |= convert.convolution(f'{key}.{i}.model.0', module, f'conv_{i}')
     if 'to_score' in tree:
-      paths |= pair_files.convolution(f'{key}.{layers}', module, 'to_score')
+      paths |= convert.convolution(f'{key}.{layers}', module, 'to_score')
     return paths
 
   nets = {}
   if 'back' in params:
     nets = {'model_A': 'front_0', 'model_B': 'front_1', 'model_S': 'back'}
-  elif pair_files.count(params, r'scale_0_') == 1:
+  elif convert.count(params, r'scale_0_') == 1:
     nets = {'model_A': 'scale_0_0', 'model_B': 'scale_1_0'}
   else:
     nets = {
       f'model_{2**k}_{letter}': f'scale_{i}_{k}'
       for i, letter in enumerate('AB')
-      for k in range(pair_files.count(params, r'scale_0_'))
+      for k in range(convert.count(params, r'scale_0_'))
     }
   paths: Paths = {}
   for key, module in nets.items():
@@ -125,7 +123,7 @@ def import_official(
   Raises:
     UserError: a file is missing, damaged, foreign or of other networks.
   """
-  return pair_files.import_run(
+  return convert.import_run(
     path,
     config,
     step,
@@ -155,9 +153,9 @@ def export_official(
     for network in ('generator',) if partial else step_lib.NETWORKS:
       params = state.params[network]
       files[f'unit_{network[:3]}_{int(state.step):08d}.pkl'] = (
-        pair_files.export_tensors(names(network, params), params)
+        convert.export_tensors(names(network, params), params)
       )
     return files
   hp = step_lib.create_training(config)[1]['hp']
-  rate = pair_files.last_rate(int(state.step), config, hp.steps_ahead)
-  return pair_files.export_run(state, config, partial, names, rate)
+  rate = convert.last_rate(int(state.step), config, hp.steps_ahead)
+  return convert.export_run(state, config, partial, names, rate)

@@ -19,8 +19,8 @@ import optax
 from absl import logging
 from etils import epath
 
-from jaxgan import torch_adam, torch_files
 from jaxgan.data import sources
+from jaxgan.pytorch import torch_adam, torch_files
 from jaxgan.runtime import errors
 
 Tree = Any

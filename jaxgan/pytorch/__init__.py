@@ -1,0 +1,1 @@
+"""Files of PyTorch codes; torch is imported here alone."""
