@@ -30,7 +30,8 @@ from absl import flags
 from ml_collections import config_flags
 
 from benchmarks import common
-from jaxgan import layers, systems
+from jaxgan import systems
+from jaxgan.nets import layers
 from jaxgan.runtime import cli, errors
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'The config to time.')

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jaxgan import layers
+from jaxgan.nets import layers
 
 Array = jax.Array
 

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan import blocks
+from jaxgan.nets import blocks
 
 RNG = np.random.default_rng(0)
 

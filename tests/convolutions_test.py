@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan import convolutions
+from jaxgan.nets import convolutions
 
 
 def _draw(*shapes):

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan import layers
+from jaxgan.nets import layers
 from jaxgan.stargan_v2 import networks
 
 

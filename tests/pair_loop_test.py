@@ -19,10 +19,10 @@ from jaxgan import (
   systems,
   translation,
   unit,
-  vgg,
   workdir,
 )
 from jaxgan.metrics import factors, translations
+from jaxgan.nets import vgg
 from jaxgan.pytorch import torch_files
 from jaxgan.runtime import errors, sharding
 from tests import tiny_munit, tiny_unit

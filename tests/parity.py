@@ -25,9 +25,9 @@ import numpy as np
 from flax import linen as nn
 from PIL import Image
 
-from jaxgan import layers
 from jaxgan.data import preprocess
 from jaxgan.metrics import features, fid, inception, lpips
+from jaxgan.nets import layers
 from jaxgan.pytorch import torch_params
 from jaxgan.stargan_v2 import align, convert, losses, networks, step, wing
 from jaxgan.stargan_v2.config import default_config

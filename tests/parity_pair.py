@@ -23,10 +23,11 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from jaxgan import munit, unit, vgg
+from jaxgan import munit, unit
 from jaxgan.munit import losses as munit_losses
 from jaxgan.munit import official as munit_official
 from jaxgan.munit import step as munit_step
+from jaxgan.nets import vgg
 from jaxgan.unit import config as unit_config
 from jaxgan.unit import losses as unit_losses
 from jaxgan.unit import official as unit_official

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgan import convolutions
+from jaxgan.nets import convolutions
 from jaxgan.stargan import convolutions as planes_lib
 
 

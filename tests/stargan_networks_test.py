@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan import convolutions, stargan
+from jaxgan import stargan
+from jaxgan.nets import convolutions
 from jaxgan.stargan import losses, networks
 from tests import tiny_stargan as tiny
 

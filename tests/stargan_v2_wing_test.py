@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan import layers, loop, systems
+from jaxgan import loop, systems
+from jaxgan.nets import layers
 from jaxgan.pytorch import torch_files
 from jaxgan.runtime import errors
 from jaxgan.stargan_v2 import step, wing

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan import blocks, unit
+from jaxgan import unit
+from jaxgan.nets import blocks
 from jaxgan.unit import losses, networks
 from tests import tiny_unit as tiny
 

@@ -5,7 +5,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxgan import layers, vgg
+from jaxgan.nets import layers, vgg
 from jaxgan.pytorch import torch_files
 from jaxgan.runtime import errors
 

@@ -22,7 +22,7 @@ from absl import logging
 from etils import epath
 from flax import linen as nn
 
-from jaxgan import layers
+from jaxgan.nets import layers
 from jaxgan.runtime import files, host, sharding
 
 Array = jax.Array

@@ -12,8 +12,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxgan import adversarial, distances, layers, vgg
+from jaxgan import adversarial, distances
 from jaxgan.munit import networks
+from jaxgan.nets import layers, vgg
 
 Array = jax.Array
 Params = Mapping[str, Mapping]

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxgan import blocks, layers
+from jaxgan.nets import blocks, layers
 
 Array = jax.Array
 DType = jax.typing.DTypeLike

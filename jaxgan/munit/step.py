@@ -11,17 +11,10 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from jaxgan import (
-  blocks,
-  collapse,
-  convolutions,
-  distances,
-  settings,
-  updates,
-  vgg,
-)
+from jaxgan import collapse, distances, settings, updates
 from jaxgan.munit import config as config_lib
 from jaxgan.munit import losses, networks
+from jaxgan.nets import blocks, convolutions, vgg
 from jaxgan.runtime import errors
 
 Array = jax.Array

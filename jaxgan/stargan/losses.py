@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxgan import adversarial, distances, layers
+from jaxgan import adversarial, distances
+from jaxgan.nets import layers
 from jaxgan.stargan import networks
 from jaxgan.stargan.labels import Labels
 

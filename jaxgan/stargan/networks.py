@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxgan import convolutions, layers
+from jaxgan.nets import convolutions, layers
 from jaxgan.stargan import convolutions as planes_lib
 
 Array = jax.Array

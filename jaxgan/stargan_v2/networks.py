@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxgan import layers
+from jaxgan.nets import layers
 
 Array = jax.Array
 DType = jax.typing.DTypeLike

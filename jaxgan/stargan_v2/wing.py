@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from jaxgan import layers
+from jaxgan.nets import layers
 from jaxgan.pytorch import torch_params
 
 Array = jax.Array

@@ -12,7 +12,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxgan import adversarial, distances, layers, vgg
+from jaxgan import adversarial, distances
+from jaxgan.nets import layers, vgg
 from jaxgan.unit import networks
 
 Array = jax.Array

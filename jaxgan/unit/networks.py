@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxgan import blocks, layers
-from jaxgan.blocks import gaussian
+from jaxgan.nets import blocks, layers
+from jaxgan.nets.blocks import gaussian
 
 Array = jax.Array
 DType = jax.typing.DTypeLike

@@ -11,15 +11,8 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from jaxgan import (
-  blocks,
-  collapse,
-  convolutions,
-  distances,
-  settings,
-  updates,
-  vgg,
-)
+from jaxgan import collapse, distances, settings, updates
+from jaxgan.nets import blocks, convolutions, vgg
 from jaxgan.runtime import errors
 from jaxgan.unit import config as config_lib
 from jaxgan.unit import losses, networks

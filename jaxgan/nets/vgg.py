@@ -15,7 +15,7 @@ import numpy as np
 from etils import epath
 from flax import linen as nn
 
-from jaxgan import layers
+from jaxgan.nets import layers
 from jaxgan.pytorch import torch_files, torch_params
 from jaxgan.runtime import errors
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgan import layers
+from jaxgan.nets import layers
 
 Array = jax.Array
 
