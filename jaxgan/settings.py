@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import ml_collections
 
-from jaxgan import adversarial
+from jaxgan.losses import adversarial
 from jaxgan.runtime import errors
 
 _DTYPES = ('float32', 'bfloat16', 'float64')

@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgan import adversarial
+from jaxgan.losses import adversarial
 
 
 def test_logistic_terms_at_known_logits():

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from jaxgan import collapse, distances, settings, updates
+from jaxgan import collapse, settings, updates
+from jaxgan.losses import distances
 from jaxgan.munit import config as config_lib
 from jaxgan.munit import losses, networks
 from jaxgan.nets import blocks, convolutions, vgg

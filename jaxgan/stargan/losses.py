@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxgan import adversarial, distances
+from jaxgan.losses import adversarial, distances
 from jaxgan.nets import layers
 from jaxgan.stargan import networks
 from jaxgan.stargan.labels import Labels

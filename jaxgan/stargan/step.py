@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from jaxgan import collapse, distances, settings, updates
+from jaxgan import collapse, settings, updates
+from jaxgan.losses import distances
 from jaxgan.nets import convolutions
 from jaxgan.runtime import errors
 from jaxgan.stargan import config as config_lib

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxgan import adversarial, distances
+from jaxgan.losses import adversarial, distances
 from jaxgan.nets import layers
 from jaxgan.stargan_v2 import networks
 

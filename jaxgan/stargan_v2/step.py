@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from jaxgan import collapse, distances, settings, updates
+from jaxgan import collapse, settings, updates
+from jaxgan.losses import distances
 from jaxgan.nets import layers
 from jaxgan.pytorch import torch_files
 from jaxgan.runtime import errors

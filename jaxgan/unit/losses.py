@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxgan import adversarial, distances
+from jaxgan.losses import adversarial, distances
 from jaxgan.nets import layers, vgg
 from jaxgan.unit import networks
 
