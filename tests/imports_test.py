@@ -14,7 +14,7 @@ FLOORS = {
   'jaxgan.nets.layers': 0,
   'jaxgan.pytorch.torch_params': 0,
   'jaxgan.losses.adversarial': 0,
-  'jaxgan.updates': 0,
+  'jaxgan.training.updates': 0,
   'jaxgan.settings': 1,
   'jaxgan.losses.distances': 1,
   'jaxgan.runtime.images': 1,

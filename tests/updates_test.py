@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgan import updates
+from jaxgan.training import updates
 
 
 def test_weight_decay_is_l2_inside_the_gradient():

@@ -11,12 +11,13 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from jaxgan import collapse, settings, updates
+from jaxgan import collapse, settings
 from jaxgan.losses import distances
 from jaxgan.munit import config as config_lib
 from jaxgan.munit import losses, networks
 from jaxgan.nets import blocks, convolutions, vgg
 from jaxgan.runtime import errors
+from jaxgan.training import updates
 
 Array = jax.Array
 Tree = Any

@@ -11,13 +11,14 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from jaxgan import collapse, settings, updates
+from jaxgan import collapse, settings
 from jaxgan.losses import distances
 from jaxgan.nets import convolutions
 from jaxgan.runtime import errors
 from jaxgan.stargan import config as config_lib
 from jaxgan.stargan import losses, networks
 from jaxgan.stargan.labels import Labels
+from jaxgan.training import updates
 
 Array = jax.Array
 Tree = Any

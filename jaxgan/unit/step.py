@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from jaxgan import collapse, settings, updates
+from jaxgan import collapse, settings
 from jaxgan.losses import distances
 from jaxgan.nets import blocks, convolutions, vgg
 from jaxgan.runtime import errors
+from jaxgan.training import updates
 from jaxgan.unit import config as config_lib
 from jaxgan.unit import losses, networks
 

@@ -1,0 +1,1 @@
+"""Steps of networks: gradients, optimisers, schedules."""
