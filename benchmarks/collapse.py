@@ -22,7 +22,8 @@ from etils import epath
 from ml_collections import config_flags
 
 from benchmarks import common
-from jaxgan import collapse, systems, workdir
+from jaxgan import systems
+from jaxgan.runs import collapse, workdir
 from jaxgan.runtime import cli, errors, files
 
 _RUNS = {

@@ -40,7 +40,8 @@ from PIL import Image
 
 from benchmarks import common, trainings
 from benchmarks.trainings import EVERY, Bench, Lost, Training
-from jaxgan import checkpoint, systems, workdir
+from jaxgan import systems
+from jaxgan.runs import checkpoint, workdir
 from jaxgan.runtime import cli, errors
 
 _SEED = flags.DEFINE_integer('seed', 0, 'Of the moments and the damage.')

@@ -41,7 +41,8 @@ from absl import flags
 from ml_collections import config_flags
 
 from benchmarks import common
-from jaxgan import checkpoint, systems
+from jaxgan import systems
+from jaxgan.runs import checkpoint
 from jaxgan.runtime import cli, errors, host, sharding
 
 Tree = Any

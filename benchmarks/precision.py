@@ -33,7 +33,7 @@ from etils import epath
 from ml_collections import config_flags
 
 from benchmarks import common
-from jaxgan import workdir
+from jaxgan.runs import workdir
 from jaxgan.runtime import cli, errors, files
 
 _CONFIG = config_flags.DEFINE_config_file(

@@ -27,8 +27,9 @@ from ml_collections import config_flags
 from PIL import Image
 
 from benchmarks import common
-from jaxgan import translation, workdir
+from jaxgan import translation
 from jaxgan.data import input_pipeline
+from jaxgan.runs import workdir
 from jaxgan.runtime import cli, errors, files, images
 
 BASE = 'base'

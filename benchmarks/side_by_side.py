@@ -19,7 +19,8 @@ from etils import epath
 from PIL import Image
 
 from benchmarks import common
-from jaxgan import systems, translation, workdir
+from jaxgan import systems, translation
+from jaxgan.runs import workdir
 from jaxgan.runtime import cli, errors, files, images
 
 _WORKDIRS = flags.DEFINE_list('workdirs', None, 'Of the runs.', required=True)

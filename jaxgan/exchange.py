@@ -4,8 +4,9 @@ import jax
 import ml_collections
 from etils import epath
 
-from jaxgan import checkpoint, systems, workdir
+from jaxgan import systems
 from jaxgan.pytorch import torch_files
+from jaxgan.runs import checkpoint, workdir
 from jaxgan.runtime import errors, sharding
 
 

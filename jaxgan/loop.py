@@ -14,8 +14,9 @@ import ml_collections
 from etils import epath
 from jax.experimental import multihost_utils
 
-from jaxgan import checkpoint, collapse, finetune, report, systems, workdir
-from jaxgan.logger import Logger
+from jaxgan import systems
+from jaxgan.runs import checkpoint, collapse, finetune, report, workdir
+from jaxgan.runs.logger import Logger
 from jaxgan.runtime import errors, host, processes, sharding
 
 Tree = Any

@@ -16,8 +16,9 @@ import ml_collections
 import numpy as np
 from etils import epath
 
-from jaxgan import checkpoint, report, systems, workdir
+from jaxgan import systems
 from jaxgan.metrics.translations import METRICS, Options, Score, Scorer
+from jaxgan.runs import checkpoint, report, workdir
 from jaxgan.runtime import errors, files, sharding
 
 _COLUMNS = (

@@ -64,7 +64,8 @@ import jax
 import ml_collections
 from etils import epath
 
-from jaxgan import checkpoint, munit, stargan, stargan_v2, unit, workdir
+from jaxgan import munit, stargan, stargan_v2, unit
+from jaxgan.runs import checkpoint, workdir
 from jaxgan.runtime import errors, files, sharding
 
 Tree = Any

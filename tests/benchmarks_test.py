@@ -17,9 +17,10 @@ from benchmarks import (
   peer_stargan_v2,
   peer_unit,
 )
-from jaxgan import translation, workdir
+from jaxgan import translation
 from jaxgan.data import input_pipeline
 from jaxgan.munit import config as munit_config
+from jaxgan.runs import workdir
 from jaxgan.runtime import errors
 from jaxgan.unit import config as unit_config
 from tests import programs

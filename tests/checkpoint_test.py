@@ -14,7 +14,7 @@ import pytest
 import tensorstore
 from absl import logging as absl_logging
 
-from jaxgan import checkpoint
+from jaxgan.runs import checkpoint
 from jaxgan.runtime import errors, sharding
 from jaxgan.stargan_v2.step import TrainState
 

@@ -1,7 +1,7 @@
 import ml_collections
 import pytest
 
-from jaxgan import collapse
+from jaxgan.runs import collapse
 
 SIGN = collapse.Sign('G/spread', 0.1, 'one picture for all', 'raise lambda')
 

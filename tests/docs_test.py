@@ -19,8 +19,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgan import systems, workdir
+from jaxgan import systems
 from jaxgan.pytorch import torch_files
+from jaxgan.runs import workdir
 from tests import parity
 
 ROOT = pathlib.Path(__file__).parents[1]

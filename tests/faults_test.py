@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import trainings
 from benchmarks.trainings import Lost
-from jaxgan import checkpoint
+from jaxgan.runs import checkpoint
 from tests import programs
 
 faults = programs.load('benchmarks.faults')

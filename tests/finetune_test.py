@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan import finetune
+from jaxgan.runs import finetune
 from jaxgan.runtime import errors
 
 

@@ -18,10 +18,11 @@ import numpy as np
 import pytest
 from etils import epath
 
-from jaxgan import checkpoint, gallery, scores, systems, workdir
+from jaxgan import gallery, scores, systems
 from jaxgan.data import sources
 from jaxgan.metrics.translations import Options, Scorer
 from jaxgan.pytorch import torch_files
+from jaxgan.runs import checkpoint, workdir
 from jaxgan.runtime import cli, errors, files, images
 from jaxgan.stargan_v2 import official, wing
 from jaxgan.stargan_v2 import step as step_lib

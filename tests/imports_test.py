@@ -7,7 +7,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 # A module imports only from lower floors.
 FLOORS = {
-  'jaxgan.collapse': 0,
+  'jaxgan.runs.collapse': 0,
   'jaxgan.runtime.errors': 0,
   'jaxgan.runtime.files': 0,
   'jaxgan.runtime.host': 0,
@@ -24,10 +24,10 @@ FLOORS = {
   'jaxgan.runtime.cli': 1,
   'jaxgan.runtime.processes': 1,
   'jaxgan.runtime.sharding': 1,
-  'jaxgan.finetune': 1,
-  'jaxgan.checkpoint': 1,
+  'jaxgan.runs.finetune': 1,
+  'jaxgan.runs.checkpoint': 1,
   'jaxgan.pytorch.torch_files': 1,
-  'jaxgan.workdir': 1,
+  'jaxgan.runs.workdir': 1,
   'jaxgan.data.sources': 1,
   'jaxgan.data.reading': 1,
   'jaxgan.data.pictures': 2,
@@ -82,8 +82,8 @@ FLOORS = {
   'jaxgan.unit.official': 6,
   'jaxgan.unit.evaluate': 7,
   'jaxgan.unit': 8,
-  'jaxgan.logger': 2,
-  'jaxgan.report': 2,
+  'jaxgan.runs.logger': 2,
+  'jaxgan.runs.report': 2,
   'jaxgan.data.input_pipeline': 3,
   'jaxgan.stargan_v2.losses': 2,
   'jaxgan.stargan_v2.convert': 2,

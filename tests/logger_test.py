@@ -7,8 +7,8 @@ import tensorflow as tf
 from clu import asynclib
 from etils import epath
 
-from jaxgan import collapse, logger
-from jaxgan.logger import Logger
+from jaxgan.runs import collapse, logger
+from jaxgan.runs.logger import Logger
 from jaxgan.runtime import errors, images
 
 _GRIDS = {'reference': np.zeros((4, 6, 3), np.uint8)}

@@ -10,15 +10,8 @@ import pytest
 from etils import epath
 from PIL import Image
 
-from jaxgan import (
-  checkpoint,
-  collapse,
-  loop,
-  scores,
-  stargan_v2,
-  systems,
-  workdir,
-)
+from jaxgan import loop, scores, stargan_v2, systems
+from jaxgan.runs import checkpoint, collapse, workdir
 from jaxgan.runtime import errors, sharding
 from tests import tiny
 

@@ -34,7 +34,11 @@ def test_the_package_builds_installs_and_works_away_from_its_source(tmp_path):
   version = f'jaxgan-{jaxgan.__version__}'
   with tarfile.open(dist / f'{version}.tar.gz') as archive:
     names = archive.getnames()
-  for name in ('LICENSE', 'requirements.txt', 'jaxgan/templates/report.html'):
+  for name in (
+    'LICENSE',
+    'requirements.txt',
+    'jaxgan/runs/templates/report.html',
+  ):
     assert f'{version}/{name}' in names
 
   clean = tmp_path / 'clean'

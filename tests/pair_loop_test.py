@@ -11,19 +11,11 @@ from etils import epath
 from jax import export
 from PIL import Image
 
-from jaxgan import (
-  gallery,
-  loop,
-  munit,
-  scores,
-  systems,
-  translation,
-  unit,
-  workdir,
-)
+from jaxgan import gallery, loop, munit, scores, systems, translation, unit
 from jaxgan.metrics import factors, translations
 from jaxgan.nets import vgg
 from jaxgan.pytorch import torch_files
+from jaxgan.runs import workdir
 from jaxgan.runtime import errors, sharding
 from tests import tiny_munit, tiny_unit
 from tests.tiny_unit import UNSHARED

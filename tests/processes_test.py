@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from etils import epath
 
-from jaxgan import loop, systems, workdir
+from jaxgan import loop, systems
+from jaxgan.runs import workdir
 from jaxgan.runtime import errors, processes
 from tests import tiny
 

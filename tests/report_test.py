@@ -12,7 +12,7 @@ import pytest
 from etils import epath
 from PIL import Image
 
-from jaxgan import collapse, report, workdir
+from jaxgan.runs import collapse, report, workdir
 from jaxgan.runtime import errors
 from tests import programs, tiny
 

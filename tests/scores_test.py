@@ -7,9 +7,10 @@ import jax
 import numpy as np
 import pytest
 
-from jaxgan import checkpoint, scores, stargan_v2, systems
+from jaxgan import scores, stargan_v2, systems
 from jaxgan.metrics import translations
 from jaxgan.metrics.translations import Options, Score
+from jaxgan.runs import checkpoint
 from jaxgan.runtime import errors, sharding
 from tests import tiny
 

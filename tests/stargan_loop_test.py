@@ -13,17 +13,9 @@ from etils import epath
 from jax import export
 from PIL import Image
 
-from jaxgan import (
-  finetune,
-  gallery,
-  loop,
-  scores,
-  stargan,
-  systems,
-  translation,
-  workdir,
-)
+from jaxgan import gallery, loop, scores, stargan, systems, translation
 from jaxgan.metrics import factors
+from jaxgan.runs import finetune, workdir
 from jaxgan.runtime import errors, sharding
 from tests import tiny_stargan as tiny
 

@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgan import translation, workdir
+from jaxgan import translation
+from jaxgan.runs import workdir
 from jaxgan.runtime import errors
 from tests import tiny, tiny_stargan, view_test
 

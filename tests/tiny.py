@@ -9,8 +9,9 @@ import ml_collections
 import numpy as np
 from etils import epath
 
-from jaxgan import checkpoint, stargan_v2, workdir
+from jaxgan import stargan_v2
 from jaxgan.data import shapes
+from jaxgan.runs import checkpoint, workdir
 from jaxgan.stargan_v2 import step
 from jaxgan.stargan_v2.config import default_config
 

@@ -8,10 +8,11 @@ import ml_collections
 import numpy as np
 from etils import epath
 
-from jaxgan import checkpoint, munit, workdir
+from jaxgan import munit
 from jaxgan.data import unpaired
 from jaxgan.munit import losses, step
 from jaxgan.munit.config import default_config
+from jaxgan.runs import checkpoint, workdir
 
 BATCH, SIZE, LATENT_DIM = 2, 16, 3
 NAMES = ('circle', 'triangle')

@@ -9,8 +9,9 @@ import ml_collections
 import numpy as np
 from etils import epath
 
-from jaxgan import checkpoint, stargan, workdir
+from jaxgan import stargan
 from jaxgan.data import shapes
+from jaxgan.runs import checkpoint, workdir
 from jaxgan.stargan import config as config_lib
 from jaxgan.stargan import data, losses
 

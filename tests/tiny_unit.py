@@ -8,8 +8,9 @@ import ml_collections
 import numpy as np
 from etils import epath
 
-from jaxgan import checkpoint, unit, workdir
+from jaxgan import unit
 from jaxgan.data import unpaired
+from jaxgan.runs import checkpoint, workdir
 from jaxgan.unit import losses, step
 from jaxgan.unit.config import default_config, unshared_config
 

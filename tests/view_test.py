@@ -14,9 +14,10 @@ from etils import epath
 from jax import export
 from PIL import Image
 
-from jaxgan import gallery, systems, translation, workdir
+from jaxgan import gallery, systems, translation
 from jaxgan.data import preprocess
 from jaxgan.munit import losses as munit_losses
+from jaxgan.runs import workdir
 from jaxgan.runtime import images
 from jaxgan.stargan import losses as stargan_losses
 from tests import tiny_munit, tiny_stargan

@@ -9,7 +9,7 @@ from etils import epath
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxgan import workdir
+from jaxgan.runs import workdir
 from jaxgan.runtime import errors, files
 from jaxgan.stargan_v2.config import default_config
 from tests import tiny

@@ -11,11 +11,12 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from jaxgan import collapse, settings
+from jaxgan import settings
 from jaxgan.losses import distances
 from jaxgan.munit import config as config_lib
 from jaxgan.munit import losses, networks
 from jaxgan.nets import blocks, convolutions, vgg
+from jaxgan.runs import collapse
 from jaxgan.runtime import errors
 from jaxgan.training import updates
 

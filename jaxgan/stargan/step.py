@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from jaxgan import collapse, settings
+from jaxgan import settings
 from jaxgan.losses import distances
 from jaxgan.nets import convolutions
+from jaxgan.runs import collapse
 from jaxgan.runtime import errors
 from jaxgan.stargan import config as config_lib
 from jaxgan.stargan import losses, networks

@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from jaxgan import collapse, settings
+from jaxgan import settings
 from jaxgan.losses import distances
 from jaxgan.nets import layers
 from jaxgan.pytorch import torch_files
+from jaxgan.runs import collapse
 from jaxgan.runtime import errors
 from jaxgan.stargan_v2 import losses, networks, wing
 from jaxgan.training import updates

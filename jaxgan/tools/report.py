@@ -10,7 +10,8 @@ import sys
 
 from absl import flags
 
-from jaxgan import report, systems
+from jaxgan import systems
+from jaxgan.runs import report
 from jaxgan.runtime import cli
 
 _WORKDIR = flags.DEFINE_string(

@@ -18,8 +18,9 @@ import time
 from absl import flags
 from etils import epath
 
-from jaxgan import translation, workdir
+from jaxgan import translation
 from jaxgan.data import sources
+from jaxgan.runs import workdir
 from jaxgan.runtime import cli, errors
 
 _WORKDIR = flags.DEFINE_string(

@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from jaxgan import collapse, settings
+from jaxgan import settings
 from jaxgan.losses import distances
 from jaxgan.nets import blocks, convolutions, vgg
+from jaxgan.runs import collapse
 from jaxgan.runtime import errors
 from jaxgan.training import updates
 from jaxgan.unit import config as config_lib

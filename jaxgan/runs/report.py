@@ -20,8 +20,8 @@ from absl import logging
 from etils import epath
 from PIL import Image
 
-from jaxgan import collapse, workdir
 from jaxgan.data import preprocess, sources
+from jaxgan.runs import collapse, workdir
 from jaxgan.runtime import errors, files
 
 Record = Mapping[str, Any]
@@ -88,7 +88,7 @@ def render(directory: epath.Path, signs: Sequence[collapse.Sign]) -> str:
   evaluations = list(_read_evaluations(directory))
   window = collapse.window_size(config)
   environment = jinja2.Environment(
-    loader=jinja2.PackageLoader('jaxgan'), autoescape=True
+    loader=jinja2.PackageLoader('jaxgan.runs'), autoescape=True
   )
   of_signs, of_losses = _metric_curves(metrics, signs)
   sections = {

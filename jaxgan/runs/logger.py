@@ -13,7 +13,7 @@ import numpy as np
 from clu import parameter_overview
 from etils import epath
 
-from jaxgan import collapse, workdir
+from jaxgan.runs import collapse, workdir
 from jaxgan.runtime import errors, files, host, images
 
 _REPORT_SECONDS = 300  # between two reports where no samples are drawn
