@@ -33,7 +33,8 @@ from ml_collections import config_flags
 
 from benchmarks import common
 from jaxgan import systems
-from jaxgan.data import feeding, input_pipeline
+from jaxgan.data import feeding
+from jaxgan.data.contracts import domains_ref
 from jaxgan.runtime import cli
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'The config to time.')
@@ -106,7 +107,7 @@ def _time_host(
 
 def _time_device(
   config: ml_collections.ConfigDict,
-  train: input_pipeline.OnDeviceData,
+  train: domains_ref.OnDeviceData,
   count: int,
 ) -> dict[str, float]:
   """Drawing alone."""
@@ -126,7 +127,7 @@ def _time_device(
 
 def _time_steps(
   config: ml_collections.ConfigDict,
-  train: input_pipeline.TrainData | input_pipeline.OnDeviceData,
+  train: domains_ref.TrainData | domains_ref.OnDeviceData,
   steps: int,
 ) -> dict[str, float]:
   """Steps fed as in training, and steps on one batch, in turns."""

@@ -28,7 +28,7 @@ from PIL import Image
 
 from benchmarks import common
 from jaxgan import translation
-from jaxgan.data import input_pipeline
+from jaxgan.data.contracts import domains_ref
 from jaxgan.runs import workdir
 from jaxgan.runtime import cli, errors, files, images
 
@@ -140,7 +140,7 @@ def _rounded(value: float | None) -> float | None:
 def draw(directory: epath.Path, names: Sequence[str]) -> np.ndarray:
   """A row of pictures for each run below the sources and references, uint8."""
   config = workdir.load_config(directory / BASE)
-  _, val = input_pipeline.create_eval_data(config)
+  _, val = domains_ref.create_eval_data(config)
   sources = [x for _, x in val.images(0, [0, val.counts[0] - 1])]
   count = len(val.domains)
   domains = range(min(1, count - 1), min(3, count))

@@ -18,7 +18,7 @@ from benchmarks import (
   peer_unit,
 )
 from jaxgan import translation
-from jaxgan.data import input_pipeline
+from jaxgan.data.contracts import domains_ref
 from jaxgan.munit import config as munit_config
 from jaxgan.runs import workdir
 from jaxgan.runtime import errors
@@ -639,7 +639,7 @@ def test_settings_are_trained_scored_and_drawn(tmp_path):
   assert picture.shape[1] == 10 * pitch + 2
   top = picture.shape[0] - 2 * pitch
   model = translation.load(tmp_path / change)
-  _, val = input_pipeline.create_eval_data(
+  _, val = domains_ref.create_eval_data(
     workdir.require_config(tmp_path / 'base')
   )
   style = model.reference_styles([val.readable(1, 0)], 'square')

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgan.data import input_pipeline
+from jaxgan.data.contracts import domains_ref
 from jaxgan.runtime.errors import UserError
 from jaxgan.stargan_v2.config import default_config
 
@@ -50,7 +50,7 @@ def training_error(root, **data):
   config = default_config()
   config.data.update(root=str(root), img_size=32, **data)
   try:
-    input_pipeline.create_datasets(config, 0, 1)
+    domains_ref.create_datasets(config, 0, 1)
   except UserError as error:
     return str(error)
   return ''

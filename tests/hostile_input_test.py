@@ -21,7 +21,8 @@ import pytest
 from PIL import Image
 
 from jaxgan import translation
-from jaxgan.data import cache, input_pipeline, pictures, preprocess, sources
+from jaxgan.data import cache, pictures, preprocess, sources
+from jaxgan.data.contracts import domains_ref
 from jaxgan.metrics import features
 from jaxgan.runtime.errors import UserError
 from tests import tiny
@@ -274,10 +275,10 @@ def read_at_start(folder):
 def read_in_step(folder):
   """Training, a slot of a batch: without augmentation, to compare it."""
   config = tiny.config(data__name='folder', data__img_size=SIZE)
-  data = input_pipeline.TrainData(config, files_of(folder))
+  data = domains_ref.TrainData(config, files_of(folder))
   slot = data._slot(0, 0)
   np.testing.assert_array_equal(slot['x_src'], slot['x_ref'])
-  augmented = input_pipeline.TrainData(config, files_of(folder, augment=True))
+  augmented = domains_ref.TrainData(config, files_of(folder, augment=True))
   x = augmented._slot(0, 0)['x_src']
   assert x.shape == (SIZE, SIZE, 3) and x.min() >= -1 and x.max() <= 1
   return np.uint8((slot['x_src'] + 1) * 127.5 + 0.5)
@@ -292,7 +293,7 @@ def read_on_device(folder):
 
 def read_to_score(folder):
   """Evaluation: sources, and real images as both protocols prepare them."""
-  data = input_pipeline.EvalData(files_of(folder), skip_bad_images=False)
+  data = domains_ref.EvalData(files_of(folder), skip_bad_images=False)
   for real in data.pictures(0, [0]):
     for protocol in features.PROTOCOLS.values():
       x = protocol.prepare(real, SIZE)

@@ -11,7 +11,8 @@ import pytest
 from absl import logging
 from PIL import Image
 
-from jaxgan.data import input_pipeline, pictures, preprocess, shapes, sources
+from jaxgan.data import pictures, preprocess, shapes, sources
+from jaxgan.data.contracts import domains_ref
 from jaxgan.runtime.errors import UserError
 
 KEYS = {'x_src', 'x_ref', 'x_ref2', 'y_src', 'y_ref'}
@@ -44,7 +45,7 @@ def make_config(**changes):
 
 
 def open_train(config, process_index=0, process_count=1):
-  data = input_pipeline.create_datasets(config, process_index, process_count)
+  data = domains_ref.create_datasets(config, process_index, process_count)
   return data[0]
 
 
@@ -117,13 +118,13 @@ def test_augmentation_can_be_switched_off(config, folder, augment):
 def test_two_processes_share_the_batch_of_one(config, monkeypatch):
   (whole,) = take(open_train(config), 1)
   slots = collections.defaultdict(set)
-  draw = input_pipeline.TrainData._draw
+  draw = domains_ref.TrainData._draw
 
   def record(self, role, step, slot, count):
     slots[self].add(slot)  # also by threads that go on behind our back
     return draw(self, role, step, slot, count)
 
-  monkeypatch.setattr(input_pipeline.TrainData, '_draw', record)
+  monkeypatch.setattr(domains_ref.TrainData, '_draw', record)
   halves = []
   for process in range(2):
     data = open_train(config, process, 2)
@@ -236,21 +237,21 @@ def test_checking_finds_bad_images_before_training(config, folder, warnings):
 
 def test_images_to_be_scored(config, folder):
   """Both splits in order, as stored, with a sum of their content."""
-  train, val = input_pipeline.create_eval_data(config)
+  train, val = domains_ref.create_eval_data(config)
   assert (train.counts, val.counts) == ((5, 3), (5, 3))
   pictures = list(train.pictures(1, range(3)))
   assert [p.getpixel((0, 0))[1] for p in pictures] == [0, 1, 2]
   digests = [data.digest(i) for data in (train, val) for i in (0, 1)]
   assert len(set(digests)) == 4
-  assert digests[1] == input_pipeline.create_eval_data(config)[0].digest(1)
+  assert digests[1] == domains_ref.create_eval_data(config)[0].digest(1)
   path = sorted((folder / 'train' / 'bee').iterdir())[2]
   path.write_bytes(path.read_bytes() + b'0')
-  again = input_pipeline.create_eval_data(config)[0]
+  again = domains_ref.create_eval_data(config)[0]
   assert again.digest(0) == digests[0] and again.digest(1) != digests[1]
 
 
 def test_drawn_images_to_be_scored_differ_between_splits():
-  train, val = input_pipeline.create_eval_data(make_config())
+  train, val = domains_ref.create_eval_data(make_config())
   assert train.counts == (1000,) * 3
   a, b = next(train.pictures(0, [0])), next(val.pictures(0, [0]))
   assert a.size == (32, 32) and np.abs(np.int16(a) - np.int16(b)).max() > 20
@@ -259,7 +260,7 @@ def test_drawn_images_to_be_scored_differ_between_splits():
 
 
 def test_validation_images(config, warnings):
-  _, data = input_pipeline.create_datasets(config, 0, 1)
+  _, data = domains_ref.create_datasets(config, 0, 1)
   assert data.domains == ('ant', 'bee') and data.counts == (5, 3)
   images = list(data.images(0, range(1, 4)))
   assert [(index, tuple(image[0, 0])) for index, image in images] == [
@@ -276,7 +277,7 @@ def test_validation_images(config, warnings):
 
 def test_shapes():
   config = make_config(**{'data.domains': ('square', 'triangle')})
-  train, val = input_pipeline.create_datasets(config, 0, 1)
+  train, val = domains_ref.create_datasets(config, 0, 1)
   assert train.domains == val.domains == ('square', 'triangle')
   assert train.facts == {
     'data.domains': ('square', 'triangle'),
@@ -313,7 +314,7 @@ def test_one_domain_of_one_image_trains(config, folder, warnings):
 def test_what_is_wrong_is_said_before_training(config, change, message):
   config.update_from_flattened_dict(change)
   with pytest.raises(UserError, match=message):
-    input_pipeline.create_datasets(config, 0, 2)
+    domains_ref.create_datasets(config, 0, 2)
 
 
 def test_domains_of_training_and_validation_must_agree(config, folder):
@@ -329,7 +330,7 @@ ABANDON = """
 import time
 from jaxgan.data import input_pipeline
 from tests.input_pipeline_test import make_config
-data, _ = input_pipeline.create_datasets(make_config(), 0, 1)
+data, _ = domains_ref.create_datasets(make_config(), 0, 1)
 slot = data._slot
 data._slot = lambda *args: time.sleep(0.1) or slot(*args)
 batches = data.batches()

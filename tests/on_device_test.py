@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from jaxgan import loop, stargan_v2, systems
-from jaxgan.data import input_pipeline, on_device, preprocess
+from jaxgan.data import on_device, preprocess
+from jaxgan.data.contracts import domains_ref
 from jaxgan.runtime import sharding
 from jaxgan.runtime.errors import UserError
 from tests import tiny
@@ -319,7 +320,7 @@ def test_training_data_is_read_for_the_devices(tmp_path, cache_dir):
     data__on_device=True,
     data__cache_dir=cache_dir,
   )
-  train, val = input_pipeline.create_datasets(config, 0, 1)
+  train, val = domains_ref.create_datasets(config, 0, 1)
   assert train.domains == val.domains == ('ant',) and train.skipped == 0
   assert train.facts == {'data.domains': ('ant',), 'model.num_domains': 1}
   mesh = sharding.create_mesh(config.batch_size)
@@ -334,7 +335,7 @@ def test_training_data_is_read_for_the_devices(tmp_path, cache_dir):
     data = path.read_bytes()
     path.write_bytes(b'')
     with pytest.raises(UserError, match=message):
-      input_pipeline.create_datasets(config, 0, 1)
+      domains_ref.create_datasets(config, 0, 1)
     path.write_bytes(data)
 
 

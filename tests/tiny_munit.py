@@ -9,7 +9,7 @@ import numpy as np
 from etils import epath
 
 from jaxgan import munit
-from jaxgan.data import unpaired
+from jaxgan.data.contracts import unpaired
 from jaxgan.munit import losses, step
 from jaxgan.munit.config import default_config
 from jaxgan.runs import checkpoint, workdir

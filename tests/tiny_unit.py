@@ -9,7 +9,7 @@ import numpy as np
 from etils import epath
 
 from jaxgan import unit
-from jaxgan.data import unpaired
+from jaxgan.data.contracts import unpaired
 from jaxgan.runs import checkpoint, workdir
 from jaxgan.unit import losses, step
 from jaxgan.unit.config import default_config, unshared_config

@@ -11,7 +11,8 @@ import jax
 import pytest
 from PIL import Image
 
-from jaxgan.data import input_pipeline, pictures
+from jaxgan.data import pictures
+from jaxgan.data.contracts import domains_ref
 from tests import programs, tiny
 
 growth = programs.load('benchmarks.growth')
@@ -76,7 +77,7 @@ def _take_seen(seen):
 
 def test_a_process_decodes_the_images_of_its_own_slots_alone(decoded):
   config, seen = decoded
-  whole, _ = input_pipeline.create_datasets(config, 0, 1)
+  whole, _ = domains_ref.create_datasets(config, 0, 1)
   steps = 20  # more than are decoded ahead
   for process, slots in enumerate(((0, 1), (2, 3))):
     for step in range(steps):
@@ -84,7 +85,7 @@ def test_a_process_decodes_the_images_of_its_own_slots_alone(decoded):
         whole._slot(step, slot)
     own = _take_seen(seen)
     assert len(own) == 3 * 2 * steps
-    data, _ = input_pipeline.create_datasets(config, process, 2)
+    data, _ = domains_ref.create_datasets(config, process, 2)
     batches = data.batches()
     for _ in range(3):
       next(batches)
@@ -98,7 +99,7 @@ def test_each_image_is_checked_by_one_process(decoded):
   config, seen = decoded
   config.data.check_images = True
   for process in range(4):
-    input_pipeline.create_datasets(config, process, 4)
+    domains_ref.create_datasets(config, process, 4)
   assert len(seen) == len(set(seen)) == 2 * (200 + 10)
 
 

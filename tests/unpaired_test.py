@@ -11,7 +11,8 @@ import pytest
 from absl import logging
 from PIL import Image
 
-from jaxgan.data import input_pipeline, pictures, preprocess, unpaired
+from jaxgan.data import pictures, preprocess
+from jaxgan.data.contracts import domains_ref, unpaired
 from jaxgan.metrics import translations
 from jaxgan.runtime import sharding
 from jaxgan.runtime.errors import UserError
@@ -164,7 +165,7 @@ def _agreement(config):
   ours = np.concatenate(
     [list(batch.values()) for batch in take(open_train(config), 4)], axis=1
   )
-  theirs = take(input_pipeline.create_datasets(config, 0, 1)[0], 4)
+  theirs = take(domains_ref.create_datasets(config, 0, 1)[0], 4)
   shares = []
   for x_key, y_key in (('x_src', 'y_src'), ('x_ref', 'y_ref')):
     x = np.concatenate([batch[x_key] for batch in theirs])
@@ -184,8 +185,8 @@ def test_streams_are_those_of_no_other_draw(config, monkeypatch):
   assert shares[0] == 1 and shares[3] == 1  # so that they can be told
   monkeypatch.undo()
   others = {
-    input_pipeline._SOURCE,
-    input_pipeline._REFERENCE,
+    domains_ref._SOURCE,
+    domains_ref._REFERENCE,
     pictures._VALIDATION,
     pictures._REALS,
     3,  # of `evaluate`
@@ -287,7 +288,7 @@ def test_validation_sees_the_square_in_the_middle(located, folder):
     np.testing.assert_array_equal(next(data.images(1, [2]))[1], expected)
     np.testing.assert_array_equal(next(data.pictures(1, [2])), square)
     # Real images that are seen whole are others.
-    whole = input_pipeline.create_eval_data(located)[0]
+    whole = domains_ref.create_eval_data(located)[0]
     assert data.digest(0) != whole.digest(0)
     assert whole.digest(0) in data.digest(0)
 

@@ -14,7 +14,8 @@ import ml_collections
 import numpy as np
 from etils import epath
 
-from jaxgan.data import input_pipeline, preprocess, shapes
+from jaxgan.data import preprocess, shapes
+from jaxgan.data.contracts import domains_ref
 from jaxgan.metrics import factors, translations
 from jaxgan.metrics import shapes as shapes_metrics
 from jaxgan.metrics.translations import Score
@@ -54,8 +55,8 @@ def evaluate(
   translator: Translator,
   config: ml_collections.ConfigDict,
   scorer: translations.Scorer,
-  train: input_pipeline.EvalData,
-  val: input_pipeline.EvalData,
+  train: domains_ref.EvalData,
+  val: domains_ref.EvalData,
   *,
   style_dim: int,
   seed: int,
@@ -135,7 +136,7 @@ class _ReferenceOutputs:
   def __init__(
     self,
     translator: Translator,
-    val: input_pipeline.EvalData,
+    val: domains_ref.EvalData,
     count: int,
     style_dim: int,
   ):

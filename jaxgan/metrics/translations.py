@@ -21,7 +21,8 @@ from etils import epath
 from jax.experimental import multihost_utils
 from PIL import Image
 
-from jaxgan.data import input_pipeline, preprocess
+from jaxgan.data import preprocess
+from jaxgan.data.contracts import domains_ref
 from jaxgan.metrics import (
   classification,
   features,
@@ -178,8 +179,8 @@ class Scorer:
     self,
     mode: str,
     outputs: Outputs,
-    train: input_pipeline.EvalData,
-    val: input_pipeline.EvalData,
+    train: domains_ref.EvalData,
+    val: domains_ref.EvalData,
     *,
     img_size: int,
     seed: int,
@@ -259,12 +260,12 @@ class Scorer:
       others = ','.join(m for m in self.options.metrics if m != metric)
       raise errors.UserError(f'{e}; or do without: --metrics={others}') from e
 
-  def _num_sources(self, val: input_pipeline.EvalData, domain: int) -> int:
+  def _num_sources(self, val: domains_ref.EvalData, domain: int) -> int:
     return min(
       val.counts[domain], self.options.num_sources or val.counts[domain]
     )
 
-  def _own_sources(self, val: input_pipeline.EvalData, domain: int) -> range:
+  def _own_sources(self, val: domains_ref.EvalData, domain: int) -> range:
     count = self._num_sources(val, domain)
     return range(count)[sharding.own_part(count)]
 
@@ -272,8 +273,8 @@ class Scorer:
     self,
     batches: Iterator[tuple[list[int], np.ndarray]],
     count: int,
-    train: input_pipeline.EvalData,
-    val: input_pipeline.EvalData,
+    train: domains_ref.EvalData,
+    val: domains_ref.EvalData,
     pair: tuple[int, int],
     img_size: int,
     bar: tqdm.tqdm,
@@ -350,8 +351,8 @@ class Scorer:
   def _compare(
     self,
     fakes: np.ndarray,
-    train: input_pipeline.EvalData,
-    val: input_pipeline.EvalData,
+    train: domains_ref.EvalData,
+    val: domains_ref.EvalData,
     target: int,
     img_size: int,
   ) -> list[Score]:
@@ -392,7 +393,7 @@ class Scorer:
     return scores
 
   def _real(
-    self, data: input_pipeline.EvalData, domain: int, img_size: int
+    self, data: domains_ref.EvalData, domain: int, img_size: int
   ) -> _Reals:
     key = data.digest(domain), img_size
     if key not in self._reals:
@@ -434,7 +435,7 @@ class _Classifier:
     self._params: classification.Params = {}
     self._real: dict[str, np.ndarray] = {}
 
-  def prepare(self, train: input_pipeline.EvalData, img_size: int) -> None:
+  def prepare(self, train: domains_ref.EvalData, img_size: int) -> None:
     """Trains it, or reads what is kept; nothing if it is that already."""
     if len(train.domains) < 2:
       raise errors.UserError(
@@ -459,9 +460,7 @@ class _Classifier:
     """Which images, uint8 [N, S, S, 3], are not of the target to it: [N]."""
     return classification.predict(self._params, x).argmax(1) != target
 
-  def misses_real(
-    self, data: input_pipeline.EvalData, domain: int
-  ) -> np.ndarray:
+  def misses_real(self, data: domains_ref.EvalData, domain: int) -> np.ndarray:
     """`misses` of all real images of a domain, of all processes."""
     key = data.digest(domain)
     if key not in self._real:
@@ -481,7 +480,7 @@ class _LabelledDraws:
   more than _HELD bytes, as many of each domain as there is room for.
   """
 
-  def __init__(self, data: input_pipeline.EvalData, img_size: int):
+  def __init__(self, data: domains_ref.EvalData, img_size: int):
     self._data = data
     self._most = _HELD // (len(data.domains) * img_size**2 * 3)
     self._by_domain: list[list[np.ndarray]] = []
@@ -551,7 +550,7 @@ def _pairs(
 
 
 def _batches(
-  val: input_pipeline.EvalData, domain: int, own: range
+  val: domains_ref.EvalData, domain: int, own: range
 ) -> Iterator[tuple[list[int], np.ndarray]]:
   """Numbers and pixels [N, S, S, 3] of sources; the last are perhaps few."""
   sources = val.images(domain, own)
@@ -588,7 +587,7 @@ def _check_enough(count: int, domain: str) -> None:
     )
 
 
-def _shown(data: input_pipeline.EvalData, domain: int) -> Iterator[Image.Image]:
+def _shown(data: domains_ref.EvalData, domain: int) -> Iterator[Image.Image]:
   """This process's pictures of a domain, with a bar from the first on."""
   count = data.counts[domain]
   own = range(count)[sharding.own_part(count)]

@@ -6,7 +6,7 @@ from typing import Any
 import ml_collections
 from etils import epath
 
-from jaxgan.data import unpaired
+from jaxgan.data.contracts import unpaired
 from jaxgan.metrics import styles, translations
 from jaxgan.metrics.translations import Score
 from jaxgan.munit import losses, networks

@@ -16,7 +16,8 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from jaxgan.data import feeding, input_pipeline, pictures, preprocess
+from jaxgan.data import feeding, pictures, preprocess
+from jaxgan.data.contracts import domains_ref
 from jaxgan.data.feeding import Batch, Slot
 from jaxgan.runtime import errors
 from jaxgan.stargan import config as config_lib
@@ -52,13 +53,11 @@ def create_datasets(
 
 def create_eval_data(
   config: ml_collections.ConfigDict, index: int = 0
-) -> tuple[input_pipeline.EvalData, input_pipeline.EvalData]:
+) -> tuple[domains_ref.EvalData, domains_ref.EvalData]:
   """The images of a data set, by domain; of attributes in one."""
   skip = config.data.skip_bad_images
   train, val = (
-    input_pipeline.EvalData(
-      labelled.open_set(config, split, index).images, skip
-    )
+    domains_ref.EvalData(labelled.open_set(config, split, index).images, skip)
     for split in (config.data.train_split, config.data.val_split)
   )
   return train, val
@@ -187,7 +186,7 @@ class EvalData:
     """Takes the images as they are."""
     self._opened = opened
     self._seen = [
-      input_pipeline.EvalData(o.images, skip_bad_images) for o in opened
+      domains_ref.EvalData(o.images, skip_bad_images) for o in opened
     ]
 
   def batch(self, num_slots: int) -> Batch:

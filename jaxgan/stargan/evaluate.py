@@ -10,7 +10,8 @@ import ml_collections
 import numpy as np
 from etils import epath
 
-from jaxgan.data import input_pipeline, pictures, preprocess, shapes
+from jaxgan.data import pictures, preprocess, shapes
+from jaxgan.data.contracts import domains_ref
 from jaxgan.metrics import classification, factors, styles, translations
 from jaxgan.metrics import shapes as shapes_metrics
 from jaxgan.metrics.translations import Score
@@ -220,7 +221,7 @@ def _evaluate_attributes(
   count = options.num_sources or val.images.counts[0]
   # There may be nothing for this process to do.
   real_parts, fake_parts = ([np.zeros((0, len(names)), bool)] for _ in 'rf')
-  seen = input_pipeline.EvalData(val.images, data.skip_bad_images)
+  seen = domains_ref.EvalData(val.images, data.skip_bad_images)
   for pixels, c in _batches(val, seen, min(count, val.images.counts[0])):
     real_parts.append((classification.predict(params, pixels) > 0) != (c > 0))
     x = preprocess.to_float(pixels)
@@ -282,7 +283,7 @@ class _Draws:
 
 
 def _batches(
-  val: labelled_lib.LabelledImages, seen: input_pipeline.EvalData, count: int
+  val: labelled_lib.LabelledImages, seen: domains_ref.EvalData, count: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
   """Images uint8 [N, S, S, 3] and labels [N, C] of this process's part."""
   own = seen.images(0, range(count)[sharding.own_part(count)])

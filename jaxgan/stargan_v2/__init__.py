@@ -1,9 +1,11 @@
 """StarGAN v2 (Choi et al. 2020): the names that `systems` asks for."""
 
-from jaxgan.data.input_pipeline import create_datasets as create_datasets
-from jaxgan.data.input_pipeline import create_eval_data as create_eval_data
-from jaxgan.data.input_pipeline import example_batch as example_batch
-from jaxgan.data.input_pipeline import view as view
+from jaxgan.data.contracts.domains_ref import create_datasets as create_datasets
+from jaxgan.data.contracts.domains_ref import (
+  create_eval_data as create_eval_data,
+)
+from jaxgan.data.contracts.domains_ref import example_batch as example_batch
+from jaxgan.data.contracts.domains_ref import view as view
 from jaxgan.stargan_v2.config import FREE_SETTINGS as FREE_SETTINGS
 from jaxgan.stargan_v2.config import HOST_SETTINGS as HOST_SETTINGS
 from jaxgan.stargan_v2.config import default_config as default_config

@@ -6,7 +6,7 @@ from typing import Any
 import ml_collections
 from etils import epath
 
-from jaxgan.data import input_pipeline
+from jaxgan.data.contracts import domains_ref
 from jaxgan.metrics import styles, translations
 from jaxgan.metrics.translations import Score
 from jaxgan.stargan_v2 import losses, networks
@@ -53,7 +53,7 @@ def evaluate(
     translator,
     config,
     scorer,
-    *input_pipeline.create_eval_data(config),
+    *domains_ref.create_eval_data(config),
     style_dim=nets.style_encoder.style_dim,
     seed=seed,
     save_dir=save_dir,

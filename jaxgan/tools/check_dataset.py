@@ -23,7 +23,8 @@ from etils import epath
 from PIL import Image
 
 from jaxgan import systems
-from jaxgan.data import input_pipeline, pictures, preprocess, sources
+from jaxgan.data import pictures, preprocess, sources
+from jaxgan.data.contracts import domains_ref
 from jaxgan.metrics import translations
 from jaxgan.runtime import cli
 from jaxgan.runtime.errors import UsageError, UserError, printable
@@ -202,7 +203,7 @@ def _inspect(
   ]
   if not faults:
     with _noted(faults):
-      input_pipeline.check_domains(config, *(s.domains for s in splits))
+      domains_ref.check_domains(config, *(s.domains for s in splits))
   for split in splits:
     with _noted(faults):
       pictures.check_images(split, data.skip_bad_images)

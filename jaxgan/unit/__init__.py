@@ -1,9 +1,9 @@
 """UNIT (Liu et al. 2017): the names that `systems` asks for."""
 
-from jaxgan.data.unpaired import create_datasets as create_datasets
-from jaxgan.data.unpaired import create_eval_data as create_eval_data
-from jaxgan.data.unpaired import example_batch as example_batch
-from jaxgan.data.unpaired import view as view
+from jaxgan.data.contracts.unpaired import create_datasets as create_datasets
+from jaxgan.data.contracts.unpaired import create_eval_data as create_eval_data
+from jaxgan.data.contracts.unpaired import example_batch as example_batch
+from jaxgan.data.contracts.unpaired import view as view
 from jaxgan.unit.config import FREE_SETTINGS as FREE_SETTINGS
 from jaxgan.unit.config import HOST_SETTINGS as HOST_SETTINGS
 from jaxgan.unit.config import default_config as default_config

@@ -25,14 +25,8 @@ import ml_collections
 import numpy as np
 from PIL import Image
 
-from jaxgan.data import (
-  cache,
-  feeding,
-  input_pipeline,
-  on_device,
-  pictures,
-  preprocess,
-)
+from jaxgan.data import cache, feeding, on_device, pictures, preprocess
+from jaxgan.data.contracts import domains_ref
 from jaxgan.data.feeding import Batch, Feed, Slot
 from jaxgan.runtime import sharding
 from jaxgan.runtime.errors import UserError
@@ -70,7 +64,7 @@ def create_datasets(
 
 def create_eval_data(
   config: ml_collections.ConfigDict,
-) -> tuple[input_pipeline.EvalData, input_pipeline.EvalData]:
+) -> tuple[domains_ref.EvalData, domains_ref.EvalData]:
   """Opens the same images, training and validation, to be scored in order."""
   train, val = _open_both(config)
   return _to_view(train, config), _to_view(val, config)
@@ -115,7 +109,7 @@ def _open_both(
       f'other: name two with --config.data.domains="({example})"'
     )
   val = _Ordered(config, config.data.val_split)
-  input_pipeline.check_domains(config, train.domains, val.domains)
+  domains_ref.check_domains(config, train.domains, val.domains)
   return train, val
 
 
@@ -155,7 +149,7 @@ class _Ordered:
 
 def _to_view(
   images: pictures.Images, config: ml_collections.ConfigDict
-) -> input_pipeline.EvalData:
+) -> domains_ref.EvalData:
   if config.data.name != 'shapes':
     share = f'{config.data.img_size}/{find_load_size(config)}'
     images = pictures.Viewed(
@@ -164,7 +158,7 @@ def _to_view(
       config.data.img_size,
       f'the square in the middle, {share} of it',
     )
-  return input_pipeline.EvalData(images, config.data.skip_bad_images)
+  return domains_ref.EvalData(images, config.data.skip_bad_images)
 
 
 class TrainData:
@@ -403,7 +397,7 @@ def cut_on_device(
 class EvalData:
   """Validation images as they are, for the grids of a training."""
 
-  def __init__(self, images: input_pipeline.EvalData):
+  def __init__(self, images: domains_ref.EvalData):
     """Takes images of two domains."""
     self.domains, self.counts = images.domains, images.counts
     self._images = images
