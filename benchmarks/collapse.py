@@ -22,9 +22,9 @@ from etils import epath
 from ml_collections import config_flags
 
 from benchmarks import common
-from jaxgan import systems
 from jaxgan.runs import collapse, workdir
 from jaxgan.runtime import cli, errors, files
+from jaxgan.systems import contract
 
 _RUNS = {
   'healthy': {},
@@ -50,7 +50,7 @@ def main() -> None:
   directory = epath.Path(_WORKDIR.value)
   workdir.prepare(directory)
   signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-  signs = systems.get_system(_CONFIG.value).SIGNS
+  signs = contract.get_system(_CONFIG.value).SIGNS
   runs = {}
   for name in _NAMES.value:
     _train(directory / name, _RUNS[name])

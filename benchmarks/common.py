@@ -19,8 +19,8 @@ from absl import flags, logging
 from jax.sharding import AxisType
 from ml_collections import config_flags
 
-from jaxgan import systems
 from jaxgan.runtime import errors, host, sharding
+from jaxgan.systems import contract
 
 Tree = Any
 
@@ -85,7 +85,7 @@ class Ours:
     to_batch: Callable[[Tree, jax.Array], Tree] | None = None,
   ):
     """Builds the state and compiles the step for what is fed like this."""
-    system = systems.get_system(config)
+    system = contract.get_system(config)
     init_fn, static = system.create_training(config)
     if jax.default_backend() == 'cpu':
       host.keep_freed_memory()  # as the training loop does
@@ -154,7 +154,7 @@ def lower_step(
   placement: jax.sharding.Sharding | None = None,
 ) -> jax.stages.Lowered:
   """The training step for a device that need not exist; allocates nothing."""
-  system = systems.get_system(config)
+  system = contract.get_system(config)
   init_fn, static = system.create_training(config)
   key = jax.eval_shape(jax.random.key, 0)
   arguments = (
@@ -278,7 +278,7 @@ def describe_images(config: ml_collections.ConfigDict) -> str:
 
 def set_num_domains(config: ml_collections.ConfigDict) -> None:
   """Fills in the domains that a training run takes from the data."""
-  system, data = systems.get_system(config), config.data
+  system, data = contract.get_system(config), config.data
   if data.name.startswith('shapes') and not config.model.num_domains:
     train, _ = system.create_datasets(config, 0, 1)  # drawn: nothing is read
     config.update_from_flattened_dict(train.facts)
@@ -297,7 +297,7 @@ def set_num_domains(config: ml_collections.ConfigDict) -> None:
 
 def count_params(config: ml_collections.ConfigDict) -> dict[str, int]:
   """The number of parameters of each network, without building one."""
-  init_fn, _ = systems.get_system(config).create_training(config)
+  init_fn, _ = contract.get_system(config).create_training(config)
   state = jax.eval_shape(init_fn, jax.random.key(0))
   return {
     name: sum(x.size for x in jax.tree.leaves(tree))
@@ -319,7 +319,7 @@ def batch_shapes(config: ml_collections.ConfigDict) -> dict[str, Any]:
   """What each array of a batch is: slots on the first axis of all."""
   one = config.copy_and_resolve_references()
   one.batch_size = 1
-  batch = systems.get_system(config).example_batch(one)
+  batch = contract.get_system(config).example_batch(one)
   return {
     name: jax.ShapeDtypeStruct((config.batch_size, *x.shape[1:]), x.dtype)
     for name, x in batch.items()

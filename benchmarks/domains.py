@@ -30,9 +30,9 @@ from absl import flags
 from ml_collections import config_flags
 
 from benchmarks import common
-from jaxgan import systems
 from jaxgan.nets import layers
 from jaxgan.runtime import cli, errors
+from jaxgan.systems import contract
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'The config to time.')
 _DOMAINS = flags.DEFINE_list(
@@ -70,7 +70,7 @@ def _measure(
       sides[name] = heads.backward
     sides['optimiser'] = heads.update
     if _WHOLE_STEP.value:
-      batch = systems.get_system(config).example_batch(config)
+      batch = contract.get_system(config).example_batch(config)
       for name, select in _SIDES.items():
         config.model.select_heads = select
         sides[f'step {name}'] = common.Ours(config, batch).step
@@ -98,7 +98,7 @@ class Heads:
 
   def __init__(self, config: ml_collections.ConfigDict):
     """Draws parameters and inputs; compiles at the first call."""
-    init_fn, static = systems.get_system(config).create_training(config)
+    init_fn, static = contract.get_system(config).create_training(config)
 
     def draw(key):
       params = _parts(init_fn(key).params)

@@ -26,10 +26,10 @@ from etils import epath
 
 from benchmarks import peer as peer_lib
 from benchmarks import peer_stargan_v2
-from jaxgan import systems
 from jaxgan.metrics.translations import BATCH, Options, Score, Scorer
 from jaxgan.runtime import cli, errors, sharding
-from jaxgan.stargan_v2 import convert
+from jaxgan.systems import contract
+from jaxgan.systems.stargan_v2 import convert
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'A run of data.name=folder.')
 _WEIGHTS_DIR = flags.DEFINE_string(
@@ -54,7 +54,7 @@ _MODES = ('latent', 'reference')
 def main() -> None:
   """Measures, and prints the result."""
   placement = sharding.replicated(sharding.create_local_mesh())
-  run = systems.restore_run(_WORKDIR.value, placement)
+  run = contract.restore_run(_WORKDIR.value, placement)
   if run.config.data.name != 'folder' or run.config.model.w_hpf:
     raise errors.UserError('--workdir must be of data.name=folder, w_hpf=0')
   device, threads = jax.devices()[0], len(os.sched_getaffinity(0))
@@ -74,14 +74,14 @@ def main() -> None:
   print(json.dumps({k: round(v, 3) for k, v in result.items()}), flush=True)
 
 
-def _evaluate(run: systems.Run, root: pathlib.Path) -> Sequence[Score]:
+def _evaluate(run: contract.Run, root: pathlib.Path) -> Sequence[Score]:
   """From nothing to all scores: loading, compiling and real images included."""
   options = Options(
     num_outputs=_NUM_OUTPUTS.value,
     weights_dir=_WEIGHTS_DIR.value,
     cache_dir=str(root / 'cache'),
   )
-  system = systems.get_system(run.config)
+  system = contract.get_system(run.config)
   return system.evaluate(
     system.inference_params(run.state),
     run.frozen,
@@ -93,7 +93,7 @@ def _evaluate(run: systems.Run, root: pathlib.Path) -> Sequence[Score]:
   )
 
 
-def _evaluate_peer(run: systems.Run, root: pathlib.Path) -> dict[str, float]:
+def _evaluate_peer(run: contract.Run, root: pathlib.Path) -> dict[str, float]:
   """The original's scores of the same networks, by our names."""
   torch = peer_lib.import_library('torch')
   munch = peer_lib.import_library('munch').Munch
@@ -142,7 +142,7 @@ def _provide_weights(root: pathlib.Path) -> None:
   (root / 'metrics' / name).symlink_to(weights / name)
 
 
-def _build_nets(code: Any, run: systems.Run, torch: Any, munch: Any) -> Any:
+def _build_nets(code: Any, run: contract.Run, torch: Any, munch: Any) -> Any:
   """Their networks with our averaged weights."""
   config: ml_collections.ConfigDict = run.config
   model, data = config.model, config.data

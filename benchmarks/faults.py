@@ -40,9 +40,9 @@ from PIL import Image
 
 from benchmarks import common, trainings
 from benchmarks.trainings import EVERY, Bench, Lost, Training
-from jaxgan import systems
 from jaxgan.runs import checkpoint, workdir
 from jaxgan.runtime import cli, errors
+from jaxgan.systems import contract
 
 _SEED = flags.DEFINE_integer('seed', 0, 'Of the moments and the damage.')
 _KILLS = flags.DEFINE_integer('kills', 30, 'How often to send SIGKILL.', 1)
@@ -363,7 +363,7 @@ def flips(bench: Bench, row: Row) -> None:
     name = f'checkpoints/{step}'
     shutil.copytree(undisturbed / name, path / name)
   config = workdir.load_config(epath.Path(undisturbed))
-  init_fn, _ = systems.get_system(config).create_training(config)
+  init_fn, _ = contract.get_system(config).create_training(config)
   like = jax.jit(init_fn)(jax.random.key(0))
   refused = 0
   directory = path / 'checkpoints' / str(newest)

@@ -41,9 +41,9 @@ from absl import flags
 from ml_collections import config_flags
 
 from benchmarks import common
-from jaxgan import systems
 from jaxgan.runs import checkpoint
 from jaxgan.runtime import cli, errors, host, sharding
+from jaxgan.systems import contract
 
 Tree = Any
 
@@ -159,7 +159,7 @@ class _Step:
 
   def __init__(self, config: ml_collections.ConfigDict):
     self._config = config
-    system = systems.get_system(config)
+    system = contract.get_system(config)
     self._init_fn, static = system.create_training(config)
     self._mesh = sharding.create_mesh(config.batch_size)
     self._key = jax.random.key(config.seed)
@@ -196,7 +196,7 @@ class _Step:
     """Milliseconds of a step, the median."""
     compiled, state = self.compile(None), self.create_state()
     frozen, rng = sharding.replicate((self._frozen, self._key), self._mesh)
-    batch = systems.get_system(self._config).example_batch(self._config)
+    batch = contract.get_system(self._config).example_batch(self._config)
     batch = jax.device_put(batch, sharding.batch_sharding(self._mesh))
     ms = []
     for _ in range(_WARMUP + steps):

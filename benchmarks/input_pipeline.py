@@ -32,10 +32,10 @@ from absl import flags
 from ml_collections import config_flags
 
 from benchmarks import common
-from jaxgan import systems
 from jaxgan.data import feeding
 from jaxgan.data.contracts import domains_ref
 from jaxgan.runtime import cli
+from jaxgan.systems import contract
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'The config to time.')
 _STEPS = flags.DEFINE_integer(
@@ -64,7 +64,7 @@ def run(
   """Measures; returns the rows of the table and the results."""
   config.data.check_images = False  # what is timed reads them anyway
   start = time.perf_counter()
-  train, _ = systems.get_system(config).create_datasets(config, 0, 1)
+  train, _ = contract.get_system(config).create_datasets(config, 0, 1)
   results = {'open_s': time.perf_counter() - start}
   config.update_from_flattened_dict(train.facts)
   rows = common.describe_machine()
@@ -91,7 +91,7 @@ def _time_host(
     return {'host_images_per_s': None, 'host_images_per_s_core': None}
   config = config.copy_and_resolve_references()
   config.data.on_device = False
-  train, _ = systems.get_system(config).create_datasets(config, 0, 1)
+  train, _ = contract.get_system(config).create_datasets(config, 0, 1)
   batches = train.batches()
   next(itertools.islice(batches, _UNTIMED, None))
   start = time.perf_counter()

@@ -36,8 +36,8 @@ from jax.experimental import topologies
 from ml_collections import config_flags
 
 from benchmarks import common
-from jaxgan import systems
 from jaxgan.runtime import cli, errors
+from jaxgan.systems import contract
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Path of a config.')
 _TARGET = flags.DEFINE_string(
@@ -121,7 +121,7 @@ def lower_translate(
   config: ml_collections.ConfigDict, sharding: jax.sharding.Sharding
 ) -> jax.stages.Lowered:
   """Translation of a batch, for a device."""
-  system = systems.get_system(config)
+  system = contract.get_system(config)
   init_fn, static = system.create_training(config)
   key = jax.eval_shape(jax.random.key, 0)
   params = system.inference_params(jax.eval_shape(init_fn, key))

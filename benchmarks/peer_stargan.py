@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks import peer
 from jaxgan.runtime import errors
-from jaxgan.stargan import config as config_lib
+from jaxgan.systems.stargan import config as config_lib
 
 _HOME = 'https://github.com/yunjey/stargan'
 _LOADED = ('model.py', 'solver.py')  # each imports only earlier ones

@@ -19,9 +19,10 @@ from etils import epath
 from PIL import Image
 
 from benchmarks import common
-from jaxgan import systems, translation
+from jaxgan import translation
 from jaxgan.runs import workdir
 from jaxgan.runtime import cli, errors, files, images
+from jaxgan.systems import contract
 
 _WORKDIRS = flags.DEFINE_list('workdirs', None, 'Of the runs.', required=True)
 _OUT = flags.DEFINE_string('out', None, 'The PNG to write.', required=True)
@@ -72,7 +73,7 @@ def _read(path: pathlib.Path) -> list[dict[str, Any]]:
 def draw(directories: Sequence[str]) -> np.ndarray:
   """The labelled grid, uint8 [H, W, 3]."""
   config = workdir.require_config(epath.Path(directories[0]))
-  _, val = systems.get_system(config).create_eval_data(config)
+  _, val = contract.get_system(config).create_eval_data(config)
   sources, of_domain = [], []
   for i in range(_NUM_SOURCES):
     domain, numbers = _position(i, len(val.domains))

@@ -50,9 +50,10 @@ from absl import flags
 from ml_collections import config_flags
 
 from benchmarks import common
-from jaxgan import loop, scores, stargan_v2, systems
+from jaxgan import loop, scores
 from jaxgan.runtime import cli, errors, processes
-from jaxgan.stargan_v2 import step as step_lib
+from jaxgan.systems import contract, stargan_v2
+from jaxgan.systems.stargan_v2 import step as step_lib
 
 Tree = Any
 
@@ -291,7 +292,7 @@ def _read(
   (evaluated,) = (root / 'scored').glob('eval/*.json')
   records = json.loads(evaluated.read_text())['scores']
   placement = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-  run = systems.restore_run(root / 'float64', placement)
+  run = contract.restore_run(root / 'float64', placement)
   leaves = jax.tree.leaves(run.state.params)
   return Run(
     _metrics(root / 'float32'),

@@ -28,8 +28,8 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from benchmarks import common, peers
-from jaxgan import systems
 from jaxgan.runtime import cli, errors
+from jaxgan.systems import contract
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'The config to time.')
 _PEER = flags.DEFINE_string(
@@ -66,7 +66,7 @@ def run(
 ) -> tuple[dict[str, str], dict[str, float | None]]:
   """Measures; returns the rows of the table and the results."""
   common.set_num_domains(config)
-  batch = systems.get_system(config).example_batch(config)
+  batch = contract.get_system(config).example_batch(config)
   rows = common.describe_machine()
   rows['images'] = common.describe_images(config)
   rows['precision'] = _PRECISION.value

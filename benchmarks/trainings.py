@@ -20,7 +20,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 
 from jaxgan.runtime import errors
-from jaxgan.stargan_v2.config import default_config
+from jaxgan.systems.stargan_v2.config import default_config
 
 EVERY = 5  # steps between two checkpoints
 

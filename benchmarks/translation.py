@@ -28,8 +28,8 @@ from absl import flags
 from ml_collections import config_flags
 
 from benchmarks import common, peers
-from jaxgan import systems
 from jaxgan.runtime import cli, errors
+from jaxgan.systems import contract
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'The config to time.')
 _PEER = flags.DEFINE_string(
@@ -54,7 +54,7 @@ class Ours:
     self, config: ml_collections.ConfigDict, batch: Mapping[str, np.ndarray]
   ):
     """Compiles for batches like this one."""
-    system = systems.get_system(config)
+    system = contract.get_system(config)
     init_fn, static = system.create_training(config)
     draw = jax.jit(lambda key: system.inference_params(init_fn(key)))
     self._arguments = jax.device_put(
@@ -79,7 +79,7 @@ def run(
 ) -> tuple[dict[str, str], dict[str, float]]:
   """Measures; returns the rows of the table and the results."""
   common.set_num_domains(config)
-  batch = systems.get_system(config).example_batch(config)
+  batch = contract.get_system(config).example_batch(config)
   rows = common.describe_machine()
   rows['images'] = common.describe_images(config)
   theirs = None

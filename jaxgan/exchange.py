@@ -4,10 +4,10 @@ import jax
 import ml_collections
 from etils import epath
 
-from jaxgan import systems
 from jaxgan.pytorch import torch_files
 from jaxgan.runs import checkpoint, workdir
 from jaxgan.runtime import errors, sharding
+from jaxgan.systems import contract
 
 
 def import_run(
@@ -33,7 +33,7 @@ def import_run(
     raise errors.UserError(
       f'{path} is not empty: take another --workdir, or remove it'
     )
-  system = systems.get_system(config)
+  system = contract.get_system(config)
   imported = system.import_official(file, config, step)
   config, state, partial = imported.config, imported.state, imported.partial
   workdir.prepare(path)
@@ -69,11 +69,11 @@ def export_run(directory: str, out: str, *, step: int | None = None) -> None:
   """
   path, folder = epath.Path(directory), epath.Path(out)
   placement = sharding.replicated(sharding.create_local_mesh())
-  run = systems.restore_run(path, placement, step)
+  run = contract.restore_run(path, placement, step)
   checkpointer = checkpoint.Checkpointer(path / 'checkpoints', read_only=True)
   partial = checkpointer.facts(run.step).get(checkpoint.PARTIAL, False)
   checkpointer.close()
-  files = systems.get_system(run.config).export_official(
+  files = contract.get_system(run.config).export_official(
     jax.device_get(run.state), run.frozen, run.config, partial
   )
   existing = [name for name in files if (folder / name).exists()]

@@ -14,10 +14,10 @@ import ml_collections
 from etils import epath
 from jax.experimental import multihost_utils
 
-from jaxgan import systems
 from jaxgan.runs import checkpoint, collapse, finetune, report, workdir
 from jaxgan.runs.logger import Logger
 from jaxgan.runtime import errors, host, processes, sharding
+from jaxgan.systems import contract
 
 Tree = Any
 
@@ -64,7 +64,7 @@ def train_and_evaluate(
   stop = _StopSignal()
   with contextlib.ExitStack() as stack:
     stack.enter_context(stop.handled())
-    system = systems.get_system(config)
+    system = contract.get_system(config)
     _check_settings(config)
     system.check_config(config)
     sharding.check_same(
@@ -75,7 +75,7 @@ def train_and_evaluate(
       }
     )
     path = epath.Path(directory)
-    frozen = systems.load_frozen(path, config)
+    frozen = contract.load_frozen(path, config)
     if jax.process_index() == 0:
       workdir.prepare(path)
       stack.enter_context(workdir.locked(path))
@@ -421,14 +421,14 @@ def _take_weights(
   state: Tree, config: ml_collections.ConfigDict, init_from: str, mesh
 ) -> Tree:
   """Replaces the fresh weights by those of another run, domain by domain."""
-  old_config, old, *_ = systems.restore_run(
+  old_config, old, *_ = contract.restore_run(
     init_from, sharding.replicated(mesh)
   )
   if old_config.system != config.system:
     raise errors.UserError(
       f'--init_from={init_from} is a run of {old_config.system}'
     )
-  system = systems.get_system(config)
+  system = contract.get_system(config)
   names = system.domain_names(config)
   finetune.check_domains(state.params, system.domain_names(old_config), names)
   taken = {

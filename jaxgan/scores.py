@@ -16,10 +16,10 @@ import ml_collections
 import numpy as np
 from etils import epath
 
-from jaxgan import systems
 from jaxgan.metrics.translations import METRICS, Options, Score, Scorer
 from jaxgan.runs import checkpoint, report, workdir
 from jaxgan.runtime import errors, files, sharding
+from jaxgan.systems import contract
 
 _COLUMNS = (
   'time',
@@ -160,7 +160,7 @@ def _check_same(
   of_what = _of_what(scorer, seeds)
   settings = {}
   if config:
-    own = systems.get_system(config).HOST_SETTINGS
+    own = contract.get_system(config).HOST_SETTINGS
     settings = workdir.shared_settings(config, own)
   sharding.check_same(
     {
@@ -186,9 +186,9 @@ def _open(
   step: int | None,
   config: ml_collections.ConfigDict | None,
   keep_best: str,
-) -> tuple[systems.Run, '_Best | None']:
+) -> tuple[contract.Run, '_Best | None']:
   placement = sharding.replicated(sharding.create_local_mesh())
-  run = systems.restore_run(directory, placement, step)
+  run = contract.restore_run(directory, placement, step)
   if config is not None:
     _adopt(run.config, config)
   if not keep_best or jax.process_index() > 0:
@@ -198,12 +198,12 @@ def _open(
 
 def _evaluate(
   directory: str,
-  run: systems.Run,
+  run: contract.Run,
   scorer: Scorer,
   seeds: int,
   best: '_Best | None',
 ) -> dict[str, float | None]:
-  system = systems.get_system(run.config)
+  system = contract.get_system(run.config)
   scorer.options.check_domains(system.domain_names(run.config))
   path = epath.Path(directory) / 'eval'
   if jax.process_index() == 0:
@@ -285,7 +285,7 @@ def _adopt(
       f'config.system is {config.system}, that of the run is '
       f'{run_config.system}'
     )
-  free = systems.get_system(run_config).FREE_SETTINGS
+  free = contract.get_system(run_config).FREE_SETTINGS
   for key, value in config.model.items():
     if f'model.{key}' in free:
       continue

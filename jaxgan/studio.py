@@ -16,9 +16,10 @@ from absl import logging
 from etils import epath
 from PIL import Image
 
-from jaxgan import systems, translation
+from jaxgan import translation
 from jaxgan.data.preprocess import Pixels
 from jaxgan.runtime import errors, images
+from jaxgan.systems import contract
 
 NUM_LATENTS = 6  # in the row to choose from
 NUM_SAMPLES = 4  # of each domain, where the run's data is here
@@ -247,7 +248,7 @@ def load_samples(
   config.data.skip_bad_images = True
   samples = []
   try:
-    _, val = systems.get_system(config).create_eval_data(config)
+    _, val = contract.get_system(config).create_eval_data(config)
     for i, domain in enumerate(val.domains):
       numbers = range(min(NUM_SAMPLES, val.counts[i]))
       # Whole: as of an upload, a part of it is taken when it is read.

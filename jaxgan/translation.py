@@ -19,10 +19,10 @@ from etils import epath
 from jax import export
 from PIL import Image
 
-from jaxgan import systems
 from jaxgan.data import preprocess, sources
 from jaxgan.data.preprocess import Pixels
 from jaxgan.runtime import errors, images, sharding
+from jaxgan.systems import contract
 
 Picture = str | os.PathLike | Image.Image | np.ndarray
 
@@ -55,8 +55,8 @@ def load(
     UserError: there is no such run, or no good checkpoint.
   """
   placement = sharding.replicated(sharding.create_local_mesh())
-  run = systems.restore_run(workdir, placement, step)
-  system = systems.get_system(run.config)
+  run = contract.restore_run(workdir, placement, step)
+  system = contract.get_system(run.config)
   translator = system.Translator(
     system.inference_params(run.state),
     run.frozen,
@@ -73,7 +73,7 @@ def style_kinds(workdir: epath.PathLike) -> tuple[str, ...]:
   Raises:
     UserError: there is no such run.
   """
-  return systems.system_of(workdir).Translator.STYLES
+  return contract.system_of(workdir).Translator.STYLES
 
 
 class Model:
@@ -105,7 +105,7 @@ class Model:
   ):
     self._translator, self._crop = translator, crop
     self._view = functools.partial(
-      systems.get_system(config).view, config=config
+      contract.get_system(config).view, config=config
     )
     self.domains = tuple(domains)
     self.kinds = translator.STYLES

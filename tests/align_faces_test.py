@@ -11,7 +11,7 @@ from PIL import Image
 
 from jaxgan.pytorch import torch_files
 from jaxgan.runtime import errors
-from jaxgan.stargan_v2 import align
+from jaxgan.systems.stargan_v2 import align
 from jaxgan.tools import align_faces
 from tests import parity
 

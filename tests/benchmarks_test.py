@@ -19,10 +19,10 @@ from benchmarks import (
 )
 from jaxgan import translation
 from jaxgan.data.contracts import domains_ref
-from jaxgan.munit import config as munit_config
 from jaxgan.runs import workdir
 from jaxgan.runtime import errors
-from jaxgan.unit import config as unit_config
+from jaxgan.systems.munit import config as munit_config
+from jaxgan.systems.unit import config as unit_config
 from tests import programs
 
 ROOT = pathlib.Path(__file__).parents[1]

@@ -11,7 +11,7 @@ from PIL import Image
 
 from jaxgan.data.contracts import domains_ref
 from jaxgan.runtime.errors import UserError
-from jaxgan.stargan_v2.config import default_config
+from jaxgan.systems.stargan_v2.config import default_config
 
 ROOT = pathlib.Path(__file__).parent.parent
 

@@ -16,7 +16,7 @@ from absl import logging as absl_logging
 
 from jaxgan.runs import checkpoint
 from jaxgan.runtime import errors, sharding
-from jaxgan.stargan_v2.step import TrainState
+from jaxgan.systems.stargan_v2.step import TrainState
 
 
 def _state(value: float) -> TrainState:

@@ -4,8 +4,8 @@ import pathlib
 import jax
 import pytest
 
-from jaxgan import systems
 from jaxgan.runtime import errors
+from jaxgan.systems import contract
 from tests import tiny
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -45,7 +45,7 @@ def test_config_builds_its_system(path):
     config.model.num_domains = 3
   else:
     config.data.domains = config.data.domains or ('a', 'b')
-  init_fn, _ = systems.get_system(config).create_training(config)
+  init_fn, _ = contract.get_system(config).create_training(config)
   state = jax.eval_shape(init_fn, jax.random.key(0))
   assert set(state.params) == NETWORKS[config.system]
 
@@ -83,4 +83,4 @@ def test_unknown_system_is_named():
   with pytest.raises(
     errors.UserError, match="'stylegan9'; there is: munit, st"
   ):
-    systems.get_system(tiny.config(system='stylegan9'))
+    contract.get_system(tiny.config(system='stylegan9'))

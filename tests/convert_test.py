@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxgan.stargan_v2 import convert
+from jaxgan.systems.stargan_v2 import convert
 from tests import tiny
 
 

@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgan import systems
 from jaxgan.pytorch import torch_files
 from jaxgan.runs import workdir
+from jaxgan.systems import contract
 from tests import parity
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -115,7 +115,7 @@ def _flags(path):
 def test_every_command_has_a_program_that_takes_its_flags(path):
   settings = {
     key
-    for system in systems.SYSTEMS.values()
+    for system in contract.SYSTEMS.values()
     for key in workdir.flatten(system.default_config())
   }
   for words in _commands(path):

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from jax import export
 
-from jaxgan import stargan_v2, translation
+from jaxgan import translation
 from jaxgan.data import shapes
-from jaxgan.stargan_v2 import losses
+from jaxgan.systems import stargan_v2
+from jaxgan.systems.stargan_v2 import losses
 from tests import tiny
 
 ROOT = pathlib.Path(__file__).parent.parent

@@ -18,14 +18,15 @@ import numpy as np
 import pytest
 from etils import epath
 
-from jaxgan import gallery, scores, systems
+from jaxgan import gallery, scores
 from jaxgan.data import sources
 from jaxgan.metrics.translations import Options, Scorer
 from jaxgan.pytorch import torch_files
 from jaxgan.runs import checkpoint, workdir
 from jaxgan.runtime import cli, errors, files, images
-from jaxgan.stargan_v2 import official, wing
-from jaxgan.stargan_v2 import step as step_lib
+from jaxgan.systems import contract
+from jaxgan.systems.stargan_v2 import official, wing
+from jaxgan.systems.stargan_v2 import step as step_lib
 from tests import tiny
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -124,7 +125,7 @@ def changed(key, value):
 def test_a_config_that_cannot_be_is_one_line(tmp_path, text, message):
   (tmp_path / 'config.json').write_text(text)
   with pytest.raises(errors.UserError) as caught:
-    systems.restore_run(tmp_path, None)
+    contract.restore_run(tmp_path, None)
   one_line(caught, message)
 
 

@@ -328,7 +328,7 @@ def test_domains_of_training_and_validation_must_agree(config, folder):
 
 ABANDON = """
 import time
-from jaxgan.data import input_pipeline
+from jaxgan.data.contracts import domains_ref
 from tests.input_pipeline_test import make_config
 data, _ = domains_ref.create_datasets(make_config(), 0, 1)
 slot = data._slot

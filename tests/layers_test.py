@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxgan.nets import layers
-from jaxgan.stargan_v2 import networks
+from jaxgan.systems.stargan_v2 import networks
 
 
 def _draw(*shapes):

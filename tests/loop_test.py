@@ -10,15 +10,16 @@ import pytest
 from etils import epath
 from PIL import Image
 
-from jaxgan import loop, scores, stargan_v2, systems
+from jaxgan import loop, scores
 from jaxgan.runs import checkpoint, collapse, workdir
 from jaxgan.runtime import errors, sharding
+from jaxgan.systems import contract, stargan_v2
 from tests import tiny
 
 
 def _final_state(workdir):
   device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-  return systems.restore_run(workdir, device)
+  return contract.restore_run(workdir, device)
 
 
 def _lines(workdir):

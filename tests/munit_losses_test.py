@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan.munit import losses
+from jaxgan.systems.munit import losses
 
 # One number for each network of a domain, one pixel for an image: the content
 # is e x, the style t x, an image d c + s, and two scales score q x and 2 q x.

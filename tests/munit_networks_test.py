@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgan import munit
-from jaxgan.munit import losses, networks
 from jaxgan.nets import blocks
+from jaxgan.systems import munit
+from jaxgan.systems.munit import losses, networks
 from tests import tiny_munit as tiny
 
 

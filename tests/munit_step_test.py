@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan import munit
-from jaxgan.munit import losses, step
 from jaxgan.runtime import errors
+from jaxgan.systems import munit
+from jaxgan.systems.munit import losses, step
 from tests import tiny_munit as tiny
 
 

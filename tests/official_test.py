@@ -11,10 +11,11 @@ import optax
 import pytest
 from absl import logging
 
-from jaxgan import exchange, loop, systems
+from jaxgan import exchange, loop
 from jaxgan.pytorch import torch_files
 from jaxgan.runtime import errors
-from jaxgan.stargan_v2 import convert, official, wing
+from jaxgan.systems import contract
+from jaxgan.systems.stargan_v2 import convert, official, wing
 from tests import tiny
 
 torch = pytest.importorskip('torch')
@@ -189,7 +190,7 @@ def test_a_full_checkpoint_is_a_state_to_go_on_from(original):
   config, state, frozen, partial = official.import_official(path, config)
   assert not partial and int(state.step) == 7
   assert config.data.domains == ('circle', 'square', 'triangle')
-  init_fn, _ = systems.get_system(config).create_training(config)
+  init_fn, _ = contract.get_system(config).create_training(config)
   like = jax.eval_shape(init_fn, jax.random.key(0))
   assert jax.tree.structure(like) == jax.tree.structure(state)
   for x, y in zip(jax.tree.leaves(like), jax.tree.leaves(state), strict=True):
@@ -215,7 +216,7 @@ def test_released_averages_are_read_as_measured(tmp_path):
   run, out = tmp_path / 'run', tmp_path / 'out'
   exchange.import_run(str(EMA_FILE), tiny.config(), str(run))
   placement = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-  config, state, step, frozen, _ = systems.restore_run(run, placement)
+  config, state, step, frozen, _ = contract.restore_run(run, placement)
   assert step == int(state.step) == 3 and not frozen
   assert config.model.num_domains == 3
   with np.load(ROOT / 'tests' / 'data' / 'stargan_v2_train.npz') as reference:
@@ -245,7 +246,7 @@ def test_released_averages_are_read_as_measured(tmp_path):
 
 def test_a_run_begun_here_is_given_what_the_original_never_uses():
   config = tiny.config(model__w_hpf=0.5, model__num_domains=3)
-  init_fn, _ = systems.get_system(config).create_training(config)
+  init_fn, _ = contract.get_system(config).create_training(config)
   state = jax.jit(init_fn)(jax.random.key(0))
   fan = jax.tree.map(
     lambda x: np.broadcast_to(np.float32(0), x.shape), wing.param_shapes()
@@ -547,7 +548,7 @@ def test_exported_and_imported_is_never_exported(tmp_path):
   )
   loop.train_and_evaluate(tiny.config(), str(again))
   placement = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-  runs = [systems.restore_run(path, placement) for path in (plain, again)]
+  runs = [contract.restore_run(path, placement) for path in (plain, again)]
   assert runs[0].step == runs[1].step == 4
   jax.tree.map(np.testing.assert_array_equal, runs[0].state, runs[1].state)
   lines = [
@@ -564,7 +565,9 @@ def test_averages_start_another_run(tmp_path):
     tiny.config(num_train_steps=1), str(run), init_from=str(ema)
   )
   placement = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-  old, new = (systems.restore_run(path, placement).state for path in (ema, run))
+  old, new = (
+    contract.restore_run(path, placement).state for path in (ema, run)
+  )
   for name, params in new.params.items():  # two updates of 1e-4 later
     jax.tree.map(
       functools.partial(np.testing.assert_allclose, rtol=0, atol=3e-4),

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgan import loop, stargan_v2, systems
+from jaxgan import loop
 from jaxgan.data import on_device, preprocess
 from jaxgan.data.contracts import domains_ref
 from jaxgan.runtime import sharding
 from jaxgan.runtime.errors import UserError
+from jaxgan.systems import contract, stargan_v2
 from tests import tiny
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -341,7 +342,7 @@ def test_training_data_is_read_for_the_devices(tmp_path, cache_dir):
 
 def _state(workdir):
   device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-  return systems.restore_run(workdir, device).state
+  return contract.restore_run(workdir, device).state
 
 
 def _light_step(state, frozen, batch, rng, **static):

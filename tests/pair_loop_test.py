@@ -11,12 +11,13 @@ from etils import epath
 from jax import export
 from PIL import Image
 
-from jaxgan import gallery, loop, munit, scores, systems, translation, unit
+from jaxgan import gallery, loop, scores, translation
 from jaxgan.metrics import factors, translations
 from jaxgan.nets import vgg
 from jaxgan.pytorch import torch_files
 from jaxgan.runs import workdir
 from jaxgan.runtime import errors, sharding
+from jaxgan.systems import contract, munit, unit
 from tests import tiny_munit, tiny_unit
 from tests.tiny_unit import UNSHARED
 
@@ -28,7 +29,7 @@ BOTH = [pytest.param('munit', marks=pytest.mark.slow), 'unit']
 
 def _final(directory):
   device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-  return systems.restore_run(directory, device)
+  return contract.restore_run(directory, device)
 
 
 def _lines(directory):

@@ -8,9 +8,10 @@ import numpy as np
 import optax
 import pytest
 
-from jaxgan import exchange, loop, munit, systems, translation, unit
+from jaxgan import exchange, loop, translation
 from jaxgan.pytorch import torch_files
 from jaxgan.runtime import errors
+from jaxgan.systems import contract, munit, unit
 from tests import tiny_munit, tiny_unit
 
 torch = pytest.importorskip('torch')
@@ -244,7 +245,7 @@ def test_an_imported_run_goes_out_again(tmp_path, capsys):
     again = torch_files.load(written)
     _equal(again, torch_files.load(tmp_path / written.name))
   device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-  assert systems.restore_run(run, device).config.system == 'munit'
+  assert contract.restore_run(run, device).config.system == 'munit'
 
 
 def test_statistics_of_old_files_are_left_out(tmp_path):

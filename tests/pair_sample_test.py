@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from jaxgan import munit, unit
 from jaxgan.runtime import sharding
+from jaxgan.systems import munit, unit
 from tests import tiny_munit, tiny_unit
 
 SIZE = tiny_munit.SIZE

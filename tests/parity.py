@@ -29,8 +29,15 @@ from jaxgan.data import preprocess
 from jaxgan.metrics import features, fid, inception, lpips
 from jaxgan.nets import layers
 from jaxgan.pytorch import torch_params
-from jaxgan.stargan_v2 import align, convert, losses, networks, step, wing
-from jaxgan.stargan_v2.config import default_config
+from jaxgan.systems.stargan_v2 import (
+  align,
+  convert,
+  losses,
+  networks,
+  step,
+  wing,
+)
+from jaxgan.systems.stargan_v2.config import default_config
 from tests import parity_pair, parity_stargan
 from tests.comparison import Comparison, UnknownFileError, floats, nchw, nhwc
 

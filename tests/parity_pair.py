@@ -23,15 +23,15 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from jaxgan import munit, unit
-from jaxgan.munit import losses as munit_losses
-from jaxgan.munit import official as munit_official
-from jaxgan.munit import step as munit_step
 from jaxgan.nets import vgg
-from jaxgan.unit import config as unit_config
-from jaxgan.unit import losses as unit_losses
-from jaxgan.unit import official as unit_official
-from jaxgan.unit import step as unit_step
+from jaxgan.systems import munit, unit
+from jaxgan.systems.munit import losses as munit_losses
+from jaxgan.systems.munit import official as munit_official
+from jaxgan.systems.munit import step as munit_step
+from jaxgan.systems.unit import config as unit_config
+from jaxgan.systems.unit import losses as unit_losses
+from jaxgan.systems.unit import official as unit_official
+from jaxgan.systems.unit import step as unit_step
 from tests.comparison import Comparison, floats, nchw, nhwc
 
 # Settings beside a file's, each a way of its own through the code.

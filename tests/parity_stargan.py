@@ -20,8 +20,8 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from jaxgan.stargan import config as config_lib
-from jaxgan.stargan import losses, official, step
+from jaxgan.systems.stargan import config as config_lib
+from jaxgan.systems.stargan import losses, official, step
 from tests.comparison import Comparison, floats, nchw, nhwc
 
 # Settings beside a file's, each a way of its own through the code.

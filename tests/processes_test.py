@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 from etils import epath
 
-from jaxgan import loop, systems
+from jaxgan import loop
 from jaxgan.runs import workdir
 from jaxgan.runtime import errors, processes
+from jaxgan.systems import contract
 from tests import tiny
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -209,7 +210,7 @@ def test_all_processes_stop_after_the_same_step(tmp_path):
   )
   assert [p.name for p in (tmp_path / 'checkpoints').iterdir()] == [str(step)]
   placement = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-  run = systems.restore_run(tmp_path, placement)
+  run = contract.restore_run(tmp_path, placement)
   assert run.step == int(run.state.step) == step == len(_metrics(tmp_path))
 
 

@@ -7,11 +7,12 @@ import jax
 import numpy as np
 import pytest
 
-from jaxgan import scores, stargan_v2, systems
+from jaxgan import scores
 from jaxgan.metrics import translations
 from jaxgan.metrics.translations import Options, Score
 from jaxgan.runs import checkpoint
 from jaxgan.runtime import errors, sharding
+from jaxgan.systems import contract, stargan_v2
 from tests import tiny
 
 
@@ -121,7 +122,7 @@ def test_follow_scores_each_step_once(run, capsys):
 
 
 def test_follow_leaves_out_what_cannot_be_read(run, monkeypatch, capsys):
-  restore = systems.restore_run
+  restore = contract.restore_run
 
   def vanishing(directory, placement, step):
     if step == 2:
@@ -129,7 +130,7 @@ def test_follow_leaves_out_what_cannot_be_read(run, monkeypatch, capsys):
       raise FileNotFoundError('checkpoints/2/state')
     return restore(directory, placement, step)
 
-  monkeypatch.setattr(systems, 'restore_run', vanishing)
+  monkeypatch.setattr(contract, 'restore_run', vanishing)
   assert scores.follow_run(str(run), timeout=5)
   out = capsys.readouterr().out
   assert 'step 2 is left out: checkpoints/2/state' in out
@@ -155,9 +156,9 @@ def test_best_is_a_work_directory(run, name, best, monkeypatch):
   scores.follow_run(str(run), timeout=5, keep_best=name)
   assert json.loads((run / 'best' / 'best.json').read_text())['step'] == best
   device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-  kept = systems.restore_run(run / 'best', device)
+  kept = contract.restore_run(run / 'best', device)
   assert kept.step == best
-  original = systems.restore_run(run, device, best)
+  original = contract.restore_run(run, device, best)
   jax.tree.map(np.testing.assert_array_equal, kept.state, original.state)
   steps = list((run / 'best' / 'checkpoints').iterdir())
   assert [path.name for path in steps] == [str(best)]

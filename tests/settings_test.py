@@ -1,7 +1,7 @@
 import pytest
 
-from jaxgan import settings
 from jaxgan.runtime import errors
+from jaxgan.systems import settings
 from tests import tiny_munit as tiny
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgan.nets import convolutions
-from jaxgan.stargan import convolutions as planes_lib
+from jaxgan.systems.stargan import convolutions as planes_lib
 
 
 def test_planes_are_a_convolution_of_constants():

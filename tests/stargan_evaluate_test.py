@@ -8,18 +8,18 @@ import pytest
 from etils import epath
 from PIL import Image
 
-from jaxgan import stargan
 from jaxgan.data import preprocess, shapes
 from jaxgan.metrics import classification, factors, features, translations
 from jaxgan.metrics import shapes as shapes_metrics
 from jaxgan.runtime import errors
 from jaxgan.runtime.images import to_uint8
-from jaxgan.stargan import labelled
-from jaxgan.stargan.sample import Translator
+from jaxgan.systems import stargan
+from jaxgan.systems.stargan import labelled
+from jaxgan.systems.stargan.sample import Translator
 from tests import tiny_stargan as tiny
 
 # Not by its name, which is that of a function too.
-module = importlib.import_module('jaxgan.stargan.evaluate')
+module = importlib.import_module('jaxgan.systems.stargan.evaluate')
 
 
 class _Idle(Translator):

@@ -2,8 +2,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan.stargan import labels
-from jaxgan.stargan.labels import FLIP, KEEP, Labels, LabelSet
+from jaxgan.systems.stargan import labels
+from jaxgan.systems.stargan.labels import FLIP, KEEP, Labels, LabelSet
 
 FACES = LabelSet(('Black_Hair', 'Male', 'Blond_Hair', 'Brown_Hair'), False)
 MOODS = LabelSet(('happy', 'sad'), True)

@@ -13,10 +13,11 @@ from etils import epath
 from jax import export
 from PIL import Image
 
-from jaxgan import gallery, loop, scores, stargan, systems, translation
+from jaxgan import gallery, loop, scores, translation
 from jaxgan.metrics import factors
 from jaxgan.runs import finetune, workdir
 from jaxgan.runtime import errors, sharding
+from jaxgan.systems import contract, stargan
 from tests import tiny_stargan as tiny
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -24,7 +25,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 def _final(directory):
   device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-  return systems.restore_run(directory, device)
+  return contract.restore_run(directory, device)
 
 
 def _lines(directory):

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan.stargan import losses
-from jaxgan.stargan.labels import Labels, LabelSet
+from jaxgan.systems.stargan import losses
+from jaxgan.systems.stargan.labels import Labels, LabelSet
 
 HP = losses.HParams(lambda_cls=2.0, lambda_rec=3.0, lambda_gp=5.0)
 

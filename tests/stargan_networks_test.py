@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan import stargan
 from jaxgan.nets import convolutions
-from jaxgan.stargan import losses, networks
+from jaxgan.systems import stargan
+from jaxgan.systems.stargan import losses, networks
 from tests import tiny_stargan as tiny
 
 

@@ -6,9 +6,10 @@ import jax
 import numpy as np
 import pytest
 
-from jaxgan import exchange, stargan, systems
+from jaxgan import exchange
 from jaxgan.pytorch import torch_files
 from jaxgan.runtime import errors
+from jaxgan.systems import contract, stargan
 from tests import tiny_stargan as tiny
 
 torch = pytest.importorskip('torch')
@@ -248,5 +249,5 @@ def test_files_of_stargan_v2_are_not_those_of_stargan(original, tmp_path):
   path, _ = original
   exchange.import_run(str(path), tiny.config(), str(tmp_path / 'run'))
   device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-  run = systems.restore_run(tmp_path / 'run', device)
+  run = contract.restore_run(tmp_path / 'run', device)
   assert run.config.system == 'stargan' and run.step == 3

@@ -5,10 +5,10 @@ import jax
 import numpy as np
 import pytest
 
-from jaxgan import stargan
 from jaxgan.runtime import sharding
-from jaxgan.stargan.labels import FLIP, KEEP
-from jaxgan.stargan.sample import NUM_SOURCES, Translator
+from jaxgan.systems import stargan
+from jaxgan.systems.stargan.labels import FLIP, KEEP
+from jaxgan.systems.stargan.sample import NUM_SOURCES, Translator
 from tests import tiny_stargan as tiny
 
 
@@ -79,7 +79,7 @@ def test_cells_are_sources_translations_and_the_way_back():
 
 def test_of_many_targets_the_grids_show_some(monkeypatch):
   # Not by its name, which is that of a function too.
-  module = importlib.import_module('jaxgan.stargan.sample')
+  module = importlib.import_module('jaxgan.systems.stargan.sample')
   monkeypatch.setattr(module, 'MAX_TARGETS', 2)
   state, static = tiny.create()
   _, val = stargan.create_datasets(tiny.config(**tiny.DOMAINS), 0, 1)

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan import stargan
 from jaxgan.runtime import errors
-from jaxgan.stargan import step
+from jaxgan.systems import stargan
+from jaxgan.systems.stargan import step
 from tests import tiny_stargan as tiny
 
 

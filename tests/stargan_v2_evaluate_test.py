@@ -10,13 +10,13 @@ import pytest
 from etils import epath
 from PIL import Image
 
-from jaxgan import stargan_v2
 from jaxgan.metrics import features, translations
 from jaxgan.metrics.styles import _ReferenceOutputs, _shuffled
 from jaxgan.runtime import errors, sharding
-from jaxgan.stargan_v2 import losses
-from jaxgan.stargan_v2.evaluate import evaluate
-from jaxgan.stargan_v2.sample import Translator
+from jaxgan.systems import stargan_v2
+from jaxgan.systems.stargan_v2 import losses
+from jaxgan.systems.stargan_v2.evaluate import evaluate
+from jaxgan.systems.stargan_v2.sample import Translator
 from tests import tiny
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan.stargan_v2 import losses
+from jaxgan.systems.stargan_v2 import losses
 
 HP = losses.HParams(
   lambda_reg=2.0, lambda_sty=3.0, lambda_ds=5.0, lambda_cyc=7.0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxgan.nets import layers
-from jaxgan.stargan_v2 import losses, networks
+from jaxgan.systems.stargan_v2 import losses, networks
 from tests import tiny
 
 

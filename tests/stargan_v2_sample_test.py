@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxgan.stargan_v2.sample import latent_styles
+from jaxgan.systems.stargan_v2.sample import latent_styles
 
 
 def _translator(num_domains):

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan import stargan_v2
 from jaxgan.runtime import errors
-from jaxgan.stargan_v2 import losses, step
+from jaxgan.systems import stargan_v2
+from jaxgan.systems.stargan_v2 import losses, step
 from tests import tiny
 
 

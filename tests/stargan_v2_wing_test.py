@@ -6,11 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan import loop, systems
+from jaxgan import loop
 from jaxgan.nets import layers
 from jaxgan.pytorch import torch_files
 from jaxgan.runtime import errors
-from jaxgan.stargan_v2 import step, wing
+from jaxgan.systems import contract
+from jaxgan.systems.stargan_v2 import step, wing
 from tests import parity, tiny
 
 DATA = pathlib.Path(__file__).parent / 'data'
@@ -287,7 +288,7 @@ def test_a_run_with_face_masks_trains_samples_and_resumes(
     loop.train_and_evaluate(config, str(tmp_path / 'run'))
     assert (tmp_path / 'run' / 'samples' / str(end) / 'cycle.png').exists()
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    return systems.restore_run(tmp_path / 'run', device)
+    return contract.restore_run(tmp_path / 'run', device)
 
   first = train(2)
   path.unlink()  # a run keeps its own copy

@@ -9,11 +9,11 @@ import ml_collections
 import numpy as np
 from etils import epath
 
-from jaxgan import stargan_v2
 from jaxgan.data import shapes
 from jaxgan.runs import checkpoint, workdir
-from jaxgan.stargan_v2 import step
-from jaxgan.stargan_v2.config import default_config
+from jaxgan.systems import stargan_v2
+from jaxgan.systems.stargan_v2 import step
+from jaxgan.systems.stargan_v2.config import default_config
 
 BATCH, SIZE, DOMAINS = 2, 32, 3
 

@@ -8,11 +8,11 @@ import ml_collections
 import numpy as np
 from etils import epath
 
-from jaxgan import munit
 from jaxgan.data.contracts import unpaired
-from jaxgan.munit import losses, step
-from jaxgan.munit.config import default_config
 from jaxgan.runs import checkpoint, workdir
+from jaxgan.systems import munit
+from jaxgan.systems.munit import losses, step
+from jaxgan.systems.munit.config import default_config
 
 BATCH, SIZE, LATENT_DIM = 2, 16, 3
 NAMES = ('circle', 'triangle')

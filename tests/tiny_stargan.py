@@ -9,11 +9,11 @@ import ml_collections
 import numpy as np
 from etils import epath
 
-from jaxgan import stargan
 from jaxgan.data import shapes
 from jaxgan.runs import checkpoint, workdir
-from jaxgan.stargan import config as config_lib
-from jaxgan.stargan import data, losses
+from jaxgan.systems import stargan
+from jaxgan.systems.stargan import config as config_lib
+from jaxgan.systems.stargan import data, losses
 
 BATCH, SIZE, N_CRITIC = 2, 16, 2
 

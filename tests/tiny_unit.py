@@ -8,11 +8,11 @@ import ml_collections
 import numpy as np
 from etils import epath
 
-from jaxgan import unit
 from jaxgan.data.contracts import unpaired
 from jaxgan.runs import checkpoint, workdir
-from jaxgan.unit import losses, step
-from jaxgan.unit.config import default_config, unshared_config
+from jaxgan.systems import unit
+from jaxgan.systems.unit import losses, step
+from jaxgan.systems.unit.config import default_config, unshared_config
 
 BATCH, SIZE = 2, 16
 NAMES = ('circle', 'triangle')

@@ -8,7 +8,7 @@ from PIL import Image
 from jaxgan import translation
 from jaxgan.data import preprocess, shapes
 from jaxgan.runtime import errors, images
-from jaxgan.stargan_v2 import losses
+from jaxgan.systems.stargan_v2 import losses
 from tests import tiny
 
 
@@ -73,7 +73,7 @@ def test_the_mean_style_is_the_same_in_any_number_of_parts(model, monkeypatch):
 
   whole = mean()
   # Not `from ... import`: a function of the package has the same name.
-  sample = importlib.import_module('jaxgan.stargan_v2.sample')
+  sample = importlib.import_module('jaxgan.systems.stargan_v2.sample')
   monkeypatch.setattr(sample, '_DOMAINS_AT_ONCE', 1)
   np.testing.assert_allclose(mean(), whole, rtol=1e-5, atol=1e-6)
 

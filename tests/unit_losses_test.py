@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan.unit import losses
+from jaxgan.systems.unit import losses
 
 # One number for each network of a domain, one pixel for an image: the code is
 # e x, an image d z, and two scales score q x and 2 q x.

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan import unit
 from jaxgan.nets import blocks
-from jaxgan.unit import losses, networks
+from jaxgan.systems import unit
+from jaxgan.systems.unit import losses, networks
 from tests import tiny_unit as tiny
 
 

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan import unit
 from jaxgan.runtime import errors
-from jaxgan.unit import losses, step
+from jaxgan.systems import unit
+from jaxgan.systems.unit import losses, step
 from tests import tiny_unit as tiny
 
 OFFICIAL = 'mingyuliutw/UNIT'

@@ -16,7 +16,7 @@ from jaxgan.data.contracts import domains_ref, unpaired
 from jaxgan.metrics import translations
 from jaxgan.runtime import sharding
 from jaxgan.runtime.errors import UserError
-from jaxgan.stargan import labelled
+from jaxgan.systems.stargan import labelled
 
 KEYS = {'x_a', 'x_b'}
 SIZE = 16

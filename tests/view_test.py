@@ -14,12 +14,13 @@ from etils import epath
 from jax import export
 from PIL import Image
 
-from jaxgan import gallery, systems, translation
+from jaxgan import gallery, translation
 from jaxgan.data import preprocess
-from jaxgan.munit import losses as munit_losses
 from jaxgan.runs import workdir
 from jaxgan.runtime import images
-from jaxgan.stargan import losses as stargan_losses
+from jaxgan.systems import contract
+from jaxgan.systems.munit import losses as munit_losses
+from jaxgan.systems.stargan import losses as stargan_losses
 from tests import tiny_munit, tiny_stargan
 
 SIZE, TARGET = 16, 'triangle'
@@ -64,7 +65,7 @@ def written(tmp_path_factory, folder):
 def seen_in_training(directory, domain):
   """The validation image of a domain as the run's data give it, uint8."""
   config = workdir.require_config(epath.Path(directory))
-  _, val = systems.get_system(config).create_eval_data(config)
+  _, val = contract.get_system(config).create_eval_data(config)
   ((_, pixels),) = val.images(val.domains.index(domain), [0])
   return pixels
 
@@ -188,7 +189,7 @@ def test_the_networks_are_those_of_the_run(written):
   for name in TINY:
     directory, _ = written(name)
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    state = systems.restore_run(directory, device).state
+    state = contract.restore_run(directory, device).state
     jax.tree.map(
       np.testing.assert_array_equal, state.params, TINY[name].create()[0].params
     )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from jaxgan.runs import workdir
 from jaxgan.runtime import errors, files
-from jaxgan.stargan_v2.config import default_config
+from jaxgan.systems.stargan_v2.config import default_config
 from tests import tiny
 
 _VALUES = (

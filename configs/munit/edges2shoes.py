@@ -12,7 +12,7 @@ Not yet run.
 
 import ml_collections
 
-from jaxgan.munit.config import default_config
+from jaxgan.systems.munit.config import default_config
 
 
 def get_config() -> ml_collections.ConfigDict:

@@ -5,7 +5,7 @@ python train.py --config=configs/munit/shapes.py --workdir=DIR
 
 import ml_collections
 
-from jaxgan.munit.config import default_config
+from jaxgan.systems.munit.config import default_config
 
 
 def get_config() -> ml_collections.ConfigDict:

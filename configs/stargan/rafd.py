@@ -13,7 +13,7 @@ Not yet run.
 
 import ml_collections
 
-from jaxgan.stargan.config import default_config
+from jaxgan.systems.stargan.config import default_config
 
 
 def get_config() -> ml_collections.ConfigDict:

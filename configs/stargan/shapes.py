@@ -9,7 +9,7 @@ exchanged for each other: no label holds them.
 
 import ml_collections
 
-from jaxgan.stargan.config import default_config
+from jaxgan.systems.stargan.config import default_config
 
 
 def get_config() -> ml_collections.ConfigDict:

@@ -11,7 +11,7 @@ Not yet run.
 
 import ml_collections
 
-from jaxgan.stargan_v2.config import default_config
+from jaxgan.systems.stargan_v2.config import default_config
 
 
 def get_config() -> ml_collections.ConfigDict:

@@ -9,7 +9,7 @@ machine). Scores of seed 0: domain accuracy 0.996 (reference) and 0.968
 
 import ml_collections
 
-from jaxgan.stargan_v2.config import default_config
+from jaxgan.systems.stargan_v2.config import default_config
 
 
 def get_config() -> ml_collections.ConfigDict:

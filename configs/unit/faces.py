@@ -13,7 +13,7 @@ Not yet run.
 
 import ml_collections
 
-from jaxgan.unit.config import default_config
+from jaxgan.systems.unit.config import default_config
 
 
 def get_config() -> ml_collections.ConfigDict:

@@ -5,7 +5,7 @@ python train.py --config=configs/unit/shapes.py --workdir=DIR
 
 import ml_collections
 
-from jaxgan.unit.config import default_config
+from jaxgan.systems.unit.config import default_config
 
 
 def get_config() -> ml_collections.ConfigDict:

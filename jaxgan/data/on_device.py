@@ -118,7 +118,7 @@ def batch(
     mesh: the one of `place`.
 
   Returns:
-    The batch that `input_pipeline` describes, divided among the devices.
+    The batch that `domains_ref` describes, divided among the devices.
   """
 
   def draw_slot(slot):

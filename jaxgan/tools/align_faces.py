@@ -19,7 +19,7 @@ from etils import epath
 from jaxgan.data import preprocess, sources
 from jaxgan.pytorch import torch_files
 from jaxgan.runtime import cli, errors, files, images
-from jaxgan.stargan_v2 import align, wing
+from jaxgan.systems.stargan_v2 import align, wing
 
 Tree = Any
 

@@ -22,13 +22,13 @@ from absl import flags, logging
 from etils import epath
 from PIL import Image
 
-from jaxgan import systems
 from jaxgan.data import pictures, preprocess, sources
 from jaxgan.data.contracts import domains_ref
 from jaxgan.metrics import translations
 from jaxgan.runtime import cli
 from jaxgan.runtime.errors import UsageError, UserError, printable
-from jaxgan.stargan_v2.config import default_config
+from jaxgan.systems import contract
+from jaxgan.systems.stargan_v2.config import default_config
 
 _NAME = flags.DEFINE_string(
   'name', 'folder', 'folder, unpaired, or tfds:<data set>.'
@@ -59,7 +59,7 @@ def main(root: str) -> None:
   """Prints the report; raises the UserError that training would end with."""
   logging.set_verbosity(logging.ERROR)  # The report has what training warns of.
   config = _create_config(root)
-  systems.get_system(config).check_config(config)
+  contract.get_system(config).check_config(config)
   splits, faults = _inspect(config)
   for split in splits:
     _print_table(split)

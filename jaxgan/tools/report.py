@@ -10,9 +10,9 @@ import sys
 
 from absl import flags
 
-from jaxgan import systems
 from jaxgan.runs import report
 from jaxgan.runtime import cli
+from jaxgan.systems import contract
 
 _WORKDIR = flags.DEFINE_string(
   'workdir', None, 'Work directory of the run.', required=True
@@ -21,7 +21,7 @@ _WORKDIR = flags.DEFINE_string(
 
 def main() -> None:
   """Writes the page and says where it is."""
-  signs = systems.system_of(_WORKDIR.value).SIGNS
+  signs = contract.system_of(_WORKDIR.value).SIGNS
   print(report.write(_WORKDIR.value, signs))
 
 

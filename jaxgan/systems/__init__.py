@@ -1,0 +1,1 @@
+"""The systems: a directory each, and the contract that they fulfil."""
