@@ -8,7 +8,7 @@ import sys
 from absl import flags
 from ml_collections import config_flags
 
-from jaxgan import scores
+from jaxgan import evaluation
 from jaxgan.metrics.translations import Options
 from jaxgan.runtime import cli, errors, processes
 
@@ -81,9 +81,9 @@ def main() -> int:
   with processes.joined(*_given_processes()):
     if _FOLLOW.value:
       timeout = _FOLLOW_TIMEOUT.value
-      done = scores.follow_run(_WORKDIR.value, timeout=timeout, **what)
+      done = evaluation.follow_run(_WORKDIR.value, timeout=timeout, **what)
       return int(not done)
-    scores.evaluate_run(_WORKDIR.value, step=step, **what)
+    evaluation.evaluate_run(_WORKDIR.value, step=step, **what)
   return 0
 
 

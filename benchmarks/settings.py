@@ -27,7 +27,7 @@ from ml_collections import config_flags
 from PIL import Image
 
 from benchmarks import common
-from jaxgan import translation
+from jaxgan.apps import trained_model
 from jaxgan.data.contracts import domains_ref
 from jaxgan.runs import workdir
 from jaxgan.runtime import cli, errors, files, images
@@ -153,7 +153,7 @@ def draw(directory: epath.Path, names: Sequence[str]) -> np.ndarray:
   ]
   target = references[-1][0]
   for name in names:
-    model = translation.load(directory / name)
+    model = trained_model.load(directory / name)
     latents = model.latent_styles(target, _NUM_LATENTS, psi=1.0)
     styles = [
       model.reference_styles([pixels], domain) for domain, pixels in references

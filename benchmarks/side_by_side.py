@@ -19,7 +19,7 @@ from etils import epath
 from PIL import Image
 
 from benchmarks import common
-from jaxgan import translation
+from jaxgan.apps import trained_model
 from jaxgan.runs import workdir
 from jaxgan.runtime import cli, errors, files, images
 from jaxgan.systems import contract
@@ -82,7 +82,9 @@ def draw(directories: Sequence[str]) -> np.ndarray:
       of_domain.append(val.domains[domain])
   pictures = list(map(Image.fromarray, sources))
   rows, left = [list(map(_to_cell, pictures))], ['source']
-  models = {directory: translation.load(directory) for directory in directories}
+  models = {
+    directory: trained_model.load(directory) for directory in directories
+  }
   for domain in models[directories[0]].domains:
     for directory, model in models.items():
       system = workdir.require_config(epath.Path(directory)).system

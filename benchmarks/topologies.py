@@ -50,7 +50,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from benchmarks import common
-from jaxgan import loop, scores
+from jaxgan import evaluation, loop
 from jaxgan.runtime import cli, errors, processes
 from jaxgan.systems import contract, stargan_v2
 from jaxgan.systems.stargan_v2 import step as step_lib
@@ -235,7 +235,7 @@ def _do(
 ) -> None:
   """Trains, or scores where there are no settings to train with."""
   if settings is None:
-    scores.evaluate_run(workdir)
+    evaluation.evaluate_run(workdir)
     return
   config.update_from_flattened_dict(settings)
   with mock.patch.object(stargan_v2, 'train_step', _train_step_with_sums):

@@ -17,7 +17,7 @@ from benchmarks import (
   peer_stargan_v2,
   peer_unit,
 )
-from jaxgan import translation
+from jaxgan.apps import trained_model
 from jaxgan.data.contracts import domains_ref
 from jaxgan.runs import workdir
 from jaxgan.runtime import errors
@@ -638,7 +638,7 @@ def test_settings_are_trained_scored_and_drawn(tmp_path):
   pitch = 128 + 2
   assert picture.shape[1] == 10 * pitch + 2
   top = picture.shape[0] - 2 * pitch
-  model = translation.load(tmp_path / change)
+  model = trained_model.load(tmp_path / change)
   _, val = domains_ref.create_eval_data(
     workdir.require_config(tmp_path / 'base')
   )

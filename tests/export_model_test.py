@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax import export
 
-from jaxgan import translation
+from jaxgan.apps import trained_model
 from jaxgan.data import shapes
 from jaxgan.systems import stargan_v2
 from jaxgan.systems.stargan_v2 import losses
@@ -111,9 +111,9 @@ def test_face_masks_are_inside():
     masks_fn=masks_fn,
   )
   config = tiny.config(data__domains=shapes.DOMAINS)
-  model = translation.Model(translator, shapes.DOMAINS, config, 2, crop=False)
+  model = trained_model.Model(translator, shapes.DOMAINS, config, 2, crop=False)
   program = export.deserialize(bytearray(model.export()['reference']))
-  assert program.platforms == translation.PLATFORMS
+  assert program.platforms == trained_model.PLATFORMS
   assert program.nr_devices == 1
   i = _inputs(2)
   expected = translator.translate(i['x'], translator.encode(i['x_ref'], i['y']))

@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 from etils import epath
 
-from jaxgan import gallery, scores
+from jaxgan import evaluation
+from jaxgan.apps import translate_files
 from jaxgan.data import sources
 from jaxgan.metrics.translations import Options, Scorer
 from jaxgan.pytorch import torch_files
@@ -429,7 +430,7 @@ def test_links_do_not_lead_what_is_written_elsewhere(elsewhere, target):
   images.write_png(run / 'x.png', np.zeros((4, 4, 3), np.uint8))
   frame = np.zeros((16, 16, 3), np.uint8)
   images.write_video(run / 'x.mp4', iter([frame, frame]), 10)
-  scores._append_csv(run / 'scores.csv', 1, {0: []})
+  evaluation._append_csv(run / 'scores.csv', 1, {0: []})
   for name in ('config.json', 'metrics.jsonl', 'x.png', 'x.mp4', 'scores.csv'):
     assert not os.path.islink(run / name) and os.path.isfile(run / name)
 
@@ -439,14 +440,14 @@ def test_links_do_not_lead_what_is_written_elsewhere(elsewhere, target):
 )
 def test_scores_that_cannot_be_are_no_scores(tmp_path, text):
   scorer = Scorer(Options(metrics=()))
-  path = scores._json_path(epath.Path(tmp_path / 'eval'), 5, scorer.options)
+  path = evaluation._json_path(epath.Path(tmp_path / 'eval'), 5, scorer.options)
   path.parent.mkdir()
   path.write_text(text)
-  assert not scores._is_scored(epath.Path(tmp_path), 5, scorer, 1)
+  assert not evaluation._is_scored(epath.Path(tmp_path), 5, scorer, 1)
 
   (tmp_path / 'best').mkdir()
   (tmp_path / 'best' / 'best.json').write_text(text)
-  best = scores._Best.__new__(scores._Best)
+  best = evaluation._Best.__new__(evaluation._Best)
   best._best = epath.Path(tmp_path / 'best')
   record = {'name': 'fid', 'value': 1.0, 'protocol': '', 'weights': ''}
   reason = best._reason_against(record)
@@ -475,9 +476,9 @@ def test_more_iterations_than_are_counted():
 
 def test_a_grid_is_drawn_whatever_files_are_called():
   cell = np.zeros((128, 128, 3), np.uint8)
-  style = gallery.Style('cat', 'a\udcff\n\x1b', np.zeros(2))
+  style = translate_files.Style('cat', 'a\udcff\n\x1b', np.zeros(2))
   columns = {epath.Path('\udcff\n.png'): [cell, cell]}
-  grid = gallery._draw_grid(None, columns, [style])
+  grid = translate_files._draw_grid(None, columns, [style])
   # A line of labels, and two images of 128 pixels between margins of 2.
   assert grid.shape[0] == 16 + 2 + 2 * 130
 

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgan import translation
+from jaxgan.apps import trained_model
 from jaxgan.data import cache, pictures, preprocess, sources
 from jaxgan.data.contracts import domains_ref
 from jaxgan.metrics import features
@@ -311,7 +311,7 @@ def read_to_translate(folder):
 def model():
   config = tiny.config(data__domains=('cat',), data__img_size=SIZE)
   translator = types.SimpleNamespace(STYLES=(), SOURCES='any')
-  return translation.Model(translator, ('cat',), config, step=0, crop=False)
+  return trained_model.Model(translator, ('cat',), config, step=0, crop=False)
 
 
 READERS = (

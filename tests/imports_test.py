@@ -99,7 +99,7 @@ FLOORS = {
   'jaxgan.exchange': 10,
   'jaxgan.translation': 10,
   'jaxgan.gallery': 11,
-  'jaxgan.studio': 11,
+  'jaxgan.apps.studio': 11,
   'jaxgan.tools.align_faces': 10,
   'jaxgan.tools.check_dataset': 10,
   'jaxgan.tools.export_checkpoint': 11,

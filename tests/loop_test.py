@@ -10,7 +10,7 @@ import pytest
 from etils import epath
 from PIL import Image
 
-from jaxgan import loop, scores
+from jaxgan import evaluation, loop
 from jaxgan.runs import checkpoint, collapse, workdir
 from jaxgan.runtime import errors, sharding
 from jaxgan.systems import contract, stargan_v2
@@ -367,9 +367,9 @@ def test_a_divided_state_trains_samples_and_resumes_as_a_whole_one(
 
 
 def test_eval_scores_a_run(finished):
-  values = scores.evaluate_run(str(finished))
+  values = evaluation.evaluate_run(str(finished))
   assert values['shapes/real/domain_accuracy'] == 1.0
   assert values['shapes/real/position_error_px'] < 0.1
   assert 0 <= values['shapes/latent/domain_accuracy'] <= 1
   with pytest.raises(errors.UserError, match='step 3 .* but: 2, 4'):
-    scores.evaluate_run(str(finished), step=3)
+    evaluation.evaluate_run(str(finished), step=3)

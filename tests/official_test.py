@@ -11,7 +11,8 @@ import optax
 import pytest
 from absl import logging
 
-from jaxgan import exchange, loop
+from jaxgan import loop
+from jaxgan.apps import import_export
 from jaxgan.pytorch import torch_files
 from jaxgan.runtime import errors
 from jaxgan.systems import contract
@@ -164,8 +165,8 @@ def _assert_same_nets(got, expected):
 def test_every_tensor_of_a_full_checkpoint_comes_back(original, tmp_path):
   w_hpf, path, trees = original
   run, out = tmp_path / 'run', tmp_path / 'out'
-  exchange.import_run(str(path), tiny.config(model__w_hpf=w_hpf), str(run))
-  exchange.export_run(str(run), str(out))
+  import_export.import_run(str(path), tiny.config(model__w_hpf=w_hpf), str(run))
+  import_export.export_run(str(run), str(out))
   names = [f'000007_{kind}.ckpt' for kind in KINDS]
   assert sorted(p.name for p in out.iterdir()) == sorted(names)
   back = {k: torch_files.load(out / f'000007_{k}.ckpt') for k in KINDS}
@@ -181,7 +182,7 @@ def test_every_tensor_of_a_full_checkpoint_comes_back(original, tmp_path):
       for key, value in old['state'][numbers[i]].items():
         np.testing.assert_array_equal(entry[key], value)
   with pytest.raises(errors.UserError, match='000007_nets.ckpt exists'):
-    exchange.export_run(str(run), str(out))
+    import_export.export_run(str(run), str(out))
 
 
 def test_a_full_checkpoint_is_a_state_to_go_on_from(original):
@@ -214,7 +215,7 @@ def test_a_full_checkpoint_is_a_state_to_go_on_from(original):
 
 def test_released_averages_are_read_as_measured(tmp_path):
   run, out = tmp_path / 'run', tmp_path / 'out'
-  exchange.import_run(str(EMA_FILE), tiny.config(), str(run))
+  import_export.import_run(str(EMA_FILE), tiny.config(), str(run))
   placement = jax.sharding.SingleDeviceSharding(jax.devices()[0])
   config, state, step, frozen, _ = contract.restore_run(run, placement)
   assert step == int(state.step) == 3 and not frozen
@@ -230,7 +231,7 @@ def test_released_averages_are_read_as_measured(tmp_path):
         np.testing.assert_array_equal(value, expected)
       jax.tree.map(np.testing.assert_array_equal, state.params[name], params)
 
-  exchange.export_run(str(run), str(out))
+  import_export.export_run(str(run), str(out))
   assert [p.name for p in out.iterdir()] == [EMA_FILE.name]
   expected = torch_files.load(EMA_FILE)
   got = torch_files.load(out / EMA_FILE.name)
@@ -241,7 +242,7 @@ def test_released_averages_are_read_as_measured(tmp_path):
   with pytest.raises(errors.UserError, match='holds only what .* --init_from='):
     loop.train_and_evaluate(tiny.config(), str(run))
   with pytest.raises(errors.UserError, match='not empty'):
-    exchange.import_run(str(EMA_FILE), tiny.config(), str(run))
+    import_export.import_run(str(EMA_FILE), tiny.config(), str(run))
 
 
 def test_a_run_begun_here_is_given_what_the_original_never_uses():
@@ -318,8 +319,8 @@ def test_a_file_without_the_kernel_takes_it_from_the_config(original, tmp_path):
   with pytest.raises(errors.UserError, match='released CelebA-HQ has --config'):
     official.import_official(path, tiny.config())
   run, out = tmp_path / 'run', tmp_path / 'out'
-  exchange.import_run(str(path), tiny.config(model__w_hpf=2.0), str(run))
-  exchange.export_run(str(run), str(out))
+  import_export.import_run(str(path), tiny.config(model__w_hpf=2.0), str(run))
+  import_export.export_run(str(run), str(out))
   # The original's code of today wants the kernel to be there.
   _assert_same_nets(torch_files.load(out / path.name), trees['nets_ema'])
 
@@ -500,7 +501,7 @@ def test_a_damaged_file_is_named_and_leaves_nothing(
     content = damage(content) if other == kind else content
     (files / f'000007_{other}.ckpt').write_bytes(content)
   with pytest.raises(errors.UserError, match=f'000007_{kind}.ckpt is no whole'):
-    exchange.import_run(
+    import_export.import_run(
       str(files / '000007_nets.ckpt'), tiny.config(), str(tmp_path / 'run')
     )
   assert not (tmp_path / 'run').exists()
@@ -542,8 +543,8 @@ def test_exported_and_imported_is_never_exported(tmp_path):
     tmp_path / name for name in ('plain', 'files', 'again')
   )
   loop.train_and_evaluate(tiny.config(), str(plain))
-  exchange.export_run(str(plain), str(files), step=2)
-  exchange.import_run(
+  import_export.export_run(str(plain), str(files), step=2)
+  import_export.import_run(
     str(files / '000002_nets.ckpt'), tiny.config(), str(again)
   )
   loop.train_and_evaluate(tiny.config(), str(again))
@@ -560,7 +561,7 @@ def test_exported_and_imported_is_never_exported(tmp_path):
 @pytest.mark.slow
 def test_averages_start_another_run(tmp_path):
   ema, run = tmp_path / 'ema', tmp_path / 'run'
-  exchange.import_run(str(EMA_FILE), tiny.config(), str(ema))
+  import_export.import_run(str(EMA_FILE), tiny.config(), str(ema))
   loop.train_and_evaluate(
     tiny.config(num_train_steps=1), str(run), init_from=str(ema)
   )

@@ -11,7 +11,8 @@ from etils import epath
 from jax import export
 from PIL import Image
 
-from jaxgan import gallery, loop, scores, translation
+from jaxgan import evaluation, loop
+from jaxgan.apps import trained_model, translate_files
 from jaxgan.metrics import factors, translations
 from jaxgan.nets import vgg
 from jaxgan.pytorch import torch_files
@@ -227,7 +228,7 @@ MODES = {'munit': ('latent', 'reference'), 'unit': ('label',)}
 @pytest.mark.parametrize('name', ['munit', 'unit'])
 def test_eval_scores_a_run(name, written, monkeypatch, capsys):
   monkeypatch.setattr(factors, 'MIN_PAIRS', 20)
-  values = scores.evaluate_run(str(written(name)))
+  values = evaluation.evaluate_run(str(written(name)))
   assert capsys.readouterr().out
   names = ('domain_accuracy', 'position_error_px', 'size_error', 'colour_error')
   expected = {f'shapes/{m}/{n}' for m in MODES[name] for n in names[:3]}
@@ -260,12 +261,12 @@ def _png(path):
 def test_munit_translates_files_by_latents_and_references(
   written, pictures, tmp_path
 ):
-  model = translation.load(written('munit'))
+  model = trained_model.load(written('munit'))
   assert (model.kinds, model.latent_dim) == (('latent', 'reference'), 3)
   assert (model.sources, model.psi) == ('other', 1.0)
-  paths = gallery.find([str(pictures / 'circle')])
-  styles = gallery.latent_styles(model, 'triangle', 2, seed=4, psi=None)
-  assert gallery.translate(model, paths, styles, tmp_path / 'latent')
+  paths = translate_files.find([str(pictures / 'circle')])
+  styles = translate_files.latent_styles(model, 'triangle', 2, seed=4, psi=None)
+  assert translate_files.translate(model, paths, styles, tmp_path / 'latent')
   names = {p.name for p in (tmp_path / 'latent').iterdir()}
   assert names == {'grid.png'} | {
     f'{x}_to_triangle_seed4_{n}.png' for x in 'ab' for n in range(2)
@@ -277,22 +278,22 @@ def test_munit_translates_files_by_latents_and_references(
     np.testing.assert_array_equal(_png(path), row[1])
   assert np.any(np.asarray(rows[0][0]) != np.asarray(rows[1][0]))
 
-  references = gallery.find([str(pictures / 'triangle')])
-  styles = gallery.reference_styles(model, references, None)
+  references = translate_files.find([str(pictures / 'triangle')])
+  styles = translate_files.reference_styles(model, references, None)
   assert [(s.domain, s.name) for s in styles] == [('triangle', 'c')]
   assert styles[0].code[-1] == 1
-  assert gallery.translate(model, paths, styles, tmp_path / 'reference')
+  assert translate_files.translate(model, paths, styles, tmp_path / 'reference')
   names = {p.name for p in (tmp_path / 'reference').iterdir()}
   assert names == {'grid.png', *(f'{x}_to_triangle_c.png' for x in 'ab')}
 
 
 def test_unit_translates_files_by_labels(written, pictures, tmp_path):
-  model = translation.load(written('unit'))
+  model = trained_model.load(written('unit'))
   assert (model.kinds, model.latent_dim) == (('label',), 0)
   assert model.sources == 'other'
-  paths = gallery.find([str(pictures / 'circle')])
-  styles = gallery.label_styles(model, ['triangle'])
-  assert gallery.translate(model, paths, styles, tmp_path)
+  paths = translate_files.find([str(pictures / 'circle')])
+  styles = translate_files.label_styles(model, ['triangle'])
+  assert translate_files.translate(model, paths, styles, tmp_path)
   names = {p.name for p in tmp_path.iterdir()}
   assert names == {'grid.png', *(f'{x}_to_triangle.png' for x in 'ab')}
   source = model.read(paths[1])
@@ -302,10 +303,10 @@ def test_unit_translates_files_by_labels(written, pictures, tmp_path):
 
 @pytest.mark.parametrize('name', ['munit', 'unit'])
 def test_exported_they_do_the_same(name, written, pictures):
-  model = translation.load(written(name))
+  model = trained_model.load(written(name))
   programs = model.export()
   assert set(programs) == set(MODES[name])
-  paths = gallery.find([str(pictures / 'circle')])
+  paths = translate_files.find([str(pictures / 'circle')])
   x = np.stack([model.read(path) for path in paths])
   x = x / np.float32(127.5) - 1
   y = np.ones(len(x), np.int32)

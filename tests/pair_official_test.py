@@ -8,7 +8,8 @@ import numpy as np
 import optax
 import pytest
 
-from jaxgan import exchange, loop, translation
+from jaxgan import loop
+from jaxgan.apps import import_export, trained_model
 from jaxgan.pytorch import torch_files
 from jaxgan.runtime import errors
 from jaxgan.systems import contract, munit, unit
@@ -223,13 +224,13 @@ def test_optimisers_are_those_of_pytorch(tmp_path):
 def test_generators_alone_translate_and_do_not_train(kind, tmp_path):
   path, run = _write(kind, tmp_path, partial=True), tmp_path / 'run'
   assert [p.name for p in tmp_path.iterdir()] == [path.name]
-  exchange.import_run(str(path), _config(kind), str(run))
-  model = translation.load(run)
+  import_export.import_run(str(path), _config(kind), str(run))
+  model = trained_model.load(run)
   assert model.step == 1 and model.domains == ('circle', 'triangle')
   with pytest.raises(errors.UserError, match='cannot be trained on'):
     loop.train_and_evaluate(_config(kind), str(run))
   # What goes out is what came in.
-  exchange.export_run(str(run), str(tmp_path / 'out'))
+  import_export.export_run(str(run), str(tmp_path / 'out'))
   (name,) = [p.name for p in (tmp_path / 'out').iterdir()]
   assert name == path.name
   _equal(*(torch_files.load(p) for p in (path, tmp_path / 'out' / name)))
@@ -237,9 +238,9 @@ def test_generators_alone_translate_and_do_not_train(kind, tmp_path):
 
 def test_an_imported_run_goes_out_again(tmp_path, capsys):
   path, run, out = _write('munit', tmp_path), tmp_path / 'run', tmp_path / 'out'
-  exchange.import_run(str(path), _config('munit'), str(run))
+  import_export.import_run(str(path), _config('munit'), str(run))
   assert 'a run at step 1: weights and opt' in capsys.readouterr().out
-  exchange.export_run(str(run), str(out))
+  import_export.export_run(str(run), str(out))
   assert len(list(out.iterdir())) == 3
   for written in out.iterdir():
     again = torch_files.load(written)

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxgan import scores
+from jaxgan import evaluation
 from jaxgan.metrics import translations
 from jaxgan.metrics.translations import Options, Score
 from jaxgan.runs import checkpoint
@@ -45,7 +45,7 @@ def run(written, tmp_path, monkeypatch):
 
 
 def test_every_number_carries_what_it_is_of(run, capsys):
-  values = scores.evaluate_run(str(run))
+  values = evaluation.evaluate_run(str(run))
   assert values['fid/latent/mean'] == 30.0
   with (run / 'eval' / 'scores.csv').open() as f:
     rows = list(csv.DictReader(f))
@@ -80,7 +80,7 @@ def test_every_number_carries_what_it_is_of(run, capsys):
 
 
 def test_seeds_give_mean_and_deviation(run, capsys):
-  values = scores.evaluate_run(str(run), seeds=3, step=2)
+  values = evaluation.evaluate_run(str(run), seeds=3, step=2)
   assert values['fid/latent/mean'] == 11.0
   assert values['shapes/latent/diversity'] is None
   assert '11 +- 1 ' in capsys.readouterr().out
@@ -91,9 +91,9 @@ def test_seeds_give_mean_and_deviation(run, capsys):
 
 
 def test_a_shortened_look_does_not_replace_the_protocol(run):
-  scores.evaluate_run(str(run))
+  evaluation.evaluate_run(str(run))
   for count in (2, 3):
-    scores.evaluate_run(str(run), options=Options(num_outputs=count))
+    evaluation.evaluate_run(str(run), options=Options(num_outputs=count))
   names = sorted(path.name for path in (run / 'eval').glob('*.json'))
   assert len(names) == 3 and names[0] == '4_stargan_v2.json'
   assert names[1].startswith('4_stargan_v2_shortened_')
@@ -102,7 +102,7 @@ def test_a_shortened_look_does_not_replace_the_protocol(run):
 def test_scores_of_another_version_are_put_aside(run):
   (run / 'eval').mkdir()
   (run / 'eval' / 'scores.csv').write_text('time,step,value\n1,2,3\n')
-  scores.evaluate_run(str(run))
+  evaluation.evaluate_run(str(run))
   old = (run / 'eval' / 'scores.csv.old').read_text()
   assert old == 'time,step,value\n1,2,3\n'
   lines = (run / 'eval' / 'scores.csv').read_text().splitlines()
@@ -111,13 +111,15 @@ def test_scores_of_another_version_are_put_aside(run):
 
 def test_follow_scores_each_step_once(run, capsys):
   # Step 4 of 4 is there: no waiting.
-  assert scores.follow_run(str(run), timeout=5)
+  assert evaluation.follow_run(str(run), timeout=5)
   out = capsys.readouterr().out
   assert out.index('evaluating step 2') < out.index('evaluating step 4')
   assert out.endswith('done: step 4 is reached\n')
-  scores.follow_run(str(run), timeout=5)
+  evaluation.follow_run(str(run), timeout=5)
   assert 'evaluating' not in capsys.readouterr().out
-  scores.follow_run(str(run), timeout=5, seeds=2)  # asks for more than there is
+  evaluation.follow_run(
+    str(run), timeout=5, seeds=2
+  )  # asks for more than there is
   assert 'evaluating step 2' in capsys.readouterr().out
 
 
@@ -131,7 +133,7 @@ def test_follow_leaves_out_what_cannot_be_read(run, monkeypatch, capsys):
     return restore(directory, placement, step)
 
   monkeypatch.setattr(contract, 'restore_run', vanishing)
-  assert scores.follow_run(str(run), timeout=5)
+  assert evaluation.follow_run(str(run), timeout=5)
   out = capsys.readouterr().out
   assert 'step 2 is left out: checkpoints/2/state' in out
   assert 'evaluating step 4' in out
@@ -140,10 +142,10 @@ def test_follow_leaves_out_what_cannot_be_read(run, monkeypatch, capsys):
 def test_follow_gives_up(run, monkeypatch, capsys):
   config = json.loads((run / 'config.json').read_text())
   (run / 'config.json').write_text(json.dumps(config | {'num_train_steps': 9}))
-  assert not scores.follow_run(str(run), timeout=0.01)
+  assert not evaluation.follow_run(str(run), timeout=0.01)
   assert 'no new checkpoint for 0.01 s' in capsys.readouterr().out
   with pytest.raises(errors.UserError, match='no work directory'):
-    scores.follow_run(str(run / 'typo'), timeout=5)
+    evaluation.follow_run(str(run / 'typo'), timeout=5)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +155,7 @@ def test_best_is_a_work_directory(run, name, best, monkeypatch):
   monkeypatch.setattr(
     translations.Scorer, 'labels', {'fid': 'abc', 'lpips': 'def'}
   )
-  scores.follow_run(str(run), timeout=5, keep_best=name)
+  evaluation.follow_run(str(run), timeout=5, keep_best=name)
   assert json.loads((run / 'best' / 'best.json').read_text())['step'] == best
   device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
   kept = contract.restore_run(run / 'best', device)
@@ -176,7 +178,7 @@ def test_best_is_kept_until_another_is_whole(run, monkeypatch):
     return json.loads((run / 'best' / 'best.json').read_text())['value']
 
   monkeypatch.setattr(stargan_v2, 'evaluate', evaluate)
-  scores.evaluate_run(str(run), step=2, keep_best=name)
+  evaluation.evaluate_run(str(run), step=2, keep_best=name)
   assert kept() == 0.5
 
   copy = checkpoint.copy_step
@@ -188,13 +190,15 @@ def test_best_is_kept_until_another_is_whole(run, monkeypatch):
 
     patch.setattr(checkpoint, 'copy_step', removed)
     with pytest.raises(FileNotFoundError):
-      scores.evaluate_run(str(run), step=4, keep_best=name)
+      evaluation.evaluate_run(str(run), step=4, keep_best=name)
   assert kept() == 0.5
 
-  scores.evaluate_run(str(run), step=4, keep_best=name)
+  evaluation.evaluate_run(str(run), step=4, keep_best=name)
   assert kept() == 0.9
-  scores.evaluate_run(str(run), step=2, keep_best=name)  # of another protocol
-  scores.evaluate_run(str(run), step=2, keep_best=name)  # worse
+  evaluation.evaluate_run(
+    str(run), step=2, keep_best=name
+  )  # of another protocol
+  evaluation.evaluate_run(str(run), step=2, keep_best=name)  # worse
   assert kept() == 0.9
   assert not (run / 'best.partial').exists() and not (run / 'best.old').exists()
 
@@ -208,37 +212,37 @@ def test_less_is_better_of_distances_and_errors_alone():
     'inception_score/latent/mean',
     'conditional_inception_score/latent/a2b',
   )
-  assert all(map(scores._less_is_better, less))
-  assert not any(map(scores._less_is_better, more))
+  assert all(map(evaluation._less_is_better, less))
+  assert not any(map(evaluation._less_is_better, more))
 
 
 def test_a_score_that_will_not_be_is_named_before_the_work(run, monkeypatch):
   with pytest.raises(errors.UserError, match='shapes/x: .* fid/latent/mean'):
-    scores.evaluate_run(str(run), keep_best='shapes/x')
+    evaluation.evaluate_run(str(run), keep_best='shapes/x')
   monkeypatch.setattr(stargan_v2, 'evaluate', None)
   with pytest.raises(errors.UserError, match='fid will not be measured .fid:'):
-    scores.evaluate_run(str(run), keep_best='kid/latent/mean')
+    evaluation.evaluate_run(str(run), keep_best='kid/latent/mean')
   for metric in ('inception_score', 'conditional_inception_score'):
     message = 'mean: inception_score will not be measured'
     with pytest.raises(errors.UserError, match=message):
-      scores.evaluate_run(str(run), keep_best=f'{metric}/latent/mean')
+      evaluation.evaluate_run(str(run), keep_best=f'{metric}/latent/mean')
 
 
 def test_what_processes_are_to_score_is_compared(run, monkeypatch):
   compared = {}
   monkeypatch.setattr(sharding, 'check_same', compared.update)
   config = tiny.config(seed=5)
-  scores.evaluate_run(str(run), config=config, step=2, seeds=3)
+  evaluation.evaluate_run(str(run), config=config, step=2, seeds=3)
   assert compared['--step'] == 2 and compared['--seeds'] == 3
   assert compared['--protocol'] == 'stargan_v2'
   assert compared['--config.seed'] == 5
-  scores.follow_run(str(run), timeout=0)
+  evaluation.follow_run(str(run), timeout=0)
   assert compared['--step'] == 'each'
 
 
 def test_scores_are_kept_where_there_is_no_tensorflow(run, monkeypatch, capsys):
   monkeypatch.delattr('clu.metric_writers', raising=False)
   monkeypatch.setitem(sys.modules, 'clu.metric_writers', None)
-  scores.evaluate_run(str(run))
+  evaluation.evaluate_run(str(run))
   assert 'no TensorBoard events: TensorFlow cannot' in capsys.readouterr().out
   assert (run / 'eval' / '4_stargan_v2.json').exists()

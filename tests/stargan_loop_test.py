@@ -13,7 +13,8 @@ from etils import epath
 from jax import export
 from PIL import Image
 
-from jaxgan import gallery, loop, scores, translation
+from jaxgan import evaluation, loop
+from jaxgan.apps import trained_model, translate_files
 from jaxgan.metrics import factors
 from jaxgan.runs import finetune, workdir
 from jaxgan.runtime import errors, sharding
@@ -42,7 +43,7 @@ def finished(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def model(finished):
-  return translation.load(finished)
+  return trained_model.load(finished)
 
 
 @pytest.fixture(scope='module')
@@ -103,7 +104,7 @@ def test_another_form_of_convolution_may_go_on_and_another_loss_may_not(
 
 def test_eval_scores_a_run(finished, monkeypatch, capsys):
   monkeypatch.setattr(factors, 'MIN_PAIRS', 30)
-  values = scores.evaluate_run(str(finished))
+  values = evaluation.evaluate_run(str(finished))
   assert 'shapes/label/domain_accuracy' in capsys.readouterr().out
   assert 0 <= values['shapes/label/domain_accuracy'] <= 1
   assert values['shapes/label/diversity'] in (0, None)
@@ -112,9 +113,9 @@ def test_eval_scores_a_run(finished, monkeypatch, capsys):
 
 def test_every_source_becomes_every_domain(model, pictures, tmp_path, capsys):
   assert model.kinds == ('label',) and model.latent_dim == 0
-  paths = gallery.find([str(pictures)])
-  styles = gallery.label_styles(model, model.domains)
-  assert gallery.translate(model, paths, styles, tmp_path)
+  paths = translate_files.find([str(pictures)])
+  styles = translate_files.label_styles(model, model.domains)
+  assert translate_files.translate(model, paths, styles, tmp_path)
   assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
     [f'{x}_to_{d}.png' for x in 'ab' for d in model.domains] + ['grid.png']
   )
@@ -131,7 +132,7 @@ def test_every_source_becomes_every_domain(model, pictures, tmp_path, capsys):
 def test_exported_it_does_the_same(model, pictures):
   (program,) = model.export().values()
   program = export.deserialize(bytearray(program))
-  paths = gallery.find([str(pictures)])
+  paths = translate_files.find([str(pictures)])
   x = np.stack([model.read(path) for path in paths])
   got = program.call(x / np.float32(127.5) - 1, np.array([2, 2], np.int32))
   (expected,) = model.translate(x, model.label_styles('triangle'))
@@ -240,7 +241,7 @@ def test_two_sets_train_together(tmp_path):
     'joint_targets.png',
     'joint_cycle.png',
   }
-  model = translation.load(tmp_path)
+  model = trained_model.load(tmp_path)
   assert model.domains == (
     *('warm', 'large', 'outline'),
     *('circle', 'square', 'triangle'),

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxgan import exchange
+from jaxgan.apps import import_export
 from jaxgan.pytorch import torch_files
 from jaxgan.runtime import errors
 from jaxgan.systems import contract, stargan
@@ -98,9 +98,11 @@ def test_every_tensor_comes_back(original, tmp_path, capsys):
   path, written = original
   run, out = tmp_path / 'run', tmp_path / 'out'
   # Either of the two files tells of both.
-  exchange.import_run(str(path.with_name('7-D.ckpt')), tiny.config(), str(run))
+  import_export.import_run(
+    str(path.with_name('7-D.ckpt')), tiny.config(), str(run)
+  )
   assert 'a run at step 3: weights without opt' in capsys.readouterr().out
-  exchange.export_run(str(run), str(out))
+  import_export.export_run(str(run), str(out))
   # Three steps of two iterations.
   assert sorted(p.name for p in out.iterdir()) == ['6-D.ckpt', '6-G.ckpt']
   for letter, tensors in written.items():
@@ -111,7 +113,7 @@ def test_every_tensor_comes_back(original, tmp_path, capsys):
       np.testing.assert_array_equal(back[key], value, err_msg=key)
   assert written['G']['main.1.num_batches_tracked'].dtype == np.int64
   with pytest.raises(errors.UserError, match='6-G.ckpt exists'):
-    exchange.export_run(str(run), str(out))
+    import_export.export_run(str(run), str(out))
 
 
 def test_what_is_imported_is_a_run(original, tmp_path):
@@ -210,7 +212,7 @@ def test_a_foreign_file_and_another_name_are_one_line(original, tmp_path):
   path = _copy(original, tmp_path)
   path.write_bytes(b'GIF89a')
   with pytest.raises(errors.UserError, match='7-G.ckpt is no whole'):
-    exchange.import_run(str(path), tiny.config(), str(tmp_path / 'run'))
+    import_export.import_run(str(path), tiny.config(), str(tmp_path / 'run'))
   assert not (tmp_path / 'run').exists()
   other = path.rename(tmp_path / 'generator.ckpt')
   with pytest.raises(errors.UserError, match='200000-D.ckpt: rename both'):
@@ -247,7 +249,7 @@ def test_a_parallel_module_is_read_too(original, tmp_path):
 
 def test_files_of_stargan_v2_are_not_those_of_stargan(original, tmp_path):
   path, _ = original
-  exchange.import_run(str(path), tiny.config(), str(tmp_path / 'run'))
+  import_export.import_run(str(path), tiny.config(), str(tmp_path / 'run'))
   device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
   run = contract.restore_run(tmp_path / 'run', device)
   assert run.config.system == 'stargan' and run.step == 3

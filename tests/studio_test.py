@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgan import translation
+from jaxgan.apps import trained_model
 from jaxgan.runs import workdir
 from jaxgan.runtime import errors
 from tests import tiny, tiny_stargan, view_test
@@ -28,8 +28,8 @@ gradio = pytest.importorskip(
   'gradio', reason='pip install -r requirements-studio.txt'
 )
 
-from jaxgan import studio  # noqa: E402  its Gradio may not be installed
-from jaxgan.studio import LATENT, REFERENCE, Style  # noqa: E402
+from jaxgan.apps import studio  # noqa: E402  its Gradio may not be installed
+from jaxgan.apps.studio import LATENT, REFERENCE, Style  # noqa: E402
 
 ROOT = pathlib.Path(__file__).parents[1]
 CHROMIUM, DRIVER = shutil.which('chromium'), shutil.which('chromedriver')
@@ -45,7 +45,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def model(run):
-  return translation.load(run, chunk=1)
+  return trained_model.load(run, chunk=1)
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ def test_an_upload_is_viewed_once(tmp_path, name):
       folder.mkdir(parents=True)
       _write_picture(folder / '1.png', i)
   run = view_test.write_run(tmp_path / 'run', name, tmp_path / 'data')
-  model = translation.load(run, chunk=1)
+  model = trained_model.load(run, chunk=1)
   functions = studio.Studio(model, tmp_path)
   source = str(tmp_path / 'data/val/circle/1.png')
   pixels = view_test.seen_in_training(run, 'circle')
@@ -520,7 +520,7 @@ def test_a_system_without_styles_has_a_page_of_its_own(browser, tmp_path):
 
   run = tmp_path / 'labels'
   tiny_stargan.write_run(run)
-  model = translation.load(run, chunk=1)
+  model = trained_model.load(run, chunk=1)
   functions = studio.Studio(model, tmp_path)
   samples = studio.load_samples(workdir.require_config(run), tmp_path)
   assert functions.has_labels and {s.domain for s in samples} == set(

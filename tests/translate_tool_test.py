@@ -10,7 +10,7 @@ import pytest
 from etils import epath
 from PIL import Image
 
-from jaxgan import gallery, translation
+from jaxgan.apps import trained_model, translate_files
 from jaxgan.runtime import errors, images
 from tests import tiny
 
@@ -27,7 +27,7 @@ def workdir(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def model(workdir):
-  return translation.load(workdir)
+  return trained_model.load(workdir)
 
 
 @pytest.fixture(scope='module')
@@ -46,7 +46,7 @@ def pictures(tmp_path_factory):
 
 
 def _find(*paths):
-  return gallery.find([str(path) for path in paths])
+  return translate_files.find([str(path) for path in paths])
 
 
 def _read(path):
@@ -80,8 +80,8 @@ def _run(*args):
 
 def test_every_source_in_every_style(model, pictures, tmp_path, capsys):
   paths, references = _find(pictures / 'src'), _find(pictures / 'ref')
-  styles = gallery.reference_styles(model, references, None)
-  assert gallery.translate(model, paths, styles, tmp_path / 'out')
+  styles = translate_files.reference_styles(model, references, None)
+  assert translate_files.translate(model, paths, styles, tmp_path / 'out')
   files = sorted(path.name for path in (tmp_path / 'out').iterdir())
   assert files == sorted(
     ['grid.png']
@@ -114,8 +114,10 @@ def test_every_source_in_every_style(model, pictures, tmp_path, capsys):
 def test_a_long_list_is_cut_in_the_grid_alone(
   model, pictures, tmp_path, capsys
 ):
-  styles = gallery.latent_styles(model, 'square', 18, seed=0, psi=1.0)
-  assert gallery.translate(model, _find(pictures / 'src'), styles, tmp_path)
+  styles = translate_files.latent_styles(model, 'square', 18, seed=0, psi=1.0)
+  assert translate_files.translate(
+    model, _find(pictures / 'src'), styles, tmp_path
+  )
   assert len(list(tmp_path.glob('?_to_square_seed0_*.png'))) == 3 * 18
   assert _read(tmp_path / 'grid.png').shape[1] == 4 * CELL + 2
   assert _read(tmp_path / 'grid.png').shape[0] // CELL == 17
@@ -128,38 +130,38 @@ def test_an_unreadable_source_is_named_and_left_out(
   bad = epath.Path(tmp_path / 'bad.png')
   bad.write_bytes(b'')
   paths = [bad, *_find(pictures / 'src')]
-  styles = gallery.latent_styles(model, 'square', 1, seed=0, psi=1.0)
-  assert not gallery.translate(model, paths, styles, tmp_path / 'out')
+  styles = translate_files.latent_styles(model, 'square', 1, seed=0, psi=1.0)
+  assert not translate_files.translate(model, paths, styles, tmp_path / 'out')
   assert capsys.readouterr().err == f'error: {bad}: empty file\n'
   assert len(list((tmp_path / 'out').iterdir())) == 3 + 1
-  assert not gallery.translate(model, [bad], styles, tmp_path / 'none')
+  assert not translate_files.translate(model, [bad], styles, tmp_path / 'none')
   assert not list((tmp_path / 'none').iterdir())
 
 
 def test_nothing_is_overwritten(model, pictures, tmp_path):
   paths = _find(pictures / 'src')
-  styles = gallery.latent_styles(model, 'square', 1, seed=0, psi=1.0)
+  styles = translate_files.latent_styles(model, 'square', 1, seed=0, psi=1.0)
   twice = _find(pictures / 'src', pictures / 'src' / 'b.png')
   with pytest.raises(errors.UserError, match='b_to_.* would be made twice'):
-    gallery.translate(model, twice, styles, tmp_path)
+    translate_files.translate(model, twice, styles, tmp_path)
   (tmp_path / 'c_to_square_seed0_0.png').touch()
   with pytest.raises(errors.UserError, match='c_to_square.* exists'):
-    gallery.translate(model, paths, styles, tmp_path)
+    translate_files.translate(model, paths, styles, tmp_path)
   assert len(list(tmp_path.iterdir())) == 1
   with pytest.raises(errors.UserError, match='^cannot write to /dev/null/x'):
-    gallery.translate(model, paths, styles, '/dev/null/x')
+    translate_files.translate(model, paths, styles, '/dev/null/x')
 
 
 def test_a_video_is_of_one_domain_and_not_too_wide(model, pictures, tmp_path):
   paths, references = _find(pictures / 'src'), _find(pictures / 'ref')
-  styles = gallery.reference_styles(model, references, None)
-  video = gallery.Video()
+  styles = translate_files.reference_styles(model, references, None)
+  video = translate_files.Video()
   for some in (styles[:1], styles):
     with pytest.raises(errors.UserError, match='two or more styles of one'):
-      gallery.translate(model, paths, some, tmp_path, video)
+      translate_files.translate(model, paths, some, tmp_path, video)
   with pytest.raises(errors.UserError, match='room for 119 sources of 32 pix'):
     many = [epath.Path(f'{i}.png') for i in range(120)]
-    gallery.translate(model, many, styles[:2], tmp_path, video)
+    translate_files.translate(model, many, styles[:2], tmp_path, video)
   assert not list(tmp_path.iterdir())
 
 
@@ -175,8 +177,8 @@ def test_frames_are_drawn_when_asked_for(model, pictures):
 
   paths = _find(pictures / 'src')
   references = _find(pictures / 'ref' / 'square')
-  styles = gallery.reference_styles(model, references, None)
-  frames = gallery._draw_frames(Counting(), paths, styles, 1000)
+  styles = translate_files.reference_styles(model, references, None)
+  frames = translate_files._draw_frames(Counting(), paths, styles, 1000)
   first = next(frames)
   assert drawn == [63]
   # The bottom row: the reference, and the sources in its style.

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgan import translation
+from jaxgan.apps import trained_model
 from jaxgan.data import preprocess, shapes
 from jaxgan.runtime import errors, images
 from jaxgan.systems.stargan_v2 import losses
@@ -21,7 +21,7 @@ def workdir(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def model(workdir):
-  return translation.load(workdir)
+  return trained_model.load(workdir)
 
 
 def _pictures(count, size=tiny.SIZE):
@@ -35,7 +35,7 @@ def _networks():
 
 
 def test_load_takes_the_step_asked_for(workdir, model):
-  assert (model.step, translation.load(workdir, 2).step) == (4, 2)
+  assert (model.step, trained_model.load(workdir, 2).step) == (4, 2)
   assert model.domains == shapes.DOMAINS and model.img_size == tiny.SIZE
 
 
@@ -55,7 +55,7 @@ def test_results_are_those_of_the_networks(model):
 
 def test_psi_goes_from_the_mean_to_the_style(model):
   nets, params = _networks()
-  z = translation._draw_latents(7, 3, model.latent_dim)
+  z = trained_model._draw_latents(7, 3, model.latent_dim)
   s = losses.style(nets, params, np.full(3, 2), z=z)
   mean, half, full = (
     model.latent_styles('triangle', 3, seed=7, psi=psi) for psi in (0, 0.5, 1)
@@ -91,7 +91,7 @@ def test_a_picture_is_squeezed_or_cropped(workdir, model):
   for i in range(3):
     stripes[:, 20 * i : 20 * (i + 1), i] = 255  # red, green, blue
   squeezed = model.read(stripes)
-  cropped = translation.load(workdir, crop=True).read(stripes)
+  cropped = trained_model.load(workdir, crop=True).read(stripes)
   assert squeezed.shape == cropped.shape == (tiny.SIZE, tiny.SIZE, 3)
   np.testing.assert_array_equal(squeezed[16, [2, 16, 29]], 255 * np.eye(3))
   assert (cropped == [0, 255, 0]).all()
@@ -118,7 +118,7 @@ def test_interpolation_eases_from_one_style_up_to_the_next():
   a, b = np.zeros(2, np.float32), np.array([1, -2], np.float32)
   alpha = [0, 5 / 32, 0.5, 27 / 32]
   np.testing.assert_allclose(
-    translation.interpolate(a, b, 4), np.outer(alpha, b), atol=1e-7
+    trained_model.interpolate(a, b, 4), np.outer(alpha, b), atol=1e-7
   )
 
 
@@ -165,4 +165,4 @@ def test_networks_take_pixels_alone(model, source):
 
 def test_no_run_is_one_line(tmp_path):
   with pytest.raises(errors.UserError, match='is not the work directory'):
-    translation.load(tmp_path)
+    trained_model.load(tmp_path)

@@ -14,7 +14,7 @@ from etils import epath
 from jax import export
 from PIL import Image
 
-from jaxgan import gallery, translation
+from jaxgan.apps import trained_model, translate_files
 from jaxgan.data import preprocess
 from jaxgan.runs import workdir
 from jaxgan.runtime import images
@@ -57,7 +57,7 @@ def written(tmp_path_factory, folder):
   @functools.cache
   def write(name):
     path = tmp_path_factory.mktemp('runs') / name
-    return path, translation.load(write_run(path, name, folder))
+    return path, trained_model.load(write_run(path, name, folder))
 
   return write
 
@@ -94,8 +94,8 @@ def by_networks(name, pixels, style):
 def styles_of(model):
   """Two styles of TARGET, or the one there is."""
   if 'label' in model.kinds:
-    return gallery.label_styles(model, [TARGET])
-  return gallery.latent_styles(model, TARGET, 2, seed=3, psi=1.0)
+    return translate_files.label_styles(model, [TARGET])
+  return translate_files.latent_styles(model, TARGET, 2, seed=3, psi=1.0)
 
 
 def assert_close(a, b):
@@ -139,8 +139,8 @@ def test_python_and_the_exported_program_view_once(written, folder, name):
 
 def test_a_reference_is_viewed_once(written, folder):
   directory, model = written('munit')
-  (style,) = gallery.reference_styles(
-    model, gallery.find([str(folder / 'val' / TARGET)]), None
+  (style,) = translate_files.reference_styles(
+    model, translate_files.find([str(folder / 'val' / TARGET)]), None
   )
   x = preprocess.to_float(seen_in_training(directory, TARGET))[None]
   state, static = tiny_munit.create()
@@ -151,13 +151,13 @@ def test_a_reference_is_viewed_once(written, folder):
 @pytest.mark.parametrize('name', TINY)
 def test_files_grid_and_video_view_once(written, folder, tmp_path, name):
   directory, model = written(name)
-  paths = gallery.find([str(folder / 'val/circle')])
+  paths = translate_files.find([str(folder / 'val/circle')])
   styles = styles_of(model)
-  assert gallery.translate(model, paths, styles, tmp_path)
+  assert translate_files.translate(model, paths, styles, tmp_path)
   pixels = seen_in_training(directory, 'circle')
   expected = [by_networks(name, pixels[None], s.code)[0] for s in styles]
   for style, image in zip(styles, expected, strict=True):
-    got = _read_png(tmp_path / gallery._target(paths[0], style))
+    got = _read_png(tmp_path / translate_files._target(paths[0], style))
     assert_close(got, image)
 
   # Cells of the grid are 128 pixels wide, 2 apart, below and beside labels.
@@ -168,7 +168,7 @@ def test_files_grid_and_video_view_once(written, folder, tmp_path, name):
     assert_close(cell[4::8, 4::8], image)
 
   if len(styles) > 1:
-    frame = next(gallery._draw_frames(model, paths, styles, 4))
+    frame = next(translate_files._draw_frames(model, paths, styles, 4))
     assert_close(frame[2 : 2 + SIZE, 2:-2], pixels)
     assert_close(frame[4 + SIZE : 4 + 2 * SIZE, 2:-2], expected[0])
 

@@ -10,7 +10,7 @@ import sys
 
 from absl import flags
 
-from jaxgan import exchange
+from jaxgan.apps import import_export
 from jaxgan.runtime import cli
 
 _WORKDIR = flags.DEFINE_string(
@@ -23,7 +23,7 @@ _STEP = flags.DEFINE_string('step', 'latest', 'Step of the checkpoint.')
 def main() -> None:
   """Hands the flags to the export."""
   step = cli.parse_step(_STEP.value)
-  exchange.export_run(_WORKDIR.value, _OUT.value, step=step)
+  import_export.export_run(_WORKDIR.value, _OUT.value, step=step)
 
 
 if __name__ == '__main__':

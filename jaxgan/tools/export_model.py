@@ -17,7 +17,7 @@ import jax
 from absl import flags
 from etils import epath
 
-from jaxgan import translation
+from jaxgan.apps import trained_model
 from jaxgan.runtime import cli, errors, files
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Work directory of the run.')
@@ -38,7 +38,7 @@ def main() -> None:
   for flag in (_WORKDIR, _OUT):
     if not flag.value:
       raise errors.UsageError(f'--{flag.name} is missing: see --help')
-  model = translation.load(_WORKDIR.value, cli.parse_step(_STEP.value))
+  model = trained_model.load(_WORKDIR.value, cli.parse_step(_STEP.value))
   made = {f'{name}.jaxexport': data for name, data in model.export().items()}
   about = _describe(model, [name.partition('.')[0] for name in made])
   made['model.json'] = (json.dumps(about, indent=2) + '\n').encode()
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def _describe(
-  model: translation.Model, programs: Sequence[str]
+  model: trained_model.Model, programs: Sequence[str]
 ) -> dict[str, Any]:
   images = _IMAGES.format(model.img_size)
   domains = ', '.join(f'{i} {name}' for i, name in enumerate(model.domains))
@@ -69,7 +69,7 @@ def _describe(
     'z': f'the latents, float32 [B, {model.latent_dim}], standard normal',
     'y': f'the target domain{reference}, int32 [B]: {domains}',
   }
-  taken = {name: translation.PROGRAM_INPUTS[name] for name in programs}
+  taken = {name: trained_model.PROGRAM_INPUTS[name] for name in programs}
   used = {key for keys in taken.values() for key in keys}
   return {
     'step': model.step,
@@ -82,7 +82,7 @@ def _describe(
       name: [line.format(name=name, inputs=', '.join(keys)) for line in _CALL]
       for name, keys in taken.items()
     },
-    'platforms': translation.PLATFORMS,
+    'platforms': trained_model.PLATFORMS,
     'jax': jax.__version__,
   }
 

@@ -14,7 +14,7 @@ import sys
 from absl import flags
 from ml_collections import config_flags
 
-from jaxgan import exchange
+from jaxgan.apps import import_export
 from jaxgan.runtime import cli
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -31,7 +31,9 @@ _STEP = flags.DEFINE_integer(
 
 def main(file: str) -> None:
   """Hands the flags to the import."""
-  exchange.import_run(file, _CONFIG.value, _WORKDIR.value, step=_STEP.value)
+  import_export.import_run(
+    file, _CONFIG.value, _WORKDIR.value, step=_STEP.value
+  )
 
 
 if __name__ == '__main__':

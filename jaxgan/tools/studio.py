@@ -18,7 +18,7 @@ import time
 from absl import flags
 from etils import epath
 
-from jaxgan import translation
+from jaxgan.apps import trained_model
 from jaxgan.data import sources
 from jaxgan.runs import workdir
 from jaxgan.runtime import cli, errors
@@ -46,7 +46,7 @@ def main() -> None:
   # However it ends, what was uploaded goes.
   signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
   # A chunk of one: each picture is to be seen as soon as it is there.
-  model = translation.load(
+  model = trained_model.load(
     _WORKDIR.value,
     cli.parse_step(_STEP.value),
     crop=_CROP.value,
@@ -57,7 +57,7 @@ def main() -> None:
     os.environ['GRADIO_TEMP_DIR'] = f'{directory}/served'
     os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'
     try:
-      from jaxgan import studio
+      from jaxgan.apps import studio
     except ImportError as e:
       raise errors.UserError(
         f'the studio needs Gradio ({e}): pip install -r requirements-studio.txt'
@@ -99,7 +99,7 @@ def _check_address(host: str, port: int | None) -> None:
     raise errors.UserError(f'{where} cannot be had ({e})') from e
 
 
-def _build(studio, model: translation.Model, directory: pathlib.Path):
+def _build(studio, model: trained_model.Model, directory: pathlib.Path):
   """The page, when all that it computes is compiled."""
   config = workdir.require_config(epath.Path(_WORKDIR.value))
   samples = studio.load_samples(config, directory)

@@ -25,7 +25,7 @@ import sys
 
 from absl import flags
 
-from jaxgan import gallery, translation
+from jaxgan.apps import trained_model, translate_files
 from jaxgan.runtime import cli, errors
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Work directory of the run.')
@@ -57,11 +57,14 @@ _CROP = flags.DEFINE_bool(
 )
 _VIDEO = flags.DEFINE_bool('video', False, 'Write video.mp4 as well.')
 _FPS = flags.DEFINE_integer(
-  'fps', gallery.Video().fps, 'Frames of the video a second.', lower_bound=1
+  'fps',
+  translate_files.Video().fps,
+  'Frames of the video a second.',
+  lower_bound=1,
 )
 _FRAMES = flags.DEFINE_integer(
   'frames',
-  gallery.Video().frames,
+  translate_files.Video().frames,
   'Frames from one style to the next.',
   lower_bound=1,
 )
@@ -71,15 +74,15 @@ def main() -> int:
   """Hands the flags to the gallery; returns the exit status."""
   directory, src = cli.required(_WORKDIR), cli.required(_SRC)
   out = cli.required(_OUT)
-  labels = 'label' in translation.style_kinds(directory)
+  labels = 'label' in trained_model.style_kinds(directory)
   if labels:
     _check_no_style_flags()
   else:
     _check_flags()
-  paths = gallery.find(src)
-  references = gallery.find(_REF.value or ())
+  paths = translate_files.find(src)
+  references = translate_files.find(_REF.value or ())
   step = cli.parse_step(_STEP.value)
-  model = translation.load(directory, step, crop=_CROP.value)
+  model = trained_model.load(directory, step, crop=_CROP.value)
   if labels:
     if not _DOMAIN.value and model.sources == 'other':
       raise errors.UsageError(
@@ -87,24 +90,26 @@ def main() -> int:
         f'{" and ".join(model.domains)}'
       )
     domains = [_DOMAIN.value] if _DOMAIN.value else model.domains
-    styles = gallery.label_styles(model, domains)
+    styles = translate_files.label_styles(model, domains)
   elif references:
-    styles = gallery.reference_styles(model, references, _DOMAIN.value)
+    styles = translate_files.reference_styles(model, references, _DOMAIN.value)
     if model.sources == 'other' and len({style.domain for style in styles}) > 1:
       raise errors.UsageError(
         'give --domain: references are of both domains, and what is translated '
         'is taken to be of the other one than theirs'
       )
   else:
-    styles = gallery.latent_styles(
+    styles = translate_files.latent_styles(
       model,
       cli.required(_DOMAIN),
       cli.required(_NUM_LATENTS),
       seed=_SEED.value,
       psi=_PSI.value,
     )
-  video = gallery.Video(_FPS.value, _FRAMES.value) if _VIDEO.value else None
-  return int(not gallery.translate(model, paths, styles, out, video))
+  video = (
+    translate_files.Video(_FPS.value, _FRAMES.value) if _VIDEO.value else None
+  )
+  return int(not translate_files.translate(model, paths, styles, out, video))
 
 
 def _check_no_style_flags() -> None:

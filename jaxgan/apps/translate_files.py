@@ -9,7 +9,7 @@ import numpy as np
 from etils import epath
 from PIL import Image
 
-from jaxgan import translation
+from jaxgan.apps import trained_model
 from jaxgan.data import sources as sources_lib
 from jaxgan.data.preprocess import Pixels
 from jaxgan.runtime import errors, images
@@ -47,7 +47,7 @@ def find(paths: Sequence[str]) -> list[epath.Path]:
 
 
 def reference_styles(
-  model: translation.Model, paths: Sequence[epath.Path], domain: str | None
+  model: trained_model.Model, paths: Sequence[epath.Path], domain: str | None
 ) -> list[Style]:
   """Encodes references of a domain; None: each of its folder's.
 
@@ -68,14 +68,14 @@ def reference_styles(
 
 
 def latent_styles(
-  model: translation.Model,
+  model: trained_model.Model,
   domain: str,
   count: int,
   *,
   seed: int,
   psi: float | None,
 ) -> list[Style]:
-  """Draws styles of a domain, as `translation.Model.latent_styles`."""
+  """Draws styles of a domain, as `trained_model.Model.latent_styles`."""
   codes = model.latent_styles(domain, count, seed=seed, psi=psi)
   return [
     Style(domain, f'seed{seed}_{n}', code) for n, code in enumerate(codes)
@@ -83,7 +83,7 @@ def latent_styles(
 
 
 def label_styles(
-  model: translation.Model, domains: Sequence[str]
+  model: trained_model.Model, domains: Sequence[str]
 ) -> list[Style]:
   """The one style of each of these domains, where styles are labels."""
   return [
@@ -94,7 +94,7 @@ def label_styles(
 
 
 def translate(
-  model: translation.Model,
+  model: trained_model.Model,
   paths: Sequence[epath.Path],
   styles: Sequence[Style],
   out: epath.PathLike,
@@ -181,7 +181,7 @@ def _check_targets(
 
 
 def _check_video(
-  model: translation.Model,
+  model: trained_model.Model,
   paths: Sequence[epath.Path],
   styles: Sequence[Style],
 ) -> None:
@@ -201,7 +201,7 @@ def _check_video(
 
 
 def _write_images(
-  model: translation.Model,
+  model: trained_model.Model,
   paths: Sequence[epath.Path],
   styles: Sequence[Style],
   out: epath.Path,
@@ -228,7 +228,7 @@ def _write_images(
 
 
 def _read(
-  model: translation.Model, paths: Sequence[epath.Path]
+  model: trained_model.Model, paths: Sequence[epath.Path]
 ) -> dict[epath.Path, Pixels]:
   """Those that can be read; the others are named on stderr."""
   pixels = {}
@@ -251,7 +251,7 @@ def _to_cell(image: Image.Image) -> np.ndarray:
 
 
 def _draw_grid(
-  model: translation.Model,
+  model: trained_model.Model,
   columns: Mapping[epath.Path, Sequence[np.ndarray]],
   styles: Sequence[Style],
 ) -> np.ndarray:
@@ -271,7 +271,7 @@ def _draw_grid(
 
 
 def _draw_frames(
-  model: translation.Model,
+  model: trained_model.Model,
   paths: Sequence[epath.Path],
   styles: Sequence[Style],
   count: int,
@@ -279,7 +279,7 @@ def _draw_frames(
   """Sources above, translations below, to the left the nearer reference."""
   sources = [model.read(path) for path in paths]
   for a, b in zip(styles, [*styles[1:], styles[0]], strict=True):
-    codes = translation.interpolate(a.code, b.code, count)
+    codes = trained_model.interpolate(a.code, b.code, count)
     references = [
       model.read(style.reference) if style.reference else None
       for style in (a, b)
@@ -294,7 +294,7 @@ def _draw_frames(
 
 
 def _translate(
-  model: translation.Model, pixels: Sequence[Pixels], codes: np.ndarray
+  model: trained_model.Model, pixels: Sequence[Pixels], codes: np.ndarray
 ) -> Iterator[list[Image.Image]]:
   """`model.translate`, a few rows at a time."""
   for chunk in _chunks(codes, max(1, _RESULTS // len(pixels))):

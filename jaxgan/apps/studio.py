@@ -16,7 +16,7 @@ from absl import logging
 from etils import epath
 from PIL import Image
 
-from jaxgan import translation
+from jaxgan.apps import trained_model
 from jaxgan.data.preprocess import Pixels
 from jaxgan.runtime import errors, images
 from jaxgan.systems import contract
@@ -90,7 +90,7 @@ class Studio:
     directory: where files for the browser are written.
   """
 
-  def __init__(self, model: translation.Model, directory: pathlib.Path):
+  def __init__(self, model: trained_model.Model, directory: pathlib.Path):
     self.model, self._directory = model, directory
     # By path: those of uploads are named by their content.
     self._read = functools.lru_cache(maxsize=64)(model.read)
@@ -197,7 +197,7 @@ class Studio:
 
     def frames() -> Iterator[np.ndarray]:
       for i, (a, b) in enumerate((codes, codes[::-1])):
-        path = translation.interpolate(a, b, VIDEO_FRAMES)
+        path = trained_model.interpolate(a, b, VIDEO_FRAMES)
         for j, code in enumerate(path):
           (image,) = self._translate(source, code[None])
           progress((i + j / VIDEO_FRAMES) / 2)
