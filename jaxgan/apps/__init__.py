@@ -1,1 +1,1 @@
-"""What is done with a trained run: translating, the studio, import and export."""
+"""Uses of a trained run: translation, the studio, import and export."""

@@ -1,10 +1,4 @@
-"""A trained run as a function of pictures.
-
-model = translation.load('runs/demo')
-styles = model.latent_styles('square', 3, seed=0, psi=0.7)
-rows = model.translate([model.read('circle.png')], styles)
-rows[0][0].save('square.png')
-"""
+"""A trained run as a function of pictures; `jaxgan.load` is `load` of here."""
 
 import functools
 import os
