@@ -70,7 +70,7 @@ import runpy, sys
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxgan import stargan_v2
+from jaxgan.systems import stargan_v2
 
 steps = np.array([int(step) for step in sys.argv[1].split(',')])
 train_step = stargan_v2.train_step

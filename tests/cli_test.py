@@ -114,7 +114,7 @@ def test_missing_workdir_flag_is_one_line():
 LOGGING = """
 import sys
 from absl import logging
-from jaxgan import cli, errors
+from jaxgan.runtime import cli, errors
 def main():
   try:
     raise OSError('a disk')

@@ -14,7 +14,7 @@ PROGRAM = """
 import contextlib, io, json, sys
 import numpy as np
 from absl import flags
-from jaxgan import cli
+from jaxgan.runtime import cli
 from jaxgan.metrics import features
 from jaxgan.tools import fid as tool
 

@@ -10,7 +10,7 @@ from jaxgan.runtime import host
 # Page faults of asking five times for 256 MB, before and after.
 _COUNT_FAULTS = """
 import resource
-from jaxgan import host
+from jaxgan.runtime import host
 
 def count():
   start = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -250,7 +250,7 @@ EIGHT = """
 import jax, numpy as np
 jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_disable_most_optimizations', True)
-from jaxgan import sharding
+from jaxgan.runtime import sharding
 from tests.on_device_test import _batch_fn, _noise, on_device
 assert jax.device_count() == 8
 pixels = np.stack([_noise(i, 32) for i in range(21)])
@@ -391,7 +391,8 @@ sys.modules['tensorflow'] = None  # importing it fails
 import jax
 jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_disable_most_optimizations', True)
-from jaxgan import loop, stargan_v2
+from jaxgan import loop
+from jaxgan.systems import stargan_v2
 from tests import on_device_test, tiny
 stargan_v2.train_step = on_device_test._light_step  # compiles at once
 loop.train_and_evaluate(

@@ -27,7 +27,8 @@ import json, sys
 import jax
 jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_disable_most_optimizations', True)
-from jaxgan import loop, processes
+from jaxgan import loop
+from jaxgan.runtime import processes
 from tests import tiny
 with processes.joined(sys.argv[1], 2, int(sys.argv[2])):
   loop.train_and_evaluate(tiny.config(**json.loads(sys.argv[4])), sys.argv[3])
@@ -40,7 +41,8 @@ import jax
 jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_disable_most_optimizations', True)
 import numpy as np
-from jaxgan import processes, scores
+from jaxgan import evaluation
+from jaxgan.runtime import processes
 from jaxgan.data import pictures
 from jaxgan.metrics import factors, features, translations
 
@@ -66,8 +68,9 @@ what = {
   'keep_best': 'fid/latent/mean',
 }
 with processes.joined(address, int(count), int(i)):
-  assert scores.follow_run(directory, timeout=60, **what)
-  scores.evaluate_run(directory, **what)  # finds the features of real images
+  assert evaluation.follow_run(directory, timeout=60, **what)
+  # Finds the features of real images.
+  evaluation.evaluate_run(directory, **what)
 """
 
 # Ends as the third argument says, in process 1 or as told.
@@ -75,7 +78,7 @@ ENDING = """
 import os, sys, time
 import jax
 jax.config.update('jax_platforms', 'cpu')
-from jaxgan import cli, errors, processes, sharding
+from jaxgan.runtime import cli, errors, processes, sharding
 processes._SILENCE = 6
 address, i, end = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 

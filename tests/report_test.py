@@ -219,7 +219,7 @@ def test_two_may_write_at_the_same_time(run):
   """Each writes under a name of its own; readers see whole pages."""
   command = [
     *(sys.executable, '-c'),
-    'import sys; from jaxgan import report\n'
+    'import sys; from jaxgan.runs import report\n'
     'for _ in range(5): report.write(sys.argv[1], ())',
     run,
   ]

@@ -94,7 +94,7 @@ def test_what_a_full_disk_refuses_is_named(tmp_path, monkeypatch):
 _TRAINING = """
 import sys, time
 from etils import epath
-from jaxgan import workdir
+from jaxgan.runs import workdir
 with workdir.locked(epath.Path(sys.argv[1])):
   print('at work', flush=True)
   time.sleep(60)
