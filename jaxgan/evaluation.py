@@ -16,7 +16,7 @@ import ml_collections
 import numpy as np
 from etils import epath
 
-from jaxgan.metrics.translations import METRICS, Options, Score, Scorer
+from jaxgan.metrics.translations import BATCH, METRICS, Options, Score, Scorer
 from jaxgan.runs import checkpoint, report, workdir
 from jaxgan.runtime import errors, files, sharding
 from jaxgan.systems import contract
@@ -158,10 +158,7 @@ def _check_same(
 ) -> None:
   """Raises UserError where processes were asked for different scores."""
   of_what = _of_what(scorer, seeds)
-  settings = {}
-  if config:
-    own = contract.get_system(config).HOST_SETTINGS
-    settings = workdir.shared_settings(config, own)
+  settings = workdir.shared_settings(config) if config else {}
   sharding.check_same(
     {
       '--workdir': directory,
@@ -188,7 +185,7 @@ def _open(
   keep_best: str,
 ) -> tuple[contract.Run, '_Best | None']:
   placement = sharding.replicated(sharding.create_local_mesh())
-  run = contract.restore_run(directory, placement, step)
+  run = contract.open_run(directory, placement, step)
   if config is not None:
     _adopt(run.config, config)
   if not keep_best or jax.process_index() > 0:
@@ -203,29 +200,30 @@ def _evaluate(
   seeds: int,
   best: '_Best | None',
 ) -> dict[str, float | None]:
-  system = contract.get_system(run.config)
-  scorer.options.check_domains(system.domain_names(run.config))
+  scorer.options.check_domains(contract.domain_names(run.config))
   path = epath.Path(directory) / 'eval'
   if jax.process_index() == 0:
     workdir.prepare(path)
   _say(f'evaluating step {run.step} of {directory} ...')
   first = run.config.seed
+  translator = run.translator(chunk=BATCH)
+  train, val = run.system.create_eval_data(run.config)
   by_seed = {
-    seed: system.evaluate(
-      system.inference_params(run.state),
-      run.frozen,
+    seed: run.system.scores(
+      translator,
       run.config,
       scorer,
+      train,
+      val,
       seed=seed,
       save_dir=path / 'images' / f'{run.step}_{seed}',
-      **run.static,
     )
     for seed in range(first, first + seeds)
   }
   records = _summarize(by_seed)
   if jax.process_index() == 0:
     _record(path, run.step, scorer, by_seed, records)
-    report.update(directory, system.SIGNS)
+    report.update(directory, run.system.COLLAPSE_SIGNS)
   if best:
     best.keep_if_better(records)
   return {record['name']: record['value'] for record in records}
@@ -285,9 +283,8 @@ def _adopt(
       f'config.system is {config.system}, that of the run is '
       f'{run_config.system}'
     )
-  free = contract.get_system(run_config).FREE_SETTINGS
   for key, value in config.model.items():
-    if f'model.{key}' in free:
+    if f'model.{key}' in workdir.RESUMABLE:
       continue
     if key == 'num_domains' and value == 0:
       continue

@@ -14,10 +14,12 @@ import ml_collections
 from etils import epath
 from jax.experimental import multihost_utils
 
+from jaxgan.inference.translator import Translator
 from jaxgan.runs import checkpoint, collapse, finetune, report, workdir
 from jaxgan.runs.logger import Logger
 from jaxgan.runtime import errors, host, processes, sharding
 from jaxgan.systems import contract
+from jaxgan.training.state import State
 
 Tree = Any
 
@@ -66,12 +68,12 @@ def train_and_evaluate(
     stack.enter_context(stop.handled())
     system = contract.get_system(config)
     _check_settings(config)
-    system.check_config(config)
+    contract.check_config(system, config)
     sharding.check_same(
       {
         '--workdir': directory,
         '--init_from': init_from,
-        **workdir.shared_settings(config, system.HOST_SETTINGS),
+        **workdir.shared_settings(config),
       }
     )
     path = epath.Path(directory)
@@ -89,18 +91,15 @@ def train_and_evaluate(
     )
     config.update_from_flattened_dict(train.facts)
     workdir.check_config(
-      path,
-      config,
-      allow_config_change,
-      system.default_config(),
-      system.FREE_SETTINGS,
+      path, config, allow_config_change, system.default_config()
     )
 
     init_rng, train_rng, sample_rng = jax.random.split(
       jax.random.key(config.seed), 3
     )
-    init_fn, static = system.create_training(config)
-    shapes = jax.eval_shape(init_fn, init_rng)
+    model = system.create_model(config)
+    init_state = functools.partial(system.init_state, model)
+    shapes = jax.eval_shape(init_state, init_rng)
     shardings = sharding.state_shardings(
       shapes, mesh, divided=config.get('shard_state', False)
     )
@@ -119,7 +118,7 @@ def train_and_evaluate(
         state, step = restored
         checkpointer.drop_after(step)
         return state, step, checkpointer.facts(step)
-      state = jax.jit(init_fn, out_shardings=shardings)(init_rng)
+      state = jax.jit(init_state, out_shardings=shardings)(init_rng)
       if init_from:
         state = _take_weights(state, config, init_from, mesh)
         state = sharding.place(state, shardings)
@@ -141,9 +140,11 @@ def train_and_evaluate(
       config.num_train_steps,
       train.images_per_step,
       functools.partial(
-        collapse.Watcher, system.SIGNS, collapse.window_size(config)
+        collapse.Watcher,
+        system.COLLAPSE_SIGNS,
+        collapse.window_size(config),
       ),
-      functools.partial(report.update, path, system.SIGNS),
+      functools.partial(report.update, path, system.COLLAPSE_SIGNS),
     )
     stack.enter_context(logger)
     logger.write_parameters(sharding.replicate(state.params, mesh))
@@ -160,15 +161,18 @@ def train_and_evaluate(
       params = sharding.replicate(system.inference_params(state), mesh)
       if jax.process_index() == 0:
         local = sharding.local_copy((params, frozen))
-        logger.write_images(
-          step, system.sample(*local, val, sample_rng, **static)
-        )
+        translator = Translator(system, model, *local)
+        logger.write_images(step, system.grids(translator, val, sample_rng))
 
-    def train_step(state: Tree, frozen: Tree, fed: Tree, rng: jax.Array):
+    def train_step(
+      state: State, frozen: Tree, fed: Tree, rng: jax.Array, **phases: Any
+    ) -> tuple[State, dict[str, jax.Array]]:
       batch = to_batch(fed, state.step)
-      return system.train_step(state, frozen, batch, rng, **static)
+      return system.train_step(model, state, frozen, batch, rng, **phases)
 
-    program = _Program(train_step, frozen, train_rng, logger)
+    program = _Program(
+      train_step, _phases_by_step(system, model), frozen, train_rng, logger
+    )
     profiler = _Profiler(profile, path / 'profile')
     stack.callback(profiler.close)
     # Innermost: what is closed may wait for processes that wait for this one.
@@ -223,7 +227,7 @@ def _iterate(
     logger.say(f'nothing to do: step {step} of {end} is reached')
     return
   first = next(batches)
-  health = program.start(state, first)
+  health = program.start(state, first, range(start_step, end))
   unlogged = None  # metrics of a step that the devices may still be computing
   logger.start_clock(step)
   broken_data = None
@@ -240,7 +244,7 @@ def _iterate(
       if step + 1 in left_out.steps:
         state, metrics = state.replace(step=_next(state.step)), None
       else:
-        state, health, metrics = program(state, health, batch)
+        state, health, metrics = program(state, health, batch, step)
     step += 1
     profiler.after(step, state)
     if unlogged:
@@ -295,52 +299,69 @@ class _Program:
   """The compiled step, with what it takes beside state and batch.
 
   It also notes the first step that was not finite: its `health` is
-  {'step': that step, or 0; 'finite': {metric: bool}}.
+  {'step': that step, or 0; 'finite': {metric: bool}}. An iteration of other
+  phases is a program of its own: all are compiled at the start, so that a long
+  run does not stop later on.
   """
 
   def __init__(
-    self, train_step: Callable, frozen: Tree, rng: jax.Array, logger: Logger
+    self,
+    train_step: Callable,
+    phases_at: Callable[[int], dict[str, Any]],
+    frozen: Tree,
+    rng: jax.Array,
+    logger: Logger,
   ):
-    self._train_step = train_step
+    self._train_step, self._phases_at = train_step, phases_at
     self._frozen, self._rng = frozen, rng
     self._logger = logger
-    self._compiled: Any = None
+    self._compiled: dict[Any, Any] = {}
 
-  def start(self, state: Tree, batch: Tree) -> Tree:
+  def start(self, state: Tree, batch: Tree, steps: range) -> Tree:
     """The health to start with; compiles at the first call."""
-    if self._compiled is None:
+    if not self._compiled:
+      answers = {_key(self._phases_at(step)): step for step in steps}
       self._logger.say('compiling the step ...')
       start = time.monotonic()
-      self._compile(state, batch)
+      fns = {
+        key: functools.partial(self._train_step, **self._phases_at(step))
+        for key, step in answers.items()
+      }
+      self._healthy = self._create_health(fns, state, batch)
+      self._compiled = {
+        key: self._compile(fn, state, batch) for key, fn in fns.items()
+      }
       self._logger.say(f'compiled in {time.monotonic() - start:.0f} s')
     return self._healthy
 
-  def _compile(self, state: Tree, batch: Tree) -> None:
-    _, metrics = jax.eval_shape(
-      self._train_step, state, self._frozen, batch, self._rng
-    )
+  def _create_health(
+    self, fns: Mapping[Any, Callable], state: Tree, batch: Tree
+  ) -> Tree:
+    finite: dict[str, jax.Array] = {}
+    for fn in fns.values():
+      _, metrics = jax.eval_shape(fn, state, self._frozen, batch, self._rng)
+      finite |= {key: jnp.ones((), bool) for key in metrics}
+    health = {'step': jnp.zeros((), jnp.int32), 'finite': finite}
+    return jax.device_put(health, self._rng.sharding)
+
+  def _compile(self, fn: Callable, state: Tree, batch: Tree) -> Any:
     replicated = self._rng.sharding
-    self._healthy = jax.device_put(
-      {
-        'step': jnp.zeros((), jnp.int32),
-        'finite': {key: jnp.ones((), bool) for key in metrics},
-      },
-      replicated,
-    )
     stays = jax.tree.map(lambda x: x.sharding, state)
     step_fn = jax.jit(
-      self._watched,
+      functools.partial(self._watched, fn),
       donate_argnames=('state',),
       out_shardings=(stays, replicated, replicated),
     )
-    self._compiled = step_fn.lower(
+    return step_fn.lower(
       state, self._healthy, self._frozen, batch, self._rng
     ).compile()
 
-  def _watched(self, state, health, frozen, batch, rng):
-    state, metrics = self._train_step(state, frozen, batch, rng)
+  def _watched(self, fn, state, health, frozen, batch, rng):
+    state, metrics = fn(state, frozen, batch, rng)
     finite = {key: jnp.isfinite(value) for key, value in metrics.items()}
     broken = ~jnp.all(jnp.stack(list(finite.values())))
+    # What this iteration has not computed is not broken.
+    finite = jax.tree.map(jnp.ones_like, health['finite']) | finite
     now = {'step': jnp.where(broken, state.step, 0), 'finite': finite}
     healthy = health['step'] == 0
     health = jax.tree.map(
@@ -349,10 +370,25 @@ class _Program:
     return state, health, metrics
 
   def __call__(
-    self, state: Tree, health: Tree, batch: Tree
+    self, state: Tree, health: Tree, batch: Tree, step: int
   ) -> tuple[Tree, Tree, dict[str, jax.Array]]:
-    """(state, donated; health; batch) -> the next two, metrics."""
-    return self._compiled(state, health, self._frozen, batch, self._rng)
+    """(state, donated; health; batch; finished) -> the next two, metrics."""
+    compiled = self._compiled[_key(self._phases_at(step))]
+    return compiled(state, health, self._frozen, batch, self._rng)
+
+
+def _key(phases: Mapping[str, Any]) -> tuple:
+  return tuple(phases.items())
+
+
+def _phases_by_step(
+  system: contract.System, model: Any
+) -> Callable[[int], dict[str, Any]]:
+  """What train_step is to be told of the iteration after a step."""
+  phases_at = system.phases_at
+  if phases_at is None:
+    return lambda step: {}
+  return lambda step: {'phases': phases_at(model, step)}
 
 
 class _LeftOut:
@@ -421,28 +457,21 @@ def _take_weights(
   state: Tree, config: ml_collections.ConfigDict, init_from: str, mesh
 ) -> Tree:
   """Replaces the fresh weights by those of another run, domain by domain."""
-  old_config, old, *_ = contract.restore_run(
-    init_from, sharding.replicated(mesh)
-  )
-  if old_config.system != config.system:
+  run = contract.open_run(init_from, sharding.replicated(mesh))
+  if run.config.system != config.system:
     raise errors.UserError(
-      f'--init_from={init_from} is a run of {old_config.system}'
+      f'--init_from={init_from} is a run of {run.config.system}'
     )
-  system = contract.get_system(config)
-  names = system.domain_names(config)
-  finetune.check_domains(state.params, system.domain_names(old_config), names)
+  old_names, names = map(contract.domain_names, (run.config, config))
+  finetune.check_domains(state.params, old_names, names)
   taken = {
     name: {
       network: finetune.transfer(
-        getattr(old, name)[network],
-        tree,
-        system.domain_names(old_config),
-        names,
+        getattr(run.state, name)[network], tree, old_names, names
       )
       for network, tree in getattr(state, name).items()
     }
     for name in ('params', 'ema_params')
-    if hasattr(state, name)
   }
   return state.replace(**taken)
 

@@ -34,10 +34,11 @@ def import_run(
       f'{path} is not empty: take another --workdir, or remove it'
     )
   system = contract.get_system(config)
+  contract.check_config(system, config)
   imported = system.import_official(file, config, step)
   config, state, partial = imported.config, imported.state, imported.partial
   workdir.prepare(path)
-  domains = system.domain_names(config)
+  domains = contract.domain_names(config)
   facts = {'system': config.system, 'domains': list(domains)}
   if partial:
     facts[checkpoint.PARTIAL] = True
@@ -69,11 +70,11 @@ def export_run(directory: str, out: str, *, step: int | None = None) -> None:
   """
   path, folder = epath.Path(directory), epath.Path(out)
   placement = sharding.replicated(sharding.create_local_mesh())
-  run = contract.restore_run(path, placement, step)
+  run = contract.open_run(path, placement, step)
   checkpointer = checkpoint.Checkpointer(path / 'checkpoints', read_only=True)
   partial = checkpointer.facts(run.step).get(checkpoint.PARTIAL, False)
   checkpointer.close()
-  files = contract.get_system(run.config).export_official(
+  files = run.system.export_official(
     jax.device_get(run.state), run.frozen, run.config, partial
   )
   existing = [name for name in files if (folder / name).exists()]

@@ -108,13 +108,13 @@ class Studio:
     size = self.model.img_size
     black = Pixels(np.zeros((size, size, 3), np.uint8))
     if self.has_labels:
-      codes = self.model.label_styles(self.model.domains[0])
-      self.model.translate([black], codes)
+      for domain in self.model.domains:
+        self.model.translate([black], domain)
       return
     for domain in self.model.domains:
       self.model.latent_styles(domain, NUM_LATENTS)
-    codes = self.model.reference_styles([black], self.model.domains[0])
-    self.model.translate([black], codes)
+      codes = self.model.reference_styles([black], domain)
+      self.model.translate([black], domain, codes)
 
   @property
   def has_labels(self) -> bool:
@@ -123,7 +123,7 @@ class Studio:
 
   def translate_to(self, source: str, domain: str) -> Image.Image:
     """The source in the one style of a domain; UserError as `translate`."""
-    (image,) = self._translate(source, self.model.label_styles(domain))
+    (image,) = self._translate(source, domain)
     return image
 
   def label_grid(self, source: str) -> np.ndarray:
@@ -140,7 +140,7 @@ class Studio:
   ) -> list[Image.Image]:
     """The source in each of the random styles; UserError as `translate`."""
     _check_numbers(seed, psi)
-    return self._translate(source, self._latents(domain, seed, psi))
+    return self._translate(source, domain, self._latents(domain, seed, psi))
 
   def translate(
     self,
@@ -164,7 +164,7 @@ class Studio:
       for style, weight in zip(styles, (1 - mix, mix), strict=True)
       if weight
     )
-    (image,) = self._translate(source, np.asarray(code)[None])
+    (image,) = self._translate(source, domain, np.asarray(code)[None])
     return image
 
   def grid(self, source: str, seed: int, psi: float) -> np.ndarray:
@@ -199,7 +199,7 @@ class Studio:
       for i, (a, b) in enumerate((codes, codes[::-1])):
         path = trained_model.interpolate(a, b, VIDEO_FRAMES)
         for j, code in enumerate(path):
-          (image,) = self._translate(source, code[None])
+          (image,) = self._translate(source, domain, code[None])
           progress((i + j / VIDEO_FRAMES) / 2)
           yield images.grid([[above, np.asarray(image)]])
 
@@ -212,8 +212,10 @@ class Studio:
     images.write_video(path, frames(), VIDEO_FPS)
     return str(path)
 
-  def _translate(self, source: str, codes: np.ndarray) -> list[Image.Image]:
-    rows = self.model.translate([self._read(source)], codes)
+  def _translate(
+    self, source: str, domain: str, codes: np.ndarray | None = None
+  ) -> list[Image.Image]:
+    rows = self.model.translate([self._read(source)], domain, codes)
     return [row[0] for row in rows]
 
   def _code(

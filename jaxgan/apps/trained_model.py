@@ -3,7 +3,6 @@
 import functools
 import os
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,17 +14,13 @@ from PIL import Image
 
 from jaxgan.data import preprocess, sources
 from jaxgan.data.preprocess import Pixels
+from jaxgan.inference.translator import PROGRAM_INPUTS, Translator
 from jaxgan.runtime import errors, images, sharding
 from jaxgan.systems import contract
 
 Picture = str | os.PathLike | Image.Image | np.ndarray
 
 PLATFORMS = ('cpu', 'cuda', 'tpu')  # that an exported program runs on
-PROGRAM_INPUTS = {
-  'reference': ('x', 'x_ref', 'y'),
-  'latent': ('x', 'z', 'y'),
-  'label': ('x', 'y'),
-}
 
 
 def load(
@@ -49,16 +44,8 @@ def load(
     UserError: there is no such run, or no good checkpoint.
   """
   placement = sharding.replicated(sharding.create_local_mesh())
-  run = contract.restore_run(workdir, placement, step)
-  system = contract.get_system(run.config)
-  translator = system.Translator(
-    system.inference_params(run.state),
-    run.frozen,
-    chunk=chunk,
-    **run.static,
-  )
-  domains = system.domain_names(run.config)
-  return Model(translator, domains, run.config, run.step, crop)
+  run = contract.open_run(workdir, placement, step)
+  return Model(run.translator(chunk), run.config, run.step, crop)
 
 
 def style_kinds(workdir: epath.PathLike) -> tuple[str, ...]:
@@ -67,7 +54,7 @@ def style_kinds(workdir: epath.PathLike) -> tuple[str, ...]:
   Raises:
     UserError: there is no such run.
   """
-  return contract.system_of(workdir).Translator.STYLES
+  return contract.system_of(workdir).KINDS
 
 
 class Model:
@@ -76,7 +63,7 @@ class Model:
   A picture is a path of a JPEG, PNG, WebP or BMP file, a PIL image, or a uint8
   array [H, W, 3] or [H, W], of any size. `read` makes pixels of it, once: the
   networks take pixels alone. A style code is a row of a float32 array
-  [N, style_dim].
+  [N, style_dim], of one domain.
 
   Attributes:
     domains: names, in the order of the run.
@@ -91,20 +78,18 @@ class Model:
 
   def __init__(
     self,
-    translator: Any,
-    domains: Sequence[str],
+    translator: Translator,
     config: ml_collections.ConfigDict,
     step: int,
     crop: bool,
   ):
     self._translator, self._crop = translator, crop
-    self._view = functools.partial(
-      contract.get_system(config).view, config=config
-    )
-    self.domains = tuple(domains)
-    self.kinds = translator.STYLES
-    self.sources = translator.SOURCES
-    self.psi = getattr(translator, 'PSI', 1.0)
+    system = translator.system
+    self._view = functools.partial(system.view, config=config)
+    self.domains = contract.domain_names(config)
+    self.kinds = system.KINDS
+    self.sources = system.SOURCES
+    self.psi = system.PSI
     self.img_size = config.data.img_size
     self.latent_dim = config.model.get('latent_dim', 0)
     self.step = step
@@ -141,8 +126,8 @@ class Model:
     Raises:
       UserError: there is no such domain, or an image is no pixels of `read`.
     """
-    y = np.full(len(pixels), self._index(domain), np.int32)
-    return self._translator.encode(self._to_float(pixels), y)
+    y = np.full(len(pixels), self._index(domain))
+    return self._translator.style(y, x_ref=self._to_float(pixels))
 
   def latent_styles(
     self,
@@ -164,26 +149,32 @@ class Model:
     y = self._index(domain)
     z = _draw_latents(seed, count, self.latent_dim)
     psi = self.psi if psi is None else psi
-    return self._translator.map_truncated(z, self._mean_styles, psi)[:, y]
-
-  def label_styles(self, domain: str) -> np.ndarray:
-    """The one style that a domain has where styles are labels, [1, C]."""
-    return self._translator.label_styles(np.array([self._index(domain)]))
+    return self._translator.truncated_style(y, z, psi)
 
   def translate(
-    self, pixels: Sequence[Pixels], styles: np.ndarray
+    self,
+    pixels: Sequence[Pixels],
+    domain: str,
+    styles: np.ndarray | None = None,
   ) -> list[list[Image.Image]]:
-    """Every source in every style.
+    """Every source as of a domain, in every style.
 
     Memory grows with the number of results: give thousands in parts.
+
+    Args:
+      pixels: the sources.
+      domain: the target.
+      styles: of that domain, [R, ...]; None where kinds are ('label',): a
+        domain has one output there.
 
     Returns:
       A list per style, of an image of img_size per source.
 
     Raises:
-      UserError: a source is no pixels of `read`.
+      UserError: there is no such domain, or a source is no pixels of `read`.
     """
-    rows = self._translator.translate_all(self._to_float(pixels), styles)
+    y, x = self._index(domain), self._to_float(pixels)
+    rows = self._translator.translate_all(x, y, styles)
     return [[Image.fromarray(x) for x in row] for row in images.to_uint8(rows)]
 
   def export(self) -> dict[str, bytes]:
@@ -200,21 +191,22 @@ class Model:
     z = jax.ShapeDtypeStruct((b, self.latent_dim), 'float32')
     y = jax.ShapeDtypeStruct((b,), 'int32')
     arguments, serialized = {'x': x, 'x_ref': x, 'z': z, 'y': y}, {}
-    for name, program in self._translator.programs().items():
+    programs = self._translator.programs(len(self.domains))
+    for name, program in programs.items():
       exported = export.export(jax.jit(program), platforms=PLATFORMS)
       inputs = [arguments[key] for key in PROGRAM_INPUTS[name]]
       serialized[name] = bytes(exported(*inputs).serialize())
     return serialized
 
-  @functools.cached_property
-  def _mean_styles(self) -> np.ndarray:
-    return self._translator.mean_styles(jax.random.key(0), self.latent_dim)
-
-  def _index(self, domain: str) -> int:
+  def check_domain(self, domain: str) -> None:
+    """Raises UserError unless the run has such a domain."""
     if domain not in self.domains:
       raise errors.UserError(
         f'the run has no domain {domain!r}, but: {", ".join(self.domains)}'
       )
+
+  def _index(self, domain: str) -> int:
+    self.check_domain(domain)
     return self.domains.index(domain)
 
   def _to_float(self, pixels: Sequence[Pixels]) -> np.ndarray:

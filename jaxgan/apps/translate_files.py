@@ -26,7 +26,7 @@ class Style(NamedTuple):
 
   domain: str
   name: str  # unlike that of every other style of the domain; '' of a label
-  code: np.ndarray  # [style_dim]
+  code: np.ndarray | None  # [style_dim]; None where a domain has one output
   reference: epath.Path | None = None
 
 
@@ -85,12 +85,14 @@ def latent_styles(
 def label_styles(
   model: trained_model.Model, domains: Sequence[str]
 ) -> list[Style]:
-  """The one style of each of these domains, where styles are labels."""
-  return [
-    Style(domain, '', code)
-    for domain in domains
-    for code in model.label_styles(domain)
-  ]
+  """These domains as targets, each of which has one output.
+
+  Raises:
+    UserError: there is no such domain.
+  """
+  for domain in domains:
+    model.check_domain(domain)
+  return [Style(domain, '', None) for domain in domains]
 
 
 def translate(
@@ -207,7 +209,6 @@ def _write_images(
   out: epath.Path,
 ) -> tuple[list[epath.Path], dict[epath.Path, list[np.ndarray]]]:
   """Returns the sources that could be read, and the columns of the grid."""
-  codes = np.stack([style.code for style in styles])
   done: list[epath.Path] = []
   columns: dict[epath.Path, list[np.ndarray]] = {}
   for chunk in _chunks(paths, _SOURCES):
@@ -218,7 +219,7 @@ def _write_images(
     for path, x in pixels.items():
       if len(columns) < GRID_SIDE:
         columns[path] = [_to_cell(Image.fromarray(x))]
-    rows = _translate(model, list(pixels.values()), codes)
+    rows = _translate(model, list(pixels.values()), styles)
     for style, row in zip(styles, rows, strict=True):
       for path, image in zip(pixels, row, strict=True):
         images.write_png(out / _target(path, style), np.asarray(image))
@@ -279,12 +280,14 @@ def _draw_frames(
   """Sources above, translations below, to the left the nearer reference."""
   sources = [model.read(path) for path in paths]
   for a, b in zip(styles, [*styles[1:], styles[0]], strict=True):
+    assert a.code is not None and b.code is not None  # as a video's are
     codes = trained_model.interpolate(a.code, b.code, count)
     references = [
       model.read(style.reference) if style.reference else None
       for style in (a, b)
     ]
-    for i, row in enumerate(_translate(model, sources, codes)):
+    between = [Style(a.domain, '', code) for code in codes]
+    for i, row in enumerate(_translate(model, sources, between)):
       rows: Sequence[Sequence[np.ndarray | None]]
       rows = [sources, [np.asarray(image) for image in row]]
       nearer = references[2 * i >= count]
@@ -294,11 +297,17 @@ def _draw_frames(
 
 
 def _translate(
-  model: trained_model.Model, pixels: Sequence[Pixels], codes: np.ndarray
+  model: trained_model.Model,
+  pixels: Sequence[Pixels],
+  styles: Sequence[Style],
 ) -> Iterator[list[Image.Image]]:
-  """`model.translate`, a few rows at a time."""
-  for chunk in _chunks(codes, max(1, _RESULTS // len(pixels))):
-    yield from model.translate(pixels, chunk)
+  """A row for each style, a few of a domain at a time."""
+  for domain, group in itertools.groupby(styles, key=lambda s: s.domain):
+    for chunk in _chunks(list(group), max(1, _RESULTS // len(pixels))):
+      codes = [style.code for style in chunk if style.code is not None]
+      yield from model.translate(
+        pixels, domain, np.stack(codes) if codes else None
+      )
 
 
 def _chunks(items: Any, size: int) -> Iterator[Any]:

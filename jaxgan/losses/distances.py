@@ -16,6 +16,6 @@ def l1(a: Array, b: Array) -> Array:
   return jnp.mean(jnp.abs(a.astype(dtype) - b.astype(dtype)))
 
 
-def unit(a: Array, b: Array) -> Array:
+def real_scale(a: Array, b: Array) -> Array:
   """How far real images are apart, a grey level at least: b may be a copy."""
   return jnp.maximum(l1(a, b), _GREY_LEVEL)

@@ -13,7 +13,7 @@ import json
 import math
 import os
 import socket
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import flax
@@ -27,9 +27,9 @@ from jaxgan.runtime import errors, files
 Tree = Any
 _FROZEN = 'frozen.npz'
 
-# Settings that a resumed run may change: they do not touch what is learned, the
-# last two but for rounding. Systems have more of them.
-FREE_SETTINGS = frozenset(
+# Settings that a resumed run may change: they do not touch what is learned, or
+# by rounding alone (from `micro_batches` on).
+RESUMABLE = frozenset(
   {
     'num_train_steps',
     'log_every_steps',
@@ -40,13 +40,26 @@ FREE_SETTINGS = frozenset(
     'on_nan',
     'data.cache_dir',
     'data.timeout',
+    'model.vgg_file',
+    'model.wing_file',
     'micro_batches',
     'shard_state',
+    'model.remat',
+    'model.resample',
+    'model.select_heads',
   }
 )
 
 # Settings in which the processes of a run may differ: where a host keeps files.
-HOST_SETTINGS = frozenset({'data.root', 'data.cache_dir'})
+PER_HOST = frozenset(
+  {
+    'data.root',
+    'data.joint_root',
+    'data.cache_dir',
+    'model.vgg_file',
+    'model.wing_file',
+  }
+)
 
 
 def prepare(workdir: epath.Path) -> None:
@@ -226,7 +239,6 @@ def check_config(
   config: ml_collections.ConfigDict,
   allow_change: bool,
   defaults: ml_collections.ConfigDict,
-  free: Set[str] = frozenset(),
 ) -> None:
   """Raises ConfigMismatchError if a run here was started with other settings.
 
@@ -235,7 +247,6 @@ def check_config(
     config: complete, nothing left to the data.
     allow_change: continue all the same.
     defaults: what settings were before the run's version had them.
-    free: settings of the system that may change, beside FREE_SETTINGS.
   """
   if allow_change:
     return
@@ -253,7 +264,7 @@ def check_config(
   new = flatten(ml_collections.ConfigDict(json.loads(config.to_json())))
   differences = [
     f'{key}: {old.get(key, "not set")} -> {new.get(key, "not set")}'
-    for key in sorted((old.keys() | new.keys()) - FREE_SETTINGS - free)
+    for key in sorted((old.keys() | new.keys()) - RESUMABLE)
     if old.get(key) != new.get(key)
   ]
   if differences:
@@ -263,17 +274,12 @@ def check_config(
     )
 
 
-def shared_settings(
-  config: ml_collections.ConfigDict, own: Set[str]
-) -> dict[str, Any]:
-  """The settings that all processes of a run must have alike, as flags.
-
-  All but HOST_SETTINGS and the system's `own`.
-  """
+def shared_settings(config: ml_collections.ConfigDict) -> dict[str, Any]:
+  """The settings that all processes of a run must have alike, as flags."""
   return {
     f'--config.{key}': value
     for key, value in flatten(config).items()
-    if key not in HOST_SETTINGS | own
+    if key not in PER_HOST
   }
 
 

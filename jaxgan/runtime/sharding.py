@@ -124,15 +124,15 @@ def prefetch_to_devices(
 
 def map_chunks(
   fn: Callable[..., jax.Array],
-  *arrays: np.ndarray,
+  *arrays: Tree,
   mesh: Mesh,
   size: int,
 ) -> np.ndarray:
   """fn(*arrays) in chunks of one size, each divided among the devices.
 
   Args:
-    fn: jitted; maps arrays of equal leading axes to one of the same.
-    *arrays: [N, ...], N at least 1; the last chunk is filled up.
+    fn: jitted; maps trees of arrays of equal leading axes to an array of it.
+    *arrays: trees of [N, ...], N at least 1; the last chunk is filled up.
     mesh: of this process's devices.
     size: of a chunk, rounded up to a multiple of the number of devices.
 
@@ -143,13 +143,10 @@ def map_chunks(
   sharding = batch_sharding(mesh)
   pending: collections.deque[tuple[jax.Array, int]] = collections.deque()
   outputs = []
-  for start in range(0, len(arrays[0]), size):
-    parts = [a[start : start + size] for a in arrays]
-    length = len(parts[0])
-    if length < size:
-      parts = [
-        np.concatenate([p, p[:1].repeat(size - length, 0)]) for p in parts
-      ]
+  count = len(jax.tree.leaves(arrays)[0])
+  for start in range(0, count, size):
+    parts = _rows(arrays, start, size)
+    length = min(size, count - start)
     pending.append((fn(*jax.device_put(parts, sharding)), length))
     if len(pending) > 2:
       out, length = pending.popleft()
@@ -158,39 +155,17 @@ def map_chunks(
   return np.concatenate(outputs)
 
 
-def map_by_domain(
-  fn_of: Callable[[int], Callable[..., jax.Array]],
-  y: np.ndarray,
-  *arrays: np.ndarray,
-  mesh: Mesh,
-  size: int,
-) -> np.ndarray:
-  """`map_chunks` of rows [N, ...], each by the function of its domain.
+def _rows(arrays: Tree, start: int, size: int) -> Tree:
+  """`size` rows of arrays [N, ...]; where they end, the first is repeated."""
 
-  Args:
-    fn_of: of a domain; `map_chunks` says what its result is.
-    y: domains [N], to rounding.
-    *arrays: [N, ...], N at least 1.
-    mesh: of this process's devices.
-    size: of a chunk.
+  def cut(a: np.ndarray) -> np.ndarray:
+    part = a[start : start + size]
+    missing = size - len(part)
+    return (
+      np.concatenate([part, part[:1].repeat(missing, 0)]) if missing else part
+    )
 
-  Raises:
-    UserError: a number is between two domains.
-  """
-  nearest = np.rint(y).astype(int)
-  if np.abs(y - nearest).max() > 1e-3:
-    raise errors.UserError(
-      'styles of two domains were mixed: there is no domain between them'
-    )
-  domains = np.unique(nearest).tolist()
-  rows = [np.flatnonzero(nearest == domain) for domain in domains]
-  parts = [
-    map_chunks(
-      fn_of(domain), *(array[own] for array in arrays), mesh=mesh, size=size
-    )
-    for domain, own in zip(domains, rows, strict=True)
-  ]
-  return np.concatenate(parts)[np.argsort(np.concatenate(rows))]
+  return jax.tree.map(cut, arrays)
 
 
 def local_copy(tree: Tree) -> Tree:

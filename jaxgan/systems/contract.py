@@ -1,131 +1,211 @@
-"""The systems, and what the programs ask of one.
+"""What a system is, and how a run of any system is opened.
 
-A system is a module with
-
-  default_config() -> every setting there is; FREE_SETTINGS and HOST_SETTINGS
-    among them, which `workdir` explains
-  domain_names(config) -> names of what an image can be translated to
-  view(picture, config) -> the part of a PIL image that is seen where none is
-    drawn at random
-  check_config(config) raises UserError for settings that cannot be
-  create_datasets(config, process_index, process_count) -> (train, val)
-    train.facts: {config key: value} of what the config left to the data;
-    train.domains: names; train.skipped: unreadable images drawn so far;
-    train.images_per_step: sources in a step, to tell the speed by;
-    train.feed(mesh, start_step, num_steps) -> (fed, to_batch): how to feed the
-    steps after start_step. fed yields num_steps trees on the devices, one a
-    step: its batch, or always the same images that stay there;
-    to_batch(tree, finished steps) -> batch, the same function at every call of
-    feed, is called inside the jitted step.
-    val goes to `sample`.
-  create_eval_data(config) -> (train, val), to be seen in order
-  example_batch(config) -> a batch of noise, NumPy arrays like those that
-    train_step gets: in all of them a row is a slot, images to translate first.
-  create_training(config) -> (init_fn, static)
-    init_fn(rng) -> state: a pytree with `.step`, `.params` and perhaps
-    `.ema_params`, each {network: tree}; static: keyword arguments of
-    train_step, sample and evaluate.
-  create_frozen(config) -> {name: tree}: parameters that are never trained,
-    read from the files that the config names; kept in the work directory.
-  check_frozen(frozen, config) raises UserError if they are not those.
-  train_step(state, frozen, batch, rng, **static) -> (state, metrics)
-  SIGNS: what `collapse` is to look at in the metrics of train_step
-  inference_params(state) -> the parameters to sample and evaluate with
-  sample(params, frozen, val, rng, **static) -> {name: uint8 [H, W, 3]}
-  translate_batch(params, frozen, batch, **static) -> the source images of a
-    batch (of its first data set), each translated once: [N, H, W, 3]
-  Translator(params, frozen, chunk, **static): the networks on NumPy arrays,
-    with translate_all(x, s) of all images in all styles, programs() to export,
-    SOURCES, whether a source may be of 'any' domain or is taken to be of the
-    'other' one of two, and STYLES, what a style can come from, each with
-    functions of its own:
-      'reference': encode(x, y), the style of an image
-      'latent': map_truncated(z, mean, psi), mean_styles(rng, latent_dim), and
-        PSI, the usual truncation
-      'label': label_styles(y), the one style there is of a domain
-  evaluate(params, frozen, config, scorer, seed, save_dir, **static) -> scores
-    of `metrics.translations`; scorer holds the networks to see through. All
-    processes call it together, and all get the scores.
-  import_official(path, config, step) -> a checkpoint of the original code:
-    config, with what it left to the data; state; frozen; partial: only what
-    `inference_params` gives is real; what was in the file, in words. step: None
-    for that in the file's name.
-  export_official(state, frozen, config, partial) -> {file name: tree}: the
-    same the other way.
-
-and a line in SYSTEMS.
+A system is a package `systems/<name>` that defines the names of `System`; those
+that have a value here may be left out. There is no base class. A `Model` is the
+system's own frozen value; the rest of the project only carries it.
 """
 
-from collections.abc import Sequence
-from types import ModuleType
+import dataclasses
+import importlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import ml_collections
+import numpy as np
 from etils import epath
+from ml_collections import ConfigDict
 
+from jaxgan.inference import grids
+from jaxgan.inference.translator import Translator
+from jaxgan.metrics import evaluate
+from jaxgan.metrics.translations import Score
 from jaxgan.runs import checkpoint, workdir
+from jaxgan.runs.collapse import Sign
 from jaxgan.runtime import errors, files, sharding
-from jaxgan.systems import munit, stargan, stargan_v2, unit
+from jaxgan.systems import frozen as frozen_lib
+from jaxgan.systems.frozen import Frozen
+from jaxgan.training.state import State
 
+Array = jax.Array
 Tree = Any
-SYSTEMS = {
-  'munit': munit,
-  'stargan': stargan,
-  'stargan_v2': stargan_v2,
-  'unit': unit,
-}
+
+SYSTEMS = ('munit', 'stargan', 'stargan_v2', 'unit')
 
 
-def get_system(config: ml_collections.ConfigDict) -> ModuleType:
-  """The module of `config.system`, with the precision it asks for enabled."""
-  system = _find_system(config)
+def _inference_params(state: State) -> dict[str, Tree]:
+  """The averages where there are some, else all; statistics beside them."""
+  params = {**state.params, **state.ema_params}
+  if state.variables:
+    params['variables'] = state.variables
+  return params
+
+
+@dataclasses.dataclass(frozen=True)
+class System:
+  """The functions and constants of a system.
+
+  Attributes:
+    default_config: () -> every setting there is.
+    check_config: raises UserError for settings that cannot be.
+    create_datasets: (config, process_index, process_count) -> (train, val).
+      train.facts: {config key: value} of what the config left to the data;
+      train.domains: names; train.skipped: unreadable images drawn so far;
+      train.images_per_step: sources in a step, to tell the speed by;
+      train.feed(mesh, start_step, num_steps) -> (fed, to_batch): how to feed
+      the steps after start_step. fed yields num_steps trees on the devices,
+      one a step: its batch, or always the same images that stay there;
+      to_batch(tree, finished steps) -> batch, the same function at every call
+      of feed, is called inside the jitted step. val goes to `grids`.
+    create_eval_data: (config) -> (train, val), to be seen in order.
+    example_batch: (config) -> a batch of noise, NumPy arrays like those that
+      train_step gets; in all of them a row is a slot.
+    requests: (batch) -> (x, y, source) of a batch: sources [B, ...], targets
+      [B] and what their styles come from, as `style` takes it.
+    view: (picture, config) -> the part of a PIL image that networks see where
+      none is drawn at random.
+    create_model: (config) -> Model, static under jit; allocates nothing.
+    init_state: (model, rng) -> State, to be jitted.
+    train_step: (model, state, frozen, batch, rng) -> (state, metrics), pure;
+      where there is phases_at, with phases=, an answer of it.
+    style: (model, params, y, **source) -> styles [B, ...] of domains y [B]; a
+      source is z [B, latent_dim] or x_ref [B, S, S, 3].
+    translate: (model, params, frozen, x, y, s, rng) -> images [B, H, W, C],
+      float32 or better: sources x as of domains y [B] in styles s; rng is a key
+      for each image where DRAWS, else None.
+    KINDS: what a style can come from, of 'latent', 'reference' and 'label';
+      with 'label' there is no style.
+    COLLAPSE_SIGNS: metrics of train_step that are low where it has collapsed.
+    SOURCES: of what domain a source may be: 'any', or, of two, the 'other' one
+      than the target.
+    PSI: the usual truncation of latent styles; 1 is none.
+    BY_DOMAIN: whether style and translate are called with one int y, and not an
+      array, because domains have networks of their own.
+    DRAWS: whether networks draw when they are used.
+    SEPARABLE: whether losses are means over images, so that a batch can be
+      taken in parts.
+    FROZEN: networks that are never trained.
+    phases_at: (model, step) -> the phases of the iteration after `step`, an
+      int; None for always the same.
+    inference_params: (state) -> parameters to sample and evaluate with.
+    reconstruct: (model, params, frozen, y, x) -> images of domain y through
+      their own code, for the grids.
+    grids: (translator, val, rng) -> {name: uint8 [H, W, 3]}.
+    scores: (translator, config, scorer, train, val, *, seed, save_dir) -> the
+      scores of `metrics`. All processes call it together, and get them all.
+    import_official: (path, config, step) -> a checkpoint of the original code:
+      config, with what it left to the data; state; frozen; partial: only what
+      `inference_params` gives is real; what was in the file, in words. step:
+      None for that in the file's name.
+    export_official: (state, frozen, config, partial) -> {file name: tree}, the
+      same the other way.
+  """
+
+  default_config: Callable[[], ConfigDict]
+  check_config: Callable[[ConfigDict], None]
+  create_datasets: Callable[[ConfigDict, int, int], tuple[Any, Any]]
+  create_eval_data: Callable[[ConfigDict], tuple[Any, Any]]
+  example_batch: Callable[[ConfigDict], dict[str, np.ndarray]]
+  requests: Callable[[Mapping[str, Array]], tuple[Tree, Any, dict[str, Array]]]
+  view: Callable[..., Any]
+  create_model: Callable[[ConfigDict], Any]
+  init_state: Callable[[Any, Array], State]
+  train_step: Callable[..., tuple[State, dict[str, Array]]]
+  translate: Callable[..., Array]
+  KINDS: tuple[str, ...]
+  COLLAPSE_SIGNS: tuple[Sign, ...]
+  import_official: Callable[..., Any]
+  export_official: Callable[..., dict[str, Tree]]
+  style: Callable[..., Array] | None = None
+  SOURCES: str = 'any'
+  PSI: float = 1.0
+  BY_DOMAIN: bool = False
+  DRAWS: bool = False
+  SEPARABLE: bool = False
+  FROZEN: tuple[Frozen, ...] = ()
+  phases_at: Callable[[Any, int], tuple[str, ...]] | None = None
+  inference_params: Callable[[State], dict[str, Tree]] = _inference_params
+  reconstruct: Callable[..., Array] | None = None
+  grids: Callable[..., dict[str, np.ndarray]] = grids.draw
+  scores: Callable[..., list[Score]] = evaluate.evaluate
+
+
+def get_system(config: ConfigDict) -> System:
+  """The system of a config, with the precision that it asks for enabled."""
+  system = find_system(config)
   if config.model.dtype == 'float64':
     jax.config.update('jax_enable_x64', True)
   return system
 
 
-def _find_system(config: ml_collections.ConfigDict) -> ModuleType:
+def find_system(config: ConfigDict) -> System:
+  """The system of a config; UserError if there is no such system."""
   name = config.get('system')
   if not isinstance(name, str) or name not in SYSTEMS:
     raise errors.UserError(
       f'config.system is {str(name)[:40]!r}; there is: {", ".join(SYSTEMS)}'
     )
-  return SYSTEMS[name]
+  return load(name)
 
 
-def system_of(directory: epath.PathLike) -> ModuleType:
+def load(name: str) -> System:
+  """A system by its name, one of SYSTEMS."""
+  module = importlib.import_module(f'jaxgan.systems.{name}')
+  names = [field.name for field in dataclasses.fields(System)]
+  return System(**{n: getattr(module, n) for n in names if hasattr(module, n)})
+
+
+def domain_names(config: ConfigDict) -> tuple[str, ...]:
+  """What an image can be translated to: of a second data set, too."""
+  joint = config.data.get('joint_domains', ())
+  return (*config.data.domains, *joint)
+
+
+def check_config(system: System, config: ConfigDict) -> None:
+  """Raises UserError for settings that the system cannot be built from."""
+  system.check_config(config)
+  if config.micro_batches > 1 and not system.SEPARABLE:
+    raise errors.UserError(
+      f'config.micro_batches must be 1: the losses of {config.system} are not '
+      'means over images'
+    )
+
+
+def system_of(directory: epath.PathLike) -> System:
   """The system of a run; raises UserError if there is no run."""
-  return _find_system(workdir.require_config(epath.Path(directory)))
+  return find_system(workdir.require_config(epath.Path(directory)))
 
 
-def load_frozen(
-  directory: epath.Path, config: ml_collections.ConfigDict
-) -> Tree:
+def load_frozen(directory: epath.Path, config: ConfigDict) -> Tree:
   """Parameters that are never trained: the run's, or else the config's files'.
 
   Raises:
     UserError: they cannot be read, or do not fit.
   """
-  system = _find_system(config)
+  networks = find_system(config).FROZEN
   frozen = workdir.load_frozen(directory)
   if not frozen:
-    return system.create_frozen(config)
-  system.check_frozen(frozen, config)
+    return frozen_lib.load(networks, config)
+  frozen_lib.check(networks, frozen, config)
   return frozen
 
 
 class Run(NamedTuple):
   """A run at a step, to sample, evaluate or go on from."""
 
-  config: ml_collections.ConfigDict
-  state: Tree
+  config: ConfigDict
+  system: System
+  model: Any
+  state: State
   step: int
   frozen: Tree
-  static: dict[str, Any]  # keyword arguments of the system's functions
+
+  def translator(self, chunk: int) -> Translator:
+    """The networks to use, `chunk` images at a time."""
+    params = self.system.inference_params(self.state)
+    return Translator(self.system, self.model, params, self.frozen, chunk=chunk)
 
 
-def restore_run(
+def open_run(
   directory: epath.PathLike,
   placement: jax.sharding.Sharding,
   step: int | None = None,
@@ -142,12 +222,12 @@ def restore_run(
   """
   directory = epath.Path(directory)
   config = workdir.require_config(directory)
-  system = _find_system(config)
-  workdir.add_missing(directory, config, system.default_config())
-  _check_domains(directory, config, system.domain_names(config))
-  get_system(config)  # for the precision
-  init_fn, static = system.create_training(config)
-  shapes = jax.eval_shape(init_fn, jax.random.key(0))
+  workdir.add_missing(directory, config, find_system(config).default_config())
+  _check_domains(directory, config)
+  system = get_system(config)
+  check_config(system, config)
+  model = system.create_model(config)
+  shapes = jax.eval_shape(lambda rng: system.init_state(model, rng), _KEY)
   like = sharding.abstract(shapes, jax.tree.map(lambda _: placement, shapes))
   restored = None
   if (directory / 'checkpoints').exists():
@@ -158,16 +238,16 @@ def restore_run(
     checkpointer.close()
   if restored is None:
     raise errors.UserError(f'{directory} has no checkpoint yet')
-  frozen = load_frozen(directory, config)
-  return Run(config, *restored, jax.device_put(frozen, placement), static)
+  frozen = jax.device_put(load_frozen(directory, config), placement)
+  return Run(config, system, model, *restored, frozen)
 
 
-def _check_domains(
-  directory: epath.Path,
-  config: ml_collections.ConfigDict,
-  names: Sequence[str],
-) -> None:
-  """Raises UserError unless the domains can be told apart and be in names."""
+_KEY = jax.eval_shape(lambda: jax.random.key(0))
+
+
+def _check_domains(directory: epath.Path, config: ConfigDict) -> None:
+  """Raises UserError unless the domains can be told apart."""
+  names: Sequence[str] = domain_names(config)
   if (
     not all(map(files.is_name, names))
     or not len(set(names)) == len(names) == config.model.num_domains

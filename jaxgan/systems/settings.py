@@ -1,7 +1,10 @@
 """Checks of settings that several systems have."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import flax
+import jax.numpy as jnp
 import ml_collections
 
 from jaxgan.losses import adversarial
@@ -89,3 +92,13 @@ def check_pair(config: ml_collections.ConfigDict, official: str) -> None:
       raise errors.UserError(
         f'config.optim.{key} must be less than 1: {config.optim[key]}'
       )
+
+
+def same_shapes(params: Any, like: Any) -> bool:
+  """Whether something is a tree of arrays with the names and shapes of like."""
+
+  def shapes(tree: Any) -> dict[tuple[str, ...], tuple[int, ...]]:
+    flat = flax.traverse_util.flatten_dict(tree)
+    return {path: jnp.shape(value) for path, value in flat.items()}
+
+  return isinstance(params, dict) and shapes(params) == shapes(like)

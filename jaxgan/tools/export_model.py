@@ -18,6 +18,7 @@ from absl import flags
 from etils import epath
 
 from jaxgan.apps import trained_model
+from jaxgan.inference import translator
 from jaxgan.runtime import cli, errors, files
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Work directory of the run.')
@@ -69,7 +70,7 @@ def _describe(
     'z': f'the latents, float32 [B, {model.latent_dim}], standard normal',
     'y': f'the target domain{reference}, int32 [B]: {domains}',
   }
-  taken = {name: trained_model.PROGRAM_INPUTS[name] for name in programs}
+  taken = {name: translator.PROGRAM_INPUTS[name] for name in programs}
   used = {key for keys in taken.values() for key in keys}
   return {
     'step': model.step,

@@ -21,7 +21,7 @@ _WORKDIR = flags.DEFINE_string(
 
 def main() -> None:
   """Writes the page and says where it is."""
-  signs = contract.system_of(_WORKDIR.value).SIGNS
+  signs = contract.system_of(_WORKDIR.value).COLLAPSE_SIGNS
   print(report.write(_WORKDIR.value, signs))
 
 

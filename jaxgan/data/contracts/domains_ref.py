@@ -14,7 +14,7 @@ Both kinds of training data, `TrainData` and `OnDeviceData`, have `domains`,
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -27,6 +27,8 @@ from jaxgan.data import cache, feeding, on_device, pictures, preprocess
 from jaxgan.data.feeding import Batch, Feed, Slot
 from jaxgan.data.preprocess import UnreadableImage
 from jaxgan.runtime.errors import UserError
+
+Array = jax.Array
 
 # The roles: one random stream each.
 _SOURCE, _REFERENCE = 0, 1
@@ -296,6 +298,13 @@ def check_domains(
       f'model.num_domains is {wanted} but the data has {len(train)} domains'
       f' ({", ".join(train)}): set it to 0 to take it from the data'
     )
+
+
+def requests(
+  batch: Mapping[str, Array],
+) -> tuple[Array, Array, dict[str, Array]]:
+  """Translations to ask for: the sources, in the styles of the references."""
+  return batch['x_src'], batch['y_ref'], {'x_ref': batch['x_ref']}
 
 
 def example_batch(config: ml_collections.ConfigDict) -> dict[str, np.ndarray]:

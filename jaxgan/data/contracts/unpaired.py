@@ -16,7 +16,7 @@ Validation sees the one in the middle.
 
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -27,7 +27,7 @@ from PIL import Image
 
 from jaxgan.data import cache, feeding, on_device, pictures, preprocess
 from jaxgan.data.contracts import domains_ref
-from jaxgan.data.feeding import Batch, Feed, Slot
+from jaxgan.data.feeding import Feed, Slot
 from jaxgan.runtime import sharding
 from jaxgan.runtime.errors import UserError
 
@@ -42,7 +42,7 @@ _CUT_WORDS = 3  # of random bits, for a square
 
 def create_datasets(
   config: ml_collections.ConfigDict, process_index: int, process_count: int
-) -> tuple['TrainData | OnDeviceData', 'EvalData']:
+) -> tuple['TrainData | OnDeviceData', domains_ref.EvalData]:
   """Opens the training and the validation images; mistakes end here."""
   feeding.check_batch_size(config.batch_size, process_count)
   find_load_size(config)
@@ -59,7 +59,7 @@ def create_datasets(
     train_data = OnDeviceData(config, train)
   else:
     train_data = TrainData(config, train, process_index, process_count)
-  return train_data, EvalData(_to_view(val, config))
+  return train_data, _to_view(val, config)
 
 
 def create_eval_data(
@@ -394,27 +394,6 @@ def cut_on_device(
   return on_device.resample(pixels, box, size, mirror)
 
 
-class EvalData:
-  """Validation images as they are, for the grids of a training."""
-
-  def __init__(self, images: domains_ref.EvalData):
-    """Takes images of two domains."""
-    self.domains, self.counts = images.domains, images.counts
-    self._images = images
-
-  def batch(self, num_slots: int) -> Batch:
-    """The same images at every call, readable ones."""
-    return {
-      key: np.stack(
-        [
-          preprocess.to_float(self._images.readable(domain, index))
-          for index in range(num_slots)
-        ]
-      )
-      for domain, key in enumerate(KEYS)
-    }
-
-
 def _to_slot(drawn: Sequence[np.ndarray]) -> Slot:
   return {
     key: preprocess.to_float(pixels)
@@ -424,6 +403,13 @@ def _to_slot(drawn: Sequence[np.ndarray]) -> Slot:
 
 def _facts(domains: tuple[str, ...]) -> dict[str, Any]:
   return {'data.domains': domains, 'model.num_domains': len(domains)}
+
+
+def requests(
+  batch: Mapping[str, Array],
+) -> tuple[Array, int, dict[str, Array]]:
+  """Translations to ask for: images of b as of a, in the styles of a's."""
+  return batch['x_b'], 0, {'x_ref': batch['x_a']}
 
 
 def example_batch(config: ml_collections.ConfigDict) -> dict[str, np.ndarray]:

@@ -2,18 +2,6 @@
 
 import ml_collections
 
-# Settings that a resumed run may change, and those in which the processes of a
-# run may differ, beside those of `workdir`.
-FREE_SETTINGS = frozenset(
-  {'model.wing_file', 'model.remat', 'model.resample', 'model.select_heads'}
-)
-HOST_SETTINGS = frozenset({'model.wing_file'})
-
-
-def domain_names(config: ml_collections.ConfigDict) -> tuple[str, ...]:
-  """What an image can be translated to."""
-  return tuple(config.data.domains)
-
 
 def default_config() -> ml_collections.ConfigDict:
   """Returns the published settings for AFHQ, on a folder of images."""

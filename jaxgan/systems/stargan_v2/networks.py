@@ -4,7 +4,6 @@ Images are [B, S, S, 3] in [-1, 1], S = img_size; y is a domain [B]; z a latent
 code [B, latent_dim]; s a style code [B, style_dim].
 """
 
-import dataclasses
 import functools
 import math
 from collections.abc import Callable
@@ -153,7 +152,7 @@ class Generator(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array, s: Array, masks: Masks | None = None) -> Array:
-    """Maps x and s to images of the shape of x, unbounded.
+    """Maps x and s to images of the shape of x, unbounded, float32 or better.
 
     With w_hpf > 0, `masks` are two maps [B, H, W, 1] in [0, 1]: where encoder
     features are passed on at 32 px, and at 64 and 128 px.
@@ -196,7 +195,8 @@ class Generator(nn.Module):
 
     x = layers.InstanceNorm(dtype=self.dtype, name='to_rgb_norm')(x)
     x = layers.leaky_relu(x)
-    return layers.Conv(3, (1, 1), dtype=self.dtype, name='to_rgb_conv')(x)
+    x = layers.Conv(3, (1, 1), dtype=self.dtype, name='to_rgb_conv')(x)
+    return x.astype(layers.at_least_float32(x.dtype))
 
 
 class MappingNetwork(nn.Module):
@@ -327,14 +327,8 @@ class Discriminator(nn.Module):
     return h[:, 0]
 
 
-@dataclasses.dataclass(frozen=True)
-class Networks:
-  """The four modules, under the names their parameters have everywhere."""
-
-  generator: Generator
-  mapping_network: MappingNetwork
-  style_encoder: StyleEncoder
-  discriminator: Discriminator
+# The four modules, under the names their parameters have everywhere.
+Networks = dict[str, nn.Module]
 
 
 def create_networks(
@@ -369,14 +363,14 @@ def create_networks(
     'num_domains': num_domains,
     'select_heads': select_heads,
   }
-  return Networks(
-    generator=Generator(w_hpf=w_hpf, **conv),
-    mapping_network=MappingNetwork(
+  return {
+    'generator': Generator(w_hpf=w_hpf, **conv),
+    'mapping_network': MappingNetwork(
       hidden_dim=hidden_dim, style_dim=style_dim, dtype=dtype, **domains
     ),
-    style_encoder=StyleEncoder(style_dim=style_dim, **domains, **conv),
-    discriminator=Discriminator(**domains, **conv),
-  )
+    'style_encoder': StyleEncoder(style_dim=style_dim, **domains, **conv),
+    'discriminator': Discriminator(**domains, **conv),
+  }
 
 
 def init_params(
@@ -394,6 +388,6 @@ def init_params(
   }
   rngs = jax.random.split(rng, len(inputs))
   return {
-    name: getattr(nets, name).init(rng, *args)['params']
+    name: nets[name].init(rng, *args)['params']
     for rng, (name, args) in zip(rngs, inputs.items(), strict=True)
   }

@@ -11,6 +11,7 @@ nothing depends on. For an export to give back what was imported, these stay in
 with the labels 'generator', 'generator_ema' and 'fan'.
 """
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -27,6 +28,7 @@ from jaxgan.pytorch import torch_adam, torch_files
 from jaxgan.runtime import errors
 from jaxgan.systems.stargan_v2 import convert, wing
 from jaxgan.systems.stargan_v2 import step as step_lib
+from jaxgan.training.state import State
 
 Tree = Any
 StateDicts = dict[str, convert.StateDict]
@@ -39,7 +41,7 @@ class Imported(NamedTuple):
   """What files of the original hold, less what they leave to the config."""
 
   config: ml_collections.ConfigDict  # complete: with the domains
-  state: step_lib.TrainState
+  state: State
   frozen: dict[str, Tree]
   partial: bool  # what is not in the averages is freshly drawn
 
@@ -72,9 +74,10 @@ def import_official(
   if not partial:
     ema_path, optims_path = (_sibling(path, k) for k in ('nets_ema', 'optims'))
     ema = _load_networks(ema_path, _EMA_NETWORKS)
-  init_fn, _ = step_lib.create_training(config)
+  model = step_lib.create_model(config)
+  init_state = functools.partial(step_lib.init_state, model)
   rng = jax.random.key(config.seed)
-  like = jax.eval_shape(init_fn, rng)
+  like = jax.eval_shape(init_state, rng)
 
   ema_params, unused = _to_params(ema_path, ema, like.ema_params, config)
   frozen = {}
@@ -85,7 +88,7 @@ def import_official(
       'generator_ema': unused['generator'],
     }
   if partial:
-    fresh = jax.jit(init_fn)(rng)
+    fresh = jax.jit(init_state)(rng)
     params, opt_state = fresh.params | ema_params, fresh.opt_state
   else:
     params, unused = _to_params(path, nets, like.params, config)
@@ -95,12 +98,12 @@ def import_official(
       frozen['unused']['generator'] = unused['generator']
     opt_state = _load_optimisers(optims_path, nets, like, config)
   count: Any = np.array(step, np.int32)  # as the trees, still NumPy's
-  state = step_lib.TrainState(count, params, opt_state, ema_params)
+  state = State(count, params, opt_state, ema_params)
   return Imported(config, state, frozen, partial)
 
 
 def export_official(
-  state: step_lib.TrainState,
+  state: State,
   frozen: Mapping[str, Tree],
   config: ml_collections.ConfigDict,
   partial: bool,
@@ -397,7 +400,7 @@ def _check_same_fan(
 def _load_optimisers(
   path: epath.Path,
   nets: StateDicts,
-  like: step_lib.TrainState,
+  like: State,
   config: ml_collections.ConfigDict,
 ) -> dict[str, Tree]:
   tree = torch_files.load(path)

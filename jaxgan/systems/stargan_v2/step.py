@@ -1,11 +1,10 @@
-"""Training state of StarGAN v2 and its update: four phases, then the EMA."""
+"""The model of StarGAN v2, its iteration, and its use: style and translate."""
 
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import flax
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -14,47 +13,37 @@ import optax
 from jaxgan.losses import distances
 from jaxgan.nets import layers
 from jaxgan.pytorch import torch_files
-from jaxgan.runs import collapse
+from jaxgan.runs.collapse import Sign
 from jaxgan.runtime import errors
 from jaxgan.systems import settings
+from jaxgan.systems.frozen import Frozen
 from jaxgan.systems.stargan_v2 import losses, networks, wing
-from jaxgan.training import updates
+from jaxgan.training import ema, optim, phases, schedules, state
+from jaxgan.training.phases import Phase
+from jaxgan.training.state import State
 
 Array = jax.Array
+Batch = Mapping[str, Array]
 Tree = Any
-# (frozen parameters, images [B, S, S, 3]) -> masks of the high-pass path
-MasksFn = Callable[[Tree, Array], networks.Masks]
+
+KINDS = ('latent', 'reference')
+PSI = 0.7  # the usual truncation of latent styles
+SEPARABLE = True
 
 EMA_NETWORKS = ('generator', 'mapping_network', 'style_encoder')
 
 
-@flax.struct.dataclass
-class TrainState:
-  """All that changes in training; {network: tree} in each of the three."""
-
-  step: Array  # finished iterations, int32
-  params: dict[str, Tree]
-  opt_state: dict[str, Tree]
-  ema_params: dict[str, Tree]
-
-
-@dataclasses.dataclass(frozen=True)
-class Phase:
-  """One update: the gradient of a loss steps the networks in `trained`."""
-
-  name: str  # prefix of its metrics
-  loss_fn: Callable
-  source: str  # where the target style comes from
-  trained: tuple[str, ...]
+def _phase(name: str, loss: Callable, sources: Any, *steps: str) -> Phase:
+  return Phase(name, functools.partial(loss, sources=sources), steps)
 
 
 # In the original's order. The style encoder is not stepped in the last phase:
 # stepped there too it makes the diversity loss diverge.
 PHASES = (
-  Phase('D/latent', losses.d_loss, 'latent', ('discriminator',)),
-  Phase('D/ref', losses.d_loss, 'ref', ('discriminator',)),
-  Phase('G/latent', losses.g_loss, 'latent', EMA_NETWORKS),
-  Phase('G/ref', losses.g_loss, 'ref', ('generator',)),
+  _phase('D/latent', losses.d_loss, losses.LATENT, 'discriminator'),
+  _phase('D/ref', losses.d_loss, losses.REFERENCE, 'discriminator'),
+  _phase('G/latent', losses.g_loss, losses.LATENT, *EMA_NETWORKS),
+  _phase('G/ref', losses.g_loss, losses.REFERENCE, 'generator'),
 )
 
 _ALIKE = (
@@ -71,94 +60,106 @@ _CERTAIN = (
 )
 # Below what healthy runs show from their first tenth on (benchmarks.collapse).
 # Styles of references come later than those of latents.
-SIGNS = (
-  collapse.Sign('G/latent_diversity', 0.3, *_ALIKE),
-  collapse.Sign('G/ref_diversity', 0.1, *_ALIKE),
-  collapse.Sign('G/latent_change', 0.1, *_SOURCES),
-  collapse.Sign('G/ref_change', 0.1, *_SOURCES),
-  collapse.Sign('D/latent_doubt', 0.05, *_CERTAIN),
-  collapse.Sign('D/ref_doubt', 0.05, *_CERTAIN),
+COLLAPSE_SIGNS = (
+  Sign('G/latent_diversity', 0.3, *_ALIKE),
+  Sign('G/ref_diversity', 0.1, *_ALIKE),
+  Sign('G/latent_change', 0.1, *_SOURCES),
+  Sign('G/ref_change', 0.1, *_SOURCES),
+  Sign('D/latent_doubt', 0.05, *_CERTAIN),
+  Sign('D/ref_doubt', 0.05, *_CERTAIN),
 )
 
 
-def create_training(
-  config: ml_collections.ConfigDict, masks_fn: MasksFn | None = None
-) -> tuple[Callable[[Array], TrainState], dict[str, Any]]:
+@dataclasses.dataclass(frozen=True, eq=False)
+class Model:
+  """Networks, optimisers and constants; no numbers that are trained."""
+
+  nets: networks.Networks
+  frozen_nets: Mapping[str, Callable[..., Any]]
+  tx: Mapping[str, optax.GradientTransformation]
+  micro_batches: int
+  img_size: int
+  latent_dim: int
+  style_dim: int
+  lr: float
+  f_lr: float  # of the mapping network
+  ema_decay: float
+  ds_iter: int  # steps after which lambda_ds is 0
+  lambda_ds: float  # at step 0
+  lambda_reg: float
+  lambda_sty: float
+  lambda_cyc: float
+
+  def weights(self, step: Array) -> losses.Weights:
+    """The weights of the terms in an iteration."""
+    return losses.Weights(
+      lambda_reg=self.lambda_reg,
+      lambda_sty=self.lambda_sty,
+      lambda_ds=schedules.linear_to_zero(step, self.lambda_ds, self.ds_iter),
+      lambda_cyc=self.lambda_cyc,
+    )
+
+  def rates(self) -> dict[str, Array]:
+    """The learning rates, which never change."""
+    lr = {name: jnp.asarray(self.lr) for name in self.nets}
+    return {**lr, 'mapping_network': jnp.asarray(self.f_lr)}
+
+
+def create_model(config: ml_collections.ConfigDict) -> Model:
   """Builds networks and optimisers; draws and allocates nothing.
 
   Args:
     config: all settings, `model.num_domains` set.
-    masks_fn: where `model.w_hpf` > 0; None for the face network's.
-
-  Returns:
-    A function from a key to a fresh state, to be jitted, and the keyword
-    arguments that complete `train_step`.
   """
-  check_config(config)
-  model, img_size = config.model, config.data.img_size
+  model, hparams, adam = config.model, config.hparams, config.optim
+  form = model.resample
   nets = networks.create_networks(
-    img_size=img_size,
+    img_size=config.data.img_size,
     num_domains=model.num_domains,
     channel_base=model.channel_base,
     max_conv_dim=model.max_conv_dim,
     hidden_dim=model.hidden_dim,
     style_dim=model.style_dim,
     w_hpf=model.w_hpf,
-    form=(
-      layers.best_resample_form()
-      if model.resample == 'auto'
-      else model.resample
-    ),
+    form=layers.best_resample_form() if form == 'auto' else form,
     remat=model.remat,
     select_heads=model.select_heads,
     dtype=jnp.dtype(model.dtype),
   )
-  hp = losses.HParams(
-    latent_dim=model.latent_dim,
+  tx = optim.adam(
+    beta1=adam.beta1, beta2=adam.beta2, weight_decay=adam.weight_decay
+  )
+  return Model(
+    nets=nets,
+    frozen_nets={'fan': wing.masks} if model.w_hpf > 0 else {},
+    tx={name: tx for name in nets},
     micro_batches=config.micro_batches,
-    **config.hparams,
+    img_size=config.data.img_size,
+    latent_dim=model.latent_dim,
+    style_dim=model.style_dim,
+    lr=adam.lr,
+    f_lr=adam.f_lr,
+    **hparams,
   )
-  optim = config.optim
-  create_adam = functools.partial(
-    updates.adam,
-    beta1=optim.beta1,
-    beta2=optim.beta2,
-    weight_decay=optim.weight_decay,
-  )
-  lrs = {'mapping_network': optim.f_lr}
-  names = [field.name for field in dataclasses.fields(nets)]
-  tx = {name: create_adam(lrs.get(name, optim.lr)) for name in names}
-
-  def init_fn(rng: Array) -> TrainState:
-    params = networks.init_params(
-      nets,
-      rng,
-      img_size=img_size,
-      latent_dim=model.latent_dim,
-      style_dim=model.style_dim,
-    )
-    opt_state = {name: tx[name].init(params[name]) for name in names}
-    # Differs from the original, whose EMA starts from other random weights.
-    # Copies: a donated state must not hold one buffer twice.
-    ema_params = {
-      name: jax.tree.map(jnp.copy, params[name]) for name in EMA_NETWORKS
-    }
-    return TrainState(jnp.zeros((), jnp.int32), params, opt_state, ema_params)
-
-  if model.w_hpf > 0 and masks_fn is None:
-    masks_fn = wing.masks
-  static = {'nets': nets, 'tx': tx, 'hp': hp, 'masks_fn': masks_fn}
-  return init_fn, static
 
 
-def create_frozen(config: ml_collections.ConfigDict) -> dict[str, Tree]:
-  """Parameters that are never trained: the face network's where w_hpf > 0.
+def init_state(model: Model, rng: Array) -> State:
+  """A fresh state.
 
-  Raises:
-    UserError: they cannot be read from config.model.wing_file.
+  Differs from the original, whose averages start from other random weights.
   """
-  if config.model.w_hpf <= 0:
-    return {}
+  params = networks.init_params(
+    model.nets,
+    rng,
+    img_size=model.img_size,
+    latent_dim=model.latent_dim,
+    style_dim=model.style_dim,
+  )
+  return state.create(params, dict(model.tx), averaged=EMA_NETWORKS)
+
+
+def _load_face_network(config: ml_collections.ConfigDict) -> Tree:
+  """Raises UserError where config.model.wing_file is none."""
   path = config.model.wing_file
   if not path:
     raise errors.UserError(
@@ -167,26 +168,26 @@ def create_frozen(config: ml_collections.ConfigDict) -> dict[str, Tree]:
       '--config.model.w_hpf=0'
     )
   try:
-    return {'fan': wing.from_checkpoint(torch_files.load(path))}
+    return wing.from_checkpoint(torch_files.load(path))
   except (errors.UserError, ValueError) as e:
     raise errors.UserError(f'config.model.wing_file={path}: {e}') from e
 
 
-def check_frozen(
-  frozen: Mapping[str, Tree], config: ml_collections.ConfigDict
-) -> None:
-  """Raises UserError unless the face network is among them where w_hpf > 0."""
+def _check_face_network(params: Tree) -> None:
+  if not settings.same_shapes(params, wing.param_shapes()):
+    raise errors.UserError(
+      'frozen.npz does not hold the face network: restore it from a copy'
+    )
 
-  def shapes(tree: Tree) -> dict[tuple[str, ...], tuple[int, ...]]:
-    flat = flax.traverse_util.flatten_dict(tree)
-    return {path: jnp.shape(value) for path, value in flat.items()}
 
-  if config.model.w_hpf > 0:
-    fan = frozen.get('fan')
-    if not isinstance(fan, dict) or shapes(fan) != shapes(wing.param_shapes()):
-      raise errors.UserError(
-        'frozen.npz does not hold the face network: restore it from a copy'
-      )
+FROZEN = (
+  Frozen(
+    'fan',
+    lambda config: config.model.w_hpf > 0,
+    _load_face_network,
+    _check_face_network,
+  ),
+)
 
 
 def check_config(config: ml_collections.ConfigDict) -> None:
@@ -214,120 +215,77 @@ def check_config(config: ml_collections.ConfigDict) -> None:
   settings.check_computation(config, layers.RESAMPLE_FORMS)
 
 
-def lambda_ds(step: Array, hp: losses.HParams) -> Array:
-  """Weight of the diversity term at a step: linear from hp.lambda_ds to 0."""
-  progress = step.astype(jnp.result_type(float)) / hp.ds_iter
-  return hp.lambda_ds * jnp.maximum(0.0, 1.0 - progress)
-
-
-def inference_params(state: TrainState) -> dict[str, Tree]:
-  """What to sample and evaluate with: the EMA."""
-  return state.ema_params
-
-
-def update(
-  state: TrainState,
-  frozen: Tree,
-  batch: Mapping[str, Array],
-  z_trg: Array,
-  z_trg2: Array,
-  *,
-  nets: networks.Networks,
-  tx: Mapping[str, optax.GradientTransformation],
-  hp: losses.HParams,
-  masks_fn: MasksFn | None,
-) -> tuple[TrainState, dict[str, Array], dict[str, dict[str, Tree]]]:
-  """One iteration with given latents; also returns {phase: gradients}."""
-
-  def constant_masks(x):
-    if masks_fn is None:
-      return None
-    return masks_fn(frozen, jax.lax.stop_gradient(x))
-
-  weight = lambda_ds(state.step, hp)
-  loss_args = {
-    'nets': nets,
-    'hp': dataclasses.replace(hp, lambda_ds=weight),
-    'masks_fn': constant_masks,
-  }
-  sources = {
-    'latent': ({'z': z_trg}, {'z': z_trg2}),
-    'ref': ({'x_ref': batch['x_ref']}, {'x_ref': batch['x_ref2']}),
-  }
-
-  params, opt_state = state.params, state.opt_state
-  metrics, grads = {'G/lambda_ds': weight}, {}
-  for phase in PHASES:
-    params, opt_state, terms, grads[phase.name] = updates.step_networks(
-      functools.partial(phase.loss_fn, **loss_args),
-      phase.trained,
-      params,
-      opt_state,
-      {'batch': batch, 'source': sources[phase.source]},
-      tx,
-      parts=hp.micro_batches,
-    )
-    metrics |= {f'{phase.name}_{key}': value for key, value in terms.items()}
-
-  # In units of how far two real images of one domain are apart. A ratio of
-  # means over the whole batch: the same in any number of micro-batches.
-  unit = distances.unit(batch['x_ref'], batch['x_ref2'])
-  for name in ('G/latent', 'G/ref'):
-    metrics[f'{name}_diversity'] = metrics[f'{name}_ds'] / unit
-    metrics[f'{name}_change'] = metrics.pop(f'{name}_src') / unit
-
-  ema_params = optax.incremental_update(
-    {name: params[name] for name in EMA_NETWORKS},
-    state.ema_params,
-    1 - hp.ema_decay,
-  )
-  state = dataclasses.replace(
-    state,
-    step=state.step + 1,
-    params=params,
-    opt_state=opt_state,
-    ema_params=ema_params,
-  )
-  return state, metrics, grads
-
-
 def train_step(
-  state: TrainState,
-  frozen: Tree,
-  batch: Mapping[str, Array],
-  rng: Array,
-  *,
-  nets: networks.Networks,
-  tx: Mapping[str, optax.GradientTransformation],
-  hp: losses.HParams,
-  masks_fn: MasksFn | None,
-) -> tuple[TrainState, dict[str, Array]]:
-  """One iteration of StarGAN v2: (state, batch) -> (state, metrics).
+  model: Model, state: State, frozen: Tree, batch: Batch, rng: Array
+) -> tuple[State, dict[str, Array]]:
+  """One iteration: (state, batch) -> (state, metrics).
 
   Args:
-    state: of the function that `create_training` returns.
-    frozen: parameters that are never trained, the first argument of masks_fn.
+    model: of `create_model`.
+    state: before.
+    frozen: parameters of the face network, where w_hpf > 0.
     batch: x_src, x_ref, x_ref2 [B, S, S, 3] in [-1, 1], y_src, y_ref [B]; the
       references are two images of domain y_ref, the target.
     rng: the run's key; the step folds its number in, so that a resumed run
       draws the same latents.
-    nets: the modules.
-    tx: an optimiser per network.
-    hp: weights and schedule.
-    masks_fn: (frozen, images) -> masks, where w_hpf > 0.
   """
   rng = jax.random.fold_in(rng, state.step)
-  shape = (2, len(batch['y_ref']), hp.latent_dim)
+  shape = (2, len(batch['y_ref']), model.latent_dim)
   z_trg, z_trg2 = jax.random.normal(rng, shape, jnp.float32)
-  state, metrics, _ = update(
-    state,
-    frozen,
-    batch,
-    z_trg,
-    z_trg2,
-    nets=nets,
-    tx=tx,
-    hp=hp,
-    masks_fn=masks_fn,
+  drawn = {**batch, 'z_trg': z_trg, 'z_trg2': z_trg2}
+  return update(model, state, frozen, drawn, rng)[:2]
+
+
+def update(
+  model: Model, state: State, frozen: Tree, batch: Batch, rng: Array
+) -> phases.Result:
+  """One iteration on a batch with its latents z_trg and z_trg2."""
+  w = model.weights(state.step)
+  result = phases.run(
+    PHASES, model, state, frozen, batch, rng, lr=model.rates(), w=w
   )
-  return state, metrics
+  metrics = {'G/lambda_ds': w.lambda_ds, **result.metrics}
+  # In units of how far two real images of one domain are apart. A ratio of
+  # means over the whole batch: the same in any number of micro-batches.
+  scale = distances.real_scale(batch['x_ref'], batch['x_ref2'])
+  for name in ('G/latent', 'G/ref'):
+    metrics[f'{name}_diversity'] = metrics[f'{name}_ds'] / scale
+    metrics[f'{name}_change'] = metrics.pop(f'{name}_src') / scale
+
+  after = result.state
+  averages = ema.update(after.ema_params, after.params, model.ema_decay)
+  after = after.replace(step=after.step + 1, ema_params=averages)
+  return result._replace(state=after, metrics=metrics)
+
+
+def style(
+  model: Model,
+  params: Mapping[str, Tree],
+  y: Array,
+  *,
+  z: Array | None = None,
+  x_ref: Array | None = None,
+) -> Array:
+  """Style codes [B, style_dim] of domains y [B]: F(z, y), or E(x_ref, y)."""
+  f = phases.inference(model, params)
+  code: Array = (
+    f('mapping_network', z, y)
+    if x_ref is None
+    else f('style_encoder', x_ref, y)
+  )
+  return code
+
+
+def translate(
+  model: Model,
+  params: Mapping[str, Tree],
+  frozen: Tree,
+  x: Array,
+  y: Array,
+  s: Array,
+  rng: None,
+) -> Array:
+  """G(x, s) [B, S, S, 3]; the domain y of the style is known to s alone."""
+  f = phases.inference(model, params, frozen)
+  fake: Array = f('generator', x, s, losses.masks(f, x))
+  return fake

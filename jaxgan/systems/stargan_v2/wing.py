@@ -175,18 +175,18 @@ def compute_heatmaps(params: Tree, x: Array) -> Array:
 
 
 @jax.jit  # a step asks for them six times: trace it twice
-def masks(frozen: Mapping[str, Tree], x: Array) -> tuple[Array, Array]:
+def masks(params: Tree, x: Array) -> tuple[Array, Array]:
   """The two masks [B, 256, 256, 1] in [0, 1] of the generator's high-pass path.
 
   Args:
-    frozen: the network's parameters are `frozen['fan']`.
+    params: of the network.
     x: images [B, S, S, 3] in [-1, 1].
 
   Returns:
     Where encoder features are passed on at 32 px: all parts of the face; and
     at 64 and 128 px: nose, nostrils and eyes.
   """
-  heatmaps = compute_heatmaps(frozen['fan'], x)
+  heatmaps = compute_heatmaps(params, x)
   return postprocess_heatmaps(upsample_heatmaps(heatmaps))
 
 

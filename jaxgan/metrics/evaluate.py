@@ -1,8 +1,4 @@
-"""Scores of a system by what the styles of its outputs come from.
-
-They come from latents and references (`evaluate`), or there is one for each
-label (`LabelOutputs`, `evaluate_label_shapes`).
-"""
+"""All scores of a system, by what the styles of its outputs come from."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -26,29 +22,18 @@ _LABEL_OUTPUTS = 10  # of a pair, to show that they are one
 
 
 class Translator(Protocol):
-  """What is asked of the translator of a system with latents, references."""
+  """`inference.translator.Translator`, of which this is asked."""
 
-  def translate(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
-    """Images x [N, S, S, 3] in styles s [N, style_dim]."""
+  system: Any
+  model: Any
 
-  def encode(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Styles [N, style_dim] of images x [N, S, S, 3] of domains y [N]."""
+  def translate(
+    self, x: np.ndarray, y: np.ndarray, s: np.ndarray | None = None
+  ) -> np.ndarray:
+    """Images x [N, S, S, 3] as of domains y [N], in styles s [N, ...]."""
 
-  def map(self, z: Any) -> np.ndarray:
-    """Styles of all domains [N, K, style_dim] of latents [N, latent_dim]."""
-
-
-class LabelTranslator(Protocol):
-  """What is asked of the translator of a system with labels."""
-
-  def translate(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
-    """Images x [N, S, S, 3] in styles s [N, style_dim]."""
-
-  def translate_all(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
-    """Every image of x in every style of s [R, style_dim]: [R, N, ...]."""
-
-  def label_styles(self, y: np.ndarray) -> np.ndarray:
-    """Styles [N, style_dim] of labels y [N]."""
+  def style(self, y: np.ndarray, **source: np.ndarray) -> np.ndarray:
+    """Styles [N, ...] of domains y [N]."""
 
 
 def evaluate(
@@ -58,41 +43,52 @@ def evaluate(
   train: domains_ref.EvalData,
   val: domains_ref.EvalData,
   *,
-  style_dim: int,
   seed: int,
   save_dir: epath.Path,
 ) -> list[Score]:
   """Scores translations of every source into every other domain.
 
   Args:
-    translator: of the system.
+    translator: of the run.
     config: of the run.
     scorer: what to measure, and the networks for it.
     train: real images to compare with, by domain.
     val: the sources, and references.
-    style_dim: numbers in a style.
     seed: draws references, latents, and the images of drawn data; of several
       processes, each translates and measures a part.
     save_dir: for the translations, if the scorer's options ask for them.
 
   Returns:
     shapes/<mode>/<score> where the factors of the data are known, and what
-    `translations` measures where there are networks for it, or nothing else.
+    `translations` measures where there are networks for it. The modes are the
+    system's KINDS.
+
+  Raises:
+    UsageError: nothing is to be measured, or saved.
   """
-  latent_dim = config.model.latent_dim
-  scores = []
-  if config.data.name == 'shapes':
-    scores += _evaluate_shapes(translator, config, latent_dim, seed)
-  options = scorer.options
-  if scorer.labels or options.shortened or options.save_images or not scores:
-    count = options.num_outputs
-    for mode, outputs in (
-      ('latent', _LatentOutputs(translator, latent_dim, count)),
-      ('reference', _ReferenceOutputs(translator, val, count, style_dim)),
-    ):
+  options, is_drawn = scorer.options, config.data.name == 'shapes'
+  by_label = 'label' in translator.system.KINDS
+  scores: list[Score] = []
+  if is_drawn and by_label:
+    scores += evaluate_label_shapes(
+      translator,
+      config.data.domains,
+      img_size=config.data.img_size,
+      seed=seed,
+    )
+  elif is_drawn:
+    scores += _evaluate_shapes(translator, config, seed)
+  # Of one output of a source there are no distances.
+  networks = scorer.labels.keys() - ({'lpips'} if by_label else set())
+  if not (networks or options.save_images or scores) and by_label:
+    raise nothing_measured(scorer.left_out)
+  alone = not by_label and (options.shortened or not scores)
+  if networks or options.save_images or alone:
+    outputs = _create_outputs(translator, val, options.num_outputs)
+    for mode, way in outputs.items():
       scores += scorer.score(
         mode,
-        outputs,
+        way,
         train,
         val,
         img_size=config.data.img_size,
@@ -102,12 +98,33 @@ def evaluate(
   return scores
 
 
+def nothing_measured(reasons: Sequence[str]) -> errors.UsageError:
+  """The error of a system with one output, where no network is there."""
+  because = ''.join(f' ({reason})' for reason in reasons)
+  return errors.UsageError(
+    f'nothing can be measured{because}: ask for a classifier with '
+    '--metrics=classification'
+  )
+
+
+def _create_outputs(
+  translator: Translator, val: domains_ref.EvalData, count: int
+) -> dict[str, translations.Outputs]:
+  """A way to translate for each kind of style that the system has."""
+  ways: dict[str, translations.Outputs] = {
+    'latent': _LatentOutputs(translator, count),
+    'reference': _ReferenceOutputs(translator, val, count),
+    'label': LabelOutputs(translator),
+  }
+  return {kind: ways[kind] for kind in translator.system.KINDS}
+
+
 class _LatentOutputs:
   """Translates with new latents for every output."""
 
-  def __init__(self, translator: Translator, latent_dim: int, count: int):
-    self._translator = translator
-    self._latent_dim, self._count = latent_dim, count
+  def __init__(self, translator: Translator, count: int):
+    self._translator, self._count = translator, count
+    self._latent_dim = translator.model.latent_dim
 
   def draw(
     self, num_sources: int, target: int, rng: np.random.Generator
@@ -121,8 +138,9 @@ class _LatentOutputs:
     self, x: np.ndarray, drawn: np.ndarray, target: int
   ) -> np.ndarray:
     """Outputs [N, count, S, S, 3] of sources [N, S, S, 3]."""
-    s = self._translator.map(drawn.reshape(-1, self._latent_dim))
-    return _translate(self._translator, x, s[:, target])
+    z = drawn.reshape(-1, self._latent_dim)
+    s = self._translator.style(np.full(len(z), target), z=z)
+    return _translate(self._translator, x, s, target)
 
 
 class _ReferenceOutputs:
@@ -138,10 +156,8 @@ class _ReferenceOutputs:
     translator: Translator,
     val: domains_ref.EvalData,
     count: int,
-    style_dim: int,
   ):
-    self._translator, self._val = translator, val
-    self._count, self._style_dim = count, style_dim
+    self._translator, self._val, self._count = translator, val, count
     self._styles: dict[int, np.ndarray] = {}
     self._batches: dict[int, Iterator[np.ndarray]] = {}
 
@@ -162,19 +178,19 @@ class _ReferenceOutputs:
     self, x: np.ndarray, drawn: np.ndarray, target: int
   ) -> np.ndarray:
     """Outputs [N, count, S, S, 3] of sources [N, S, S, 3]."""
-    return _translate(
-      self._translator, x, self._styles[target][drawn.reshape(-1)]
-    )
+    s = self._styles[target][drawn.reshape(-1)]
+    return _translate(self._translator, x, s, target)
 
   def _encode(self, domain: int) -> np.ndarray:
     """Style codes of all validation images of a domain, [N, style_dim]."""
     count = self._val.counts[domain]
     own = self._val.images(domain, range(count)[sharding.own_part(count)])
-    styles = [np.zeros((0, self._style_dim), np.float32)]
+    # There may be nothing for this process to do.
+    styles = [np.zeros((0, self._translator.model.style_dim), np.float32)]
     while batch := list(itertools.islice(own, translations.BATCH)):
       x = preprocess.to_float(np.stack([pixels for _, pixels in batch]))
       y = np.full(len(batch), domain)
-      styles.append(self._translator.encode(x, y))
+      styles.append(self._translator.style(y, x_ref=x))
     gathered = sharding.gather(np.concatenate(styles))
     if not len(gathered):
       raise errors.UserError(
@@ -194,22 +210,22 @@ def _shuffled(count: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
 
 
 def _translate(
-  translator: Translator, x: np.ndarray, s: np.ndarray
+  translator: Translator, x: np.ndarray, s: np.ndarray, target: int
 ) -> np.ndarray:
   """Every source [N, ...] with its K of the styles [N * K, style_dim]."""
   count = len(s) // len(x)
-  fake = translator.translate(x.repeat(count, axis=0), s)
+  y = np.full(len(s), target)
+  fake = translator.translate(x.repeat(count, axis=0), y, s)
   return fake.reshape(len(x), count, *x.shape[1:])
 
 
 def _evaluate_shapes(
   translator: Translator,
   config: ml_collections.ConfigDict,
-  latent_dim: int,
   seed: int,
 ) -> list[Score]:
   """`shapes/{real,reference,latent}/...`, from the images alone."""
-  img_size = config.data.img_size
+  img_size, latent_dim = config.data.img_size, translator.model.latent_dim
   # Another stream than those of `pictures`.
   rng = np.random.Generator(np.random.Philox(key=[seed, 3]))
   pairs, scores = factors.draw_pairs(rng, config.data.domains, img_size)
@@ -219,8 +235,8 @@ def _evaluate_shapes(
   references = factors.draw(rng, target)
   own_references = jax.tree.map(lambda f: f[own], references)
   x_ref = preprocess.to_float(shapes.render(own_references, img_size))
-  s_ref = translator.encode(x_ref, y_trg[own])
-  measured = factors.measure(translator.translate(x[own], s_ref))
+  s_ref = translator.style(y_trg[own], x_ref=x_ref)
+  measured = factors.measure(translator.translate(x[own], y_trg[own], s_ref))
   scores += factors.score(
     'reference', measured, target, content, references.hue, img_size
   )
@@ -231,9 +247,9 @@ def _evaluate_shapes(
   )
   repeated = np.repeat(np.arange(len(x)), LATENTS_PER_PAIR)
   own = sharding.own_part(len(z))
-  s = translator.map(z[own])
-  s = s[np.arange(len(s)), y_trg[repeated[own]]]
-  measured = factors.measure(translator.translate(x[repeated[own]], s))
+  rows = repeated[own]
+  s = translator.style(y_trg[rows], z=np.asarray(z[own]))
+  measured = factors.measure(translator.translate(x[rows], y_trg[rows], s))
   content = jax.tree.map(lambda f: f[repeated], content)
   scores += factors.score(
     'latent', measured, target[repeated], content, None, img_size
@@ -248,7 +264,7 @@ def _evaluate_shapes(
 class LabelOutputs:
   """Translates to a label: one output of a source."""
 
-  def __init__(self, translator: LabelTranslator, first: int = 0):
+  def __init__(self, translator: Translator, first: int = 0):
     """Counts the domains from the label `first` on."""
     self._translator, self._first = translator, first
 
@@ -264,12 +280,12 @@ class LabelOutputs:
   ) -> np.ndarray:
     """Outputs [N, 1, S, S, 3] of sources [N, S, S, 3]."""
     del drawn
-    style = self._translator.label_styles(np.array([self._first + target]))
-    return self._translator.translate_all(x, style)[0][:, None]
+    y = np.full(len(x), self._first + target)
+    return self._translator.translate(x, y)[:, None]
 
 
 def evaluate_label_shapes(
-  translator: LabelTranslator,
+  translator: Translator,
   names: Sequence[str],
   *,
   mode: str = 'label',
@@ -290,8 +306,7 @@ def evaluate_label_shapes(
   rng = np.random.Generator(np.random.Philox(key=[seed, 3]))
   (x, y_trg, target, content), scores = factors.draw_pairs(rng, names, img_size)
   own = sharding.own_part(len(x))
-  s = translator.label_styles(y_trg[own] + first)
-  measured = factors.measure(translator.translate(x[own], s))
+  measured = factors.measure(translator.translate(x[own], y_trg[own] + first))
   scores += factors.score(
     mode, measured, target, content, content.hue, img_size
   )

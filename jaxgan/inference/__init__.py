@@ -1,0 +1,1 @@
+"""A system applied to pictures: translations in parts, sample grids."""
