@@ -46,7 +46,7 @@ NamesFn = Callable[[str, Tree], Names]
 
 
 class Imported(NamedTuple):
-  """What files of an original hold, less what they leave to the config."""
+  """Result of importing original checkpoints."""
 
   config: ml_collections.ConfigDict  # complete: with the domains
   state: Any
