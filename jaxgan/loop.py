@@ -86,10 +86,10 @@ def train_and_evaluate(
     )
     if jax.default_backend() == 'cpu':
       host.keep_freed_memory()
-    train, val = system.create_datasets(
-      config, jax.process_index(), jax.process_count()
+    data = system.create_data(config).training(
+      jax.process_index(), jax.process_count()
     )
-    config.update_from_flattened_dict(train.facts)
+    config.update_from_flattened_dict(data.resolved)
     workdir.check_config(
       path, config, allow_config_change, system.default_config()
     )
@@ -138,7 +138,7 @@ def train_and_evaluate(
       path,
       start_step,
       config.num_train_steps,
-      train.images_per_step,
+      data.images_per_step,
       functools.partial(
         collapse.Watcher,
         system.COLLAPSE_SIGNS,
@@ -154,7 +154,7 @@ def train_and_evaluate(
 
     def save(step: int, state: Tree, health: Tree) -> None:
       _raise_if_not_finite(health, state)
-      facts = {'system': config.system, 'domains': list(train.domains)}
+      facts = {'system': config.system, 'domains': list(data.domains)}
       checkpointer.save(step, state, facts | left_out.facts())
 
     def sample(step: int, state: Tree) -> None:
@@ -162,7 +162,9 @@ def train_and_evaluate(
       if jax.process_index() == 0:
         local = sharding.local_copy((params, frozen))
         translator = Translator(system, model, *local)
-        logger.write_images(step, system.grids(translator, val, sample_rng))
+        logger.write_images(
+          step, system.grids(translator, data.val, sample_rng)
+        )
 
     def train_step(
       state: State, frozen: Tree, fed: Tree, rng: jax.Array, **phases: Any
@@ -179,7 +181,7 @@ def train_and_evaluate(
     with processes.failures_told(logger.keep_error):
       while True:
         steps_left = max(0, config.num_train_steps - start_step)
-        batches, to_batch = train.feed(mesh, start_step, steps_left)
+        batches, to_batch = data.source.feed(mesh, start_step, steps_left)
         try:
           _iterate(
             program,
@@ -203,8 +205,8 @@ def train_and_evaluate(
         logger.go_back(start_step)
         logger.say(f'{problem}: back to step {start_step}, {left_out}')
       checkpointer.wait()  # before the last report takes its time
-    if train.skipped:
-      logger.say(f'{train.skipped} draws of unreadable images were skipped')
+    if skipped := data.source.skipped:
+      logger.say(f'{skipped} draws of unreadable images were skipped')
 
 
 def _iterate(

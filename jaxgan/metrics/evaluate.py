@@ -11,7 +11,8 @@ import numpy as np
 from etils import epath
 
 from jaxgan.data import preprocess, shapes
-from jaxgan.data.contracts import domains_ref
+from jaxgan.data.contracts.base import Data
+from jaxgan.data.eval_data import EvalData
 from jaxgan.metrics import factors, translations
 from jaxgan.metrics import shapes as shapes_metrics
 from jaxgan.metrics.translations import Score
@@ -40,8 +41,7 @@ def evaluate(
   translator: Translator,
   config: ml_collections.ConfigDict,
   scorer: translations.Scorer,
-  train: domains_ref.EvalData,
-  val: domains_ref.EvalData,
+  data: Data,
   *,
   seed: int,
   save_dir: epath.Path,
@@ -52,8 +52,7 @@ def evaluate(
     translator: of the run.
     config: of the run.
     scorer: what to measure, and the networks for it.
-    train: real images to compare with, by domain.
-    val: the sources, and references.
+    data: real images to compare with, sources and references.
     seed: draws references, latents, and the images of drawn data; of several
       processes, each translates and measures a part.
     save_dir: for the translations, if the scorer's options ask for them.
@@ -84,6 +83,7 @@ def evaluate(
     raise nothing_measured(scorer.left_out)
   alone = not by_label and (options.shortened or not scores)
   if networks or options.save_images or alone:
+    train, val = data.evaluation()
     outputs = _create_outputs(translator, val, options.num_outputs)
     for mode, way in outputs.items():
       scores += scorer.score(
@@ -108,7 +108,7 @@ def nothing_measured(reasons: Sequence[str]) -> errors.UsageError:
 
 
 def _create_outputs(
-  translator: Translator, val: domains_ref.EvalData, count: int
+  translator: Translator, val: EvalData, count: int
 ) -> dict[str, translations.Outputs]:
   """A way to translate for each kind of style that the system has."""
   ways: dict[str, translations.Outputs] = {
@@ -154,7 +154,7 @@ class _ReferenceOutputs:
   def __init__(
     self,
     translator: Translator,
-    val: domains_ref.EvalData,
+    val: EvalData,
     count: int,
   ):
     self._translator, self._val, self._count = translator, val, count

@@ -22,7 +22,7 @@ from jax.experimental import multihost_utils
 from PIL import Image
 
 from jaxgan.data import preprocess
-from jaxgan.data.contracts import domains_ref
+from jaxgan.data.eval_data import EvalData
 from jaxgan.metrics import (
   classification,
   features,
@@ -179,8 +179,8 @@ class Scorer:
     self,
     mode: str,
     outputs: Outputs,
-    train: domains_ref.EvalData,
-    val: domains_ref.EvalData,
+    train: EvalData,
+    val: EvalData,
     *,
     img_size: int,
     seed: int,
@@ -260,12 +260,12 @@ class Scorer:
       others = ','.join(m for m in self.options.metrics if m != metric)
       raise errors.UserError(f'{e}; or do without: --metrics={others}') from e
 
-  def _num_sources(self, val: domains_ref.EvalData, domain: int) -> int:
+  def _num_sources(self, val: EvalData, domain: int) -> int:
     return min(
       val.counts[domain], self.options.num_sources or val.counts[domain]
     )
 
-  def _own_sources(self, val: domains_ref.EvalData, domain: int) -> range:
+  def _own_sources(self, val: EvalData, domain: int) -> range:
     count = self._num_sources(val, domain)
     return range(count)[sharding.own_part(count)]
 
@@ -273,8 +273,8 @@ class Scorer:
     self,
     batches: Iterator[tuple[list[int], np.ndarray]],
     count: int,
-    train: domains_ref.EvalData,
-    val: domains_ref.EvalData,
+    train: EvalData,
+    val: EvalData,
     pair: tuple[int, int],
     img_size: int,
     bar: tqdm.tqdm,
@@ -351,8 +351,8 @@ class Scorer:
   def _compare(
     self,
     fakes: np.ndarray,
-    train: domains_ref.EvalData,
-    val: domains_ref.EvalData,
+    train: EvalData,
+    val: EvalData,
     target: int,
     img_size: int,
   ) -> list[Score]:
@@ -392,9 +392,7 @@ class Scorer:
       scores.append(create(name, distance, n_fake=count))
     return scores
 
-  def _real(
-    self, data: domains_ref.EvalData, domain: int, img_size: int
-  ) -> _Reals:
+  def _real(self, data: EvalData, domain: int, img_size: int) -> _Reals:
     key = data.digest(domain), img_size
     if key not in self._reals:
       computed = self._inception.compute_cached(
@@ -435,7 +433,7 @@ class _Classifier:
     self._params: classification.Params = {}
     self._real: dict[str, np.ndarray] = {}
 
-  def prepare(self, train: domains_ref.EvalData, img_size: int) -> None:
+  def prepare(self, train: EvalData, img_size: int) -> None:
     """Trains it, or reads what is kept; nothing if it is that already."""
     if len(train.domains) < 2:
       raise errors.UserError(
@@ -460,7 +458,7 @@ class _Classifier:
     """Which images, uint8 [N, S, S, 3], are not of the target to it: [N]."""
     return classification.predict(self._params, x).argmax(1) != target
 
-  def misses_real(self, data: domains_ref.EvalData, domain: int) -> np.ndarray:
+  def misses_real(self, data: EvalData, domain: int) -> np.ndarray:
     """`misses` of all real images of a domain, of all processes."""
     key = data.digest(domain)
     if key not in self._real:
@@ -480,7 +478,7 @@ class _LabelledDraws:
   more than _HELD bytes, as many of each domain as there is room for.
   """
 
-  def __init__(self, data: domains_ref.EvalData, img_size: int):
+  def __init__(self, data: EvalData, img_size: int):
     self._data = data
     self._most = _HELD // (len(data.domains) * img_size**2 * 3)
     self._by_domain: list[list[np.ndarray]] = []
@@ -550,7 +548,7 @@ def _pairs(
 
 
 def _batches(
-  val: domains_ref.EvalData, domain: int, own: range
+  val: EvalData, domain: int, own: range
 ) -> Iterator[tuple[list[int], np.ndarray]]:
   """Numbers and pixels [N, S, S, 3] of sources; the last are perhaps few."""
   sources = val.images(domain, own)
@@ -587,7 +585,7 @@ def _check_enough(count: int, domain: str) -> None:
     )
 
 
-def _shown(data: domains_ref.EvalData, domain: int) -> Iterator[Image.Image]:
+def _shown(data: EvalData, domain: int) -> Iterator[Image.Image]:
   """This process's pictures of a domain, with a bar from the first on."""
   count = data.counts[domain]
   own = range(count)[sharding.own_part(count)]

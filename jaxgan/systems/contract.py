@@ -7,7 +7,7 @@ system's own frozen value; the rest of the project only carries it.
 
 import dataclasses
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +15,7 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
+from jaxgan.data.contracts.base import Data
 from jaxgan.inference import grids
 from jaxgan.inference.translator import Translator
 from jaxgan.metrics import evaluate
@@ -47,22 +48,7 @@ class System:
   Attributes:
     default_config: () -> every setting there is.
     check_config: raises UserError for settings that cannot be.
-    create_datasets: (config, process_index, process_count) -> (train, val).
-      train.facts: {config key: value} of what the config left to the data;
-      train.domains: names; train.skipped: unreadable images drawn so far;
-      train.images_per_step: sources in a step, to tell the speed by;
-      train.feed(mesh, start_step, num_steps) -> (fed, to_batch): how to feed
-      the steps after start_step. fed yields num_steps trees on the devices,
-      one a step: its batch, or always the same images that stay there;
-      to_batch(tree, finished steps) -> batch, the same function at every call
-      of feed, is called inside the jitted step. val goes to `grids`.
-    create_eval_data: (config) -> (train, val), to be seen in order.
-    example_batch: (config) -> a batch of noise, NumPy arrays like those that
-      train_step gets; in all of them a row is a slot.
-    requests: (batch) -> (x, y, source) of a batch: sources [B, ...], targets
-      [B] and what their styles come from, as `style` takes it.
-    view: (picture, config) -> the part of a PIL image that networks see where
-      none is drawn at random.
+    create_data: (config) -> a `data.contracts` Data: what a batch holds.
     create_model: (config) -> Model, static under jit; allocates nothing.
     init_state: (model, rng) -> State, to be jitted.
     train_step: (model, state, frozen, batch, rng) -> (state, metrics), pure;
@@ -90,8 +76,8 @@ class System:
     reconstruct: (model, params, frozen, y, x) -> images of domain y through
       their own code, for the grids.
     grids: (translator, val, rng) -> {name: uint8 [H, W, 3]}.
-    scores: (translator, config, scorer, train, val, *, seed, save_dir) -> the
-      scores of `metrics`. All processes call it together, and get them all.
+    scores: (translator, config, scorer, data, *, seed, save_dir) -> the scores
+      of `metrics`. All processes call it together, and get them all.
     import_official: (path, config, step) -> a checkpoint of the original code:
       config, with what it left to the data; state; frozen; partial: only what
       `inference_params` gives is real; what was in the file, in words. step:
@@ -102,11 +88,7 @@ class System:
 
   default_config: Callable[[], ConfigDict]
   check_config: Callable[[ConfigDict], None]
-  create_datasets: Callable[[ConfigDict, int, int], tuple[Any, Any]]
-  create_eval_data: Callable[[ConfigDict], tuple[Any, Any]]
-  example_batch: Callable[[ConfigDict], dict[str, np.ndarray]]
-  requests: Callable[[Mapping[str, Array]], tuple[Tree, Any, dict[str, Array]]]
-  view: Callable[..., Any]
+  create_data: Callable[[ConfigDict], Data]
   create_model: Callable[[ConfigDict], Any]
   init_state: Callable[[Any, Array], State]
   train_step: Callable[..., tuple[State, dict[str, Array]]]

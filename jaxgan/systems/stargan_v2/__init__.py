@@ -1,12 +1,6 @@
 """StarGAN v2 (Choi et al. 2020): the names of `contract.System`."""
 
-from jaxgan.data.contracts.domains_ref import (
-  create_datasets,
-  create_eval_data,
-  example_batch,
-  requests,
-  view,
-)
+from jaxgan.data.contracts.domains_ref import Data as create_data
 from jaxgan.systems.stargan_v2.config import default_config
 from jaxgan.systems.stargan_v2.official import export_official, import_official
 from jaxgan.systems.stargan_v2.step import (
@@ -30,17 +24,13 @@ __all__ = [
   'PSI',
   'SEPARABLE',
   'check_config',
-  'create_datasets',
-  'create_eval_data',
+  'create_data',
   'create_model',
   'default_config',
-  'example_batch',
   'export_official',
   'import_official',
   'init_state',
-  'requests',
   'style',
   'train_step',
   'translate',
-  'view',
 ]
