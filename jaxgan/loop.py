@@ -67,7 +67,6 @@ def train_and_evaluate(
   with contextlib.ExitStack() as stack:
     stack.enter_context(stop.handled())
     system = contract.get_system(config)
-    _check_settings(config)
     contract.check_config(system, config)
     sharding.check_same(
       {
@@ -91,7 +90,7 @@ def train_and_evaluate(
     )
     config.update_from_flattened_dict(data.resolved)
     workdir.check_config(
-      path, config, allow_config_change, system.default_config()
+      path, config, allow_config_change, contract.default_config(config)
     )
 
     init_rng, train_rng, sample_rng = jax.random.split(
@@ -476,26 +475,6 @@ def _take_weights(
     for name in ('params', 'ema_params')
   }
   return state.replace(**taken)
-
-
-def _check_settings(config: ml_collections.ConfigDict) -> None:
-  if config.on_nan not in ('stop', 'restore'):
-    raise errors.UserError(
-      f'config.on_nan must be stop or restore: {config.on_nan!r}'
-    )
-  for key in (
-    'batch_size',
-    'log_every_steps',
-    'sample_every_steps',
-    'checkpoint_every_steps',
-    'keep',
-  ):
-    if config[key] < 1:
-      raise errors.UserError(f'config.{key} must be 1 or more: {config[key]}')
-  if not 0 <= config.seed < 2**32:
-    raise errors.UserError(
-      f'config.seed must be from 0 to 2**32 - 1: {config.seed}'
-    )
 
 
 class _Profiler:

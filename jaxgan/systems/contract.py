@@ -23,7 +23,9 @@ from jaxgan.metrics.translations import Score
 from jaxgan.runs import checkpoint, workdir
 from jaxgan.runs.collapse import Sign
 from jaxgan.runtime import errors, files, sharding
+from jaxgan.systems import declared
 from jaxgan.systems import frozen as frozen_lib
+from jaxgan.systems.declared import Declared
 from jaxgan.systems.frozen import Frozen
 from jaxgan.training.state import State
 
@@ -46,8 +48,8 @@ class System:
   """The functions and constants of a system.
 
   Attributes:
-    default_config: () -> every setting there is.
-    check_config: raises UserError for settings that cannot be.
+    SETTINGS: every setting there is, with its default and its bounds.
+    check_config: raises UserError for settings that cannot be together.
     create_data: (config) -> a `data.contracts` Data: what a batch holds.
     create_model: (config) -> Model, static under jit; allocates nothing.
     init_state: (model, rng) -> State, to be jitted.
@@ -86,7 +88,7 @@ class System:
       same the other way.
   """
 
-  default_config: Callable[[], ConfigDict]
+  SETTINGS: Declared
   check_config: Callable[[ConfigDict], None]
   create_data: Callable[[ConfigDict], Data]
   create_model: Callable[[ConfigDict], Any]
@@ -136,6 +138,11 @@ def load(name: str) -> System:
   return System(**{n: getattr(module, n) for n in names if hasattr(module, n)})
 
 
+def default_config(config: ConfigDict) -> ConfigDict:
+  """The defaults of the system of a config."""
+  return declared.create(find_system(config).SETTINGS)
+
+
 def domain_names(config: ConfigDict) -> tuple[str, ...]:
   """What an image can be translated to: of a second data set, too."""
   joint = config.data.get('joint_domains', ())
@@ -144,7 +151,13 @@ def domain_names(config: ConfigDict) -> tuple[str, ...]:
 
 def check_config(system: System, config: ConfigDict) -> None:
   """Raises UserError for settings that the system cannot be built from."""
+  declared.check(config, system.SETTINGS)
   system.check_config(config)
+  if config.batch_size % config.micro_batches:
+    raise errors.UserError(
+      f'config.micro_batches must divide batch_size {config.batch_size}: '
+      f'{config.micro_batches}'
+    )
   if config.micro_batches > 1 and not system.SEPARABLE:
     raise errors.UserError(
       f'config.micro_batches must be 1: the losses of {config.system} are not '
@@ -204,7 +217,7 @@ def open_run(
   """
   directory = epath.Path(directory)
   config = workdir.require_config(directory)
-  workdir.add_missing(directory, config, find_system(config).default_config())
+  workdir.add_missing(directory, config, default_config(config))
   _check_domains(directory, config)
   system = get_system(config)
   check_config(system, config)

@@ -1,7 +1,7 @@
 """StarGAN v2 (Choi et al. 2020): the names of `contract.System`."""
 
 from jaxgan.data.contracts.domains_ref import Data as create_data
-from jaxgan.systems.stargan_v2.config import default_config
+from jaxgan.systems.stargan_v2.config import SETTINGS, default_config
 from jaxgan.systems.stargan_v2.official import export_official, import_official
 from jaxgan.systems.stargan_v2.step import (
   COLLAPSE_SIGNS,
@@ -23,6 +23,7 @@ __all__ = [
   'KINDS',
   'PSI',
   'SEPARABLE',
+  'SETTINGS',
   'check_config',
   'create_data',
   'create_model',

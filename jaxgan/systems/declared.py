@@ -1,0 +1,112 @@
+"""Settings declared with what they may be; those that every system has."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from jaxgan.runtime import errors
+
+Value = bool | int | float | str | tuple
+
+
+class Setting(NamedTuple):
+  """A default, and what is allowed beside it.
+
+  Attributes:
+    default: the value, whose type any other has.
+    least: the least that it may be.
+    below: it has to be less than this.
+    among: the values there are; () for any.
+  """
+
+  default: Value
+  least: float | None = None
+  below: float | None = None
+  among: Sequence[str] = ()
+
+
+Declared = dict[str, Setting]
+
+DTYPES = ('float32', 'bfloat16', 'float64')
+
+_S = Setting
+BASE: Declared = {
+  'system': _S(''),
+  'seed': _S(0, least=0, below=2**32),
+  'batch_size': _S(8, least=1),  # of all devices together
+  'micro_batches': _S(1, least=1),  # parts of it in memory at a time
+  'shard_state': _S(False),  # divide parameters, optimisers, EMA among devices
+  'num_train_steps': _S(100_000),
+  'log_every_steps': _S(10, least=1),
+  'sample_every_steps': _S(10_000, least=1),
+  'checkpoint_every_steps': _S(10_000, least=1),
+  # 'restore': go back, leave the step out, thrice.
+  'on_nan': _S('stop', among=('stop', 'restore')),
+  'keep': _S(3, least=1),  # the newest checkpoints
+  'keep_every_steps': _S(0),  # and all at multiples of this; 0 for none
+  # 'folder': <root>/<split>/<domain>/<images>; 'a_b_folders': <root>/<split>A
+  # and <root>/<split>B, as UNIT and MUNIT have it; 'shapes'; 'tfds:<data set>'.
+  'data.name': _S('folder'),
+  'data.root': _S('data'),  # for TFDS its data_dir
+  'data.train_split': _S('train'),
+  'data.val_split': _S('val'),
+  'data.domains': _S(()),  # names of those to use; () for all there are
+  'data.img_size': _S(256, least=1),
+  'data.augment': _S(True),  # random crops and flips
+  'data.check_images': _S(True),  # decode every image once before training
+  'data.skip_bad_images': _S(False),  # draw others, or leave out on_device
+  'data.timeout': _S(300.0),  # seconds in which a file must have been read
+  'data.on_device': _S(False),  # keep all images in device memory, draw there
+  'data.cache_dir': _S(''),  # for on_device; '' for ~/.cache/jaxgan
+  'model.num_domains': _S(0),  # 0: as many as the data has
+  'model.dtype': _S('float32', among=DTYPES),  # of computation
+}
+
+
+def extend(base: Declared, changes: Mapping[str, Setting | Value]) -> Declared:
+  """The settings of a system: others' with changes.
+
+  Args:
+    base: such as BASE.
+    changes: {name: setting}, or a default alone, where bounds stay as they are.
+  """
+  declared = dict(base)
+  for name, change in changes.items():
+    if not isinstance(change, Setting):
+      change = declared[name]._replace(default=change)
+    declared[name] = change
+  return declared
+
+
+def create(declared: Declared) -> ConfigDict:
+  """A config of the defaults, nested by the dots in the names."""
+  config = ConfigDict()
+  for name, setting in declared.items():
+    group, _, key = name.rpartition('.')
+    if group and group not in config:
+      config[group] = ConfigDict()
+    (config[group] if group else config)[key] = setting.default
+  return config
+
+
+def check(config: ConfigDict, declared: Declared) -> None:
+  """Raises UserError for the first setting that cannot be."""
+  for name, setting in declared.items():
+    value: Any = config
+    for part in name.split('.'):
+      value = value[part]
+    _check_one(f'config.{name}', value, setting)
+
+
+def _check_one(name: str, value: Any, setting: Setting) -> None:
+  if setting.among and value not in setting.among:
+    raise errors.UserError(
+      f'{name} must be one of {", ".join(map(repr, setting.among))}: {value!r}'
+    )
+  if setting.least is not None and value < setting.least:
+    raise errors.UserError(f'{name} must be {setting.least:g} or more: {value}')
+  if setting.below is not None and value >= setting.below:
+    raise errors.UserError(
+      f'{name} must be less than {setting.below:.10g}: {value}'
+    )
