@@ -4,9 +4,10 @@ import jaxgan
 
 model = jaxgan.load('runs/demo')
 styles = model.latent_styles('square', 3, seed=0)
-model.translate([model.read('circle.png')], styles)[0][0].save('square.png')
+source = model.read('circle.png')
+model.translate([source], 'square', styles)[0][0].save('square.png')
 
-Nothing is imported before it is asked for.
+`jaxgan.SYSTEMS` names the systems. Nothing is imported before it is asked for.
 """
 
 import importlib
@@ -14,10 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
   from jaxgan.apps.trained_model import load as load
+  from jaxgan.systems.contract import SYSTEMS as SYSTEMS
 
 __version__ = '0.1.0'
 
-_HOMES = {'load': 'jaxgan.apps.trained_model'}
+_HOMES = {
+  'load': 'jaxgan.apps.trained_model',
+  'SYSTEMS': 'jaxgan.systems.contract',
+}
 
 
 def __getattr__(name: str) -> Any:

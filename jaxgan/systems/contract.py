@@ -25,6 +25,7 @@ from jaxgan.runs.collapse import Sign
 from jaxgan.runtime import errors, files, sharding
 from jaxgan.systems import declared
 from jaxgan.systems import frozen as frozen_lib
+from jaxgan.systems.about import About
 from jaxgan.systems.declared import Declared
 from jaxgan.systems.frozen import Frozen
 from jaxgan.training.state import State
@@ -48,6 +49,7 @@ class System:
   """The functions and constants of a system.
 
   Attributes:
+    ABOUT: a line of the table of systems.
     SETTINGS: every setting there is, with its default and its bounds.
     check_config: raises UserError for settings that cannot be together.
     create_data: (config) -> a `data.contracts` Data: what a batch holds.
@@ -88,6 +90,7 @@ class System:
       same the other way.
   """
 
+  ABOUT: About
   SETTINGS: Declared
   check_config: Callable[[ConfigDict], None]
   create_data: Callable[[ConfigDict], Data]

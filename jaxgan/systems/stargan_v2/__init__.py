@@ -1,6 +1,7 @@
 """StarGAN v2 (Choi et al. 2020): the names of `contract.System`."""
 
 from jaxgan.data.contracts.domains_ref import Data as create_data
+from jaxgan.systems.about import About
 from jaxgan.systems.stargan_v2.config import SETTINGS, default_config
 from jaxgan.systems.stargan_v2.official import export_official, import_official
 from jaxgan.systems.stargan_v2.step import (
@@ -17,7 +18,15 @@ from jaxgan.systems.stargan_v2.step import (
   translate,
 )
 
+ABOUT = About(
+  'StarGAN v2',
+  'Choi et al. 2020, https://arxiv.org/abs/1912.01865',
+  data='a folder of images for each domain, two or more',
+  output='many for a source and a domain: styles of references or of latents',
+)
+
 __all__ = [
+  'ABOUT',
   'COLLAPSE_SIGNS',
   'FROZEN',
   'KINDS',
