@@ -10,7 +10,6 @@ model.translate([source], 'square', styles)[0][0].save('square.png')
 `jaxgan.SYSTEMS` names the systems. Nothing is imported before it is asked for.
 """
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,13 +18,14 @@ if TYPE_CHECKING:
 
 __version__ = '0.1.0'
 
-_HOMES = {
-  'load': 'jaxgan.apps.trained_model',
-  'SYSTEMS': 'jaxgan.systems.contract',
-}
-
 
 def __getattr__(name: str) -> Any:
-  if name not in _HOMES:
-    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-  return getattr(importlib.import_module(_HOMES[name]), name)
+  if name == 'load':
+    from jaxgan.apps.trained_model import load
+
+    return load
+  if name == 'SYSTEMS':
+    from jaxgan.systems.contract import SYSTEMS
+
+    return SYSTEMS
+  raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
