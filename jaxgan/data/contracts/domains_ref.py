@@ -9,7 +9,7 @@ where x_src is of domain y_src, and x_ref and x_ref2 are two images of domain
 y_ref.
 
 Both kinds of training data, `TrainData` and `OnDeviceData`, have `domains`,
-`facts`, `skipped` and `feed`, which `systems` describes.
+`facts`, `skipped` and `feed`, which `systems.contract` describes.
 """
 
 import functools
@@ -24,7 +24,7 @@ from absl import logging
 from PIL import Image
 
 from jaxgan.data import cache, feeding, on_device, pictures, preprocess
-from jaxgan.data.feeding import Batch, Feed, Slot
+from jaxgan.data.feeding import Feed, Slot
 from jaxgan.data.preprocess import UnreadableImage
 from jaxgan.runtime.errors import UserError
 
@@ -193,7 +193,7 @@ def _facts(domains: tuple[str, ...]) -> dict[str, Any]:
 
 
 class EvalData:
-  """Images as they are: few of them as a batch, or all of a domain."""
+  """Images without augmentation, in the order of their files."""
 
   def __init__(self, images: pictures.Images, skip_bad_images: bool):
     """Takes the images as they are."""
@@ -204,20 +204,6 @@ class EvalData:
     self.digest = functools.cache(images.digest)
     self._images = images
     self._skips = pictures.Skips(skip_bad_images)
-
-  def batch(self, num_slots: int) -> Batch:
-    """The same images at every call, the domains in turn."""
-    num_domains = len(self.domains)
-    num_rows = -(-num_slots // num_domains)
-    slots = []
-    for row, y_src in (divmod(i, num_domains) for i in range(num_slots)):
-      y_ref = (y_src + 1) % num_domains
-      x_src = self.readable(y_src, row)
-      # References are other images than the sources, where there are enough.
-      x_ref = self.readable(y_ref, row + num_rows)
-      x_ref2 = self.readable(y_ref, row + 2 * num_rows)
-      slots.append(_to_batch(x_src, y_src, x_ref, x_ref2, y_ref))
-    return {key: np.stack([slot[key] for slot in slots]) for key in _KEYS}
 
   def images(
     self, domain: int, indices: Iterable[int]
@@ -262,9 +248,6 @@ class EvalData:
       except UnreadableImage as error:
         self._skips.add(error)
     raise UserError(f'no readable validation image of {self.domains[domain]!r}')
-
-
-_KEYS = ('x_src', 'y_src', 'x_ref', 'x_ref2', 'y_ref')
 
 
 def _to_batch(x_src, y_src, x_ref, x_ref2, y_ref) -> Slot:
