@@ -6,6 +6,7 @@ import pytest
 
 from jaxgan.runtime import errors
 from jaxgan.systems import contract
+from jaxgan.systems.stargan_v2 import step
 from tests import tiny
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -76,7 +77,7 @@ def test_published_settings():
 )
 def test_bad_settings_are_named(override, message):
   with pytest.raises(errors.UserError, match=message):
-    tiny.create(**override)
+    step.check_config(tiny.config(**override))
 
 
 def test_unknown_system_is_named():

@@ -115,7 +115,7 @@ class Translator:
     """Every image of x [N, ...] as of domain y, in every style.
 
     Args:
-      x: the sources.
+      x: the sources; None for a system without sources: there N is 1.
       y: the target.
       styles: [R, ...]; None for a system without styles: there R is 1.
 
@@ -123,7 +123,7 @@ class Translator:
       [R, N, H, W, C].
     """
     rows = 1 if styles is None else len(styles)
-    count = len(jax.tree.leaves(x)[0])
+    count = 1 if x is None else len(jax.tree.leaves(x)[0])
     fake = self.translate(
       jax.tree.map(lambda a: np.concatenate([a] * rows), x),
       np.full(rows * count, y, np.int32),
@@ -155,7 +155,7 @@ class Translator:
 
     def of_targets(y: Array | int, x: Array, source: Mapping[str, Array]):
       s = system.style(model, params, y, **source) if source else None
-      keys = self._keys(len(x)) if system.DRAWS else None
+      keys = self._keys(x.shape[0]) if system.DRAWS else None
       fake = system.translate(model, params, frozen, x, y, s, keys)
       return fake.astype(jnp.float32)
 
