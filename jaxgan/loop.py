@@ -124,12 +124,8 @@ def train_and_evaluate(
       return state, 0, {}
 
     state, start_step, facts = begin()
-    if facts.get(checkpoint.PARTIAL):
-      raise errors.UserError(
-        f'{path} holds only what translations are made with, no discriminator '
-        'and no optimisers, and cannot be trained on: start a new run with '
-        f'--init_from={path}'
-      )
+    if facts:
+      _check_resumable(path, system, start_step, facts)
     if jax.process_index() == 0:
       workdir.save_frozen(path, sharding.local_copy(frozen))
       workdir.save_config(path, config)
@@ -475,6 +471,33 @@ def _take_weights(
     for name in ('params', 'ema_params')
   }
   return state.replace(**taken)
+
+
+def _check_resumable(
+  path: epath.Path, system: contract.System, step: int, facts: Mapping[str, Any]
+) -> None:
+  """Raises UserError for a checkpoint that cannot be trained on.
+
+  Args:
+    path: work directory.
+    system: of the run.
+    step: of the checkpoint.
+    facts: beside it.
+  """
+  if facts.get(checkpoint.PARTIAL):
+    raise errors.UserError(
+      f'{path} holds only what translations are made with, no discriminator '
+      'and no optimisers, and cannot be trained on: start a new run with '
+      f'--init_from={path}'
+    )
+  iterations = contract.iterations_per_step(path, system, facts)
+  if iterations > 1:
+    raise errors.UserError(
+      f'{path} is of an earlier version, with {iterations} iterations in a '
+      f'step: its step {step} would be step {step * iterations} now, and it '
+      'cannot be trained on: evaluate and use it, or start a new run with '
+      f'--init_from={path}'
+    )
 
 
 class _Profiler:

@@ -25,7 +25,9 @@ from jax.experimental import multihost_utils
 from jaxgan.runtime import errors, files
 
 Tree = Any
-FORMAT = 1
+# In 1, a step of some systems was several iterations: see
+# `System.old_step_iterations`.
+FORMAT = 2
 # A fact: only what is evaluated with is real, the rest is freshly drawn. Named
 # before there were systems without averages.
 PARTIAL = 'ema_only'

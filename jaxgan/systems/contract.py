@@ -76,6 +76,8 @@ class System:
     FROZEN: networks that are never trained.
     phases_at: (model, step) -> the phases of the iteration after `step`, an
       int; None for always the same.
+    old_step_iterations: (config) -> how many iterations a step was in
+      checkpoints of format 1; None for one, as it is now in all systems.
     inference_params: (state) -> parameters to sample and evaluate with.
     reconstruct: (model, params, frozen, y, x) -> images of domain y through
       their own code, for the grids.
@@ -110,6 +112,7 @@ class System:
   SEPARABLE: bool = False
   FROZEN: tuple[Frozen, ...] = ()
   phases_at: Callable[[Any, int], tuple[str, ...]] | None = None
+  old_step_iterations: Callable[[ConfigDict], int] | None = None
   inference_params: Callable[[State], dict[str, Tree]] = _inference_params
   reconstruct: Callable[..., Array] | None = None
   grids: Callable[..., dict[str, np.ndarray]] = grids.draw
@@ -188,7 +191,17 @@ def load_frozen(directory: epath.Path, config: ConfigDict) -> Tree:
 
 
 class Run(NamedTuple):
-  """A run at a step, to sample, evaluate or go on from."""
+  """A run at a step, to sample, evaluate or go on from.
+
+  Attributes:
+    config: all settings.
+    system: of the config.
+    model: built of it.
+    state: at the step; its own `step` counts iterations.
+    step: number of the checkpoint: the same, but of a run from when a step was
+      several iterations.
+    frozen: parameters that are never trained.
+  """
 
   config: ConfigDict
   system: System
@@ -219,28 +232,63 @@ def open_run(
     UserError: there is no such run, or no good checkpoint.
   """
   directory = epath.Path(directory)
-  config = workdir.require_config(directory)
-  workdir.add_missing(directory, config, default_config(config))
+  config = _read_config(directory)
   _check_domains(directory, config)
   system = get_system(config)
   check_config(system, config)
   model = system.create_model(config)
   shapes = jax.eval_shape(lambda rng: system.init_state(model, rng), _KEY)
   like = sharding.abstract(shapes, jax.tree.map(lambda _: placement, shapes))
-  restored = None
+  state, number, facts = _restore(directory, like, step)
+  per_step = iterations_per_step(directory, system, facts)
+  if per_step > 1:
+    state = state.replace(step=state.step * per_step)
+  frozen = jax.device_put(load_frozen(directory, config), placement)
+  return Run(config, system, model, state, number, frozen)
+
+
+_KEY = jax.eval_shape(lambda: jax.random.key(0))
+
+
+def _read_config(directory: epath.Path) -> ConfigDict:
+  """The config of a run, complete; raises UserError if there is no run."""
+  config = workdir.require_config(directory)
+  workdir.add_missing(directory, config, find_system(config).default_config())
+  return config
+
+
+def _restore(
+  directory: epath.Path, like: State, step: int | None
+) -> tuple[State, int, dict[str, Any]]:
+  """The state of a checkpoint, its number, and what lies beside it."""
   if (directory / 'checkpoints').exists():
     checkpointer = checkpoint.Checkpointer(
       directory / 'checkpoints', read_only=True
     )
-    restored = checkpointer.restore(like, step)
-    checkpointer.close()
-  if restored is None:
-    raise errors.UserError(f'{directory} has no checkpoint yet')
-  frozen = jax.device_put(load_frozen(directory, config), placement)
-  return Run(config, system, model, *restored, frozen)
+    try:
+      if restored := checkpointer.restore(like, step):
+        return *restored, checkpointer.facts(restored[1])
+    finally:
+      checkpointer.close()
+  raise errors.UserError(f'{directory} has no checkpoint yet')
 
 
-_KEY = jax.eval_shape(lambda: jax.random.key(0))
+def iterations_per_step(
+  directory: epath.PathLike, system: System, facts: Mapping[str, Any]
+) -> int:
+  """How many iterations a step is in a checkpoint of a run.
+
+  Args:
+    directory: the run's work directory.
+    system: of the run.
+    facts: of the checkpoint.
+
+  Returns:
+    1, but in checkpoints of format 1 of a system that counted otherwise then.
+  """
+  if facts['format'] > 1 or system.old_step_iterations is None:
+    return 1
+  return system.old_step_iterations(_read_config(epath.Path(directory)))
 
 
 def _check_domains(directory: epath.Path, config: ConfigDict) -> None:

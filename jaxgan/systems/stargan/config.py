@@ -6,11 +6,6 @@ import ml_collections
 
 from jaxgan.systems.stargan import labels
 
-# Settings that a resumed run may change, and those in which the processes of a
-# run may differ, beside those of `workdir`.
-FREE_SETTINGS = frozenset({'model.resample'})
-HOST_SETTINGS = frozenset({'data.joint_root'})
-
 OFFICIAL = 'yunjey/stargan'  # a value of config.parity
 _ATTRIBUTE_DATA = ('celeba', 'shapes_attributes')
 
@@ -26,10 +21,10 @@ def default_config() -> ml_collections.ConfigDict:
   config.batch_size = 16  # of all devices together, and of each data set
   config.micro_batches = 1  # parts of it that are in memory at a time
   config.shard_state = False  # divide parameters, optimisers among devices
-  config.num_train_steps = 40_000  # each of hparams.n_critic iterations
-  config.log_every_steps = 10
-  config.sample_every_steps = 1000
-  config.checkpoint_every_steps = 2000
+  config.num_train_steps = 200_000
+  config.log_every_steps = 50  # of n_critic a multiple, or G is not logged
+  config.sample_every_steps = 5000
+  config.checkpoint_every_steps = 10_000
   config.on_nan = 'stop'  # or 'restore': go back, leave the step out, thrice
   config.keep = 3  # the newest checkpoints
   config.keep_every_steps = 0  # and all at multiples of this; 0 for none
@@ -73,13 +68,10 @@ def default_config() -> ml_collections.ConfigDict:
   hparams.lambda_cls = 1.0
   hparams.lambda_rec = 10.0
   hparams.lambda_gp = 10.0
-  # Iterations of a step: in each the discriminator is updated, in the last one
-  # the generator too.
-  hparams.n_critic = 5
+  hparams.n_critic = 5  # the generator is updated in every fifth iteration
 
   config.optim = optim = ml_collections.ConfigDict()
   optim.lr = 1e-4
-  # In iterations, as the original counts:
   optim.decay_start = 100_000  # from here it falls linearly
   optim.decay_steps = 100_000  # until it is 0
   optim.lr_update_step = 1000  # of parity: it is changed at multiples of this
@@ -103,9 +95,15 @@ def find_labels(config: ml_collections.ConfigDict) -> labels.Labels:
 
 
 def images_per_step(config: ml_collections.ConfigDict) -> int:
-  """Sources in a step, of all its iterations and data sets."""
+  """Sources in an iteration, of all data sets."""
   num_sets = 2 if config.data.joint_name else 1
-  return config.batch_size * config.hparams.n_critic * num_sets
+  return config.batch_size * num_sets
+
+
+def old_step_iterations(config: ml_collections.ConfigDict) -> int:
+  """Iterations in a step of a checkpoint of format 1."""
+  n_critic: int = config.hparams.n_critic
+  return n_critic
 
 
 def facts(found: labels.Labels) -> dict[str, Any]:
@@ -114,8 +112,3 @@ def facts(found: labels.Labels) -> dict[str, Any]:
   for i, labelled in enumerate(found.sets):
     decided[f'data.{"joint_" if i else ""}domains'] = labelled.names
   return decided
-
-
-def domain_names(config: ml_collections.ConfigDict) -> tuple[str, ...]:
-  """What an image can be translated to: attributes, domains, or both."""
-  return find_labels(config).names

@@ -2,17 +2,18 @@
 
 A batch of B slots has, for the data set i of the config,
 
-  x<i>: float32 [B, n_critic, S, S, 3] in [-1, 1]
-  c<i>: float32 [B, n_critic, C], zeros and ones, one for each of its names
+  x<i>: float32 [B, S, S, 3] in [-1, 1]
+  c<i>: float32 [B, C], zeros and ones, one for each of its names
 
-an image for each iteration of a step. What slot k of step n holds depends on
-(seed, n, k) only. As in the original, every image comes as often as every other
-one, not every domain.
+What slot k of step n holds depends on (seed, n, k) only. As in the original,
+every image comes as often as every other one, not every domain.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
@@ -25,6 +26,8 @@ from jaxgan.systems.stargan import labelled
 from jaxgan.systems.stargan.labelled import LabelledImages
 from jaxgan.systems.stargan.labels import Labels
 from jaxgan.systems.stargan.on_device import OnDeviceData
+
+Array = jax.Array
 
 
 def create_datasets(
@@ -110,15 +113,8 @@ class TrainData:
     self.images_per_step = config_lib.images_per_step(config)
     self._skips = pictures.Skips(config.data.skip_bad_images)
     self._seed = config.seed
-    self._per_slot = config.hparams.n_critic
-    shape = (self._per_slot, config.data.img_size, config.data.img_size, 3)
-    like = [
-      (
-        np.zeros(shape, np.uint8),
-        np.zeros((self._per_slot, len(o.labels.names)), np.float32),
-      )
-      for o in opened
-    ]
+    pixels = np.zeros((config.data.img_size, config.data.img_size, 3), np.uint8)
+    like = [(pixels, np.zeros(len(o.labels.names), np.float32)) for o in opened]
     slots = feeding.SlotFeed(
       self._slot,
       _to_slot(like),
@@ -146,7 +142,7 @@ class TrainData:
   def _draw(
     self, index: int, step: int, slot: int
   ) -> tuple[np.ndarray, np.ndarray]:
-    """Images and labels of a data set."""
+    """An image uint8 [S, S, 3] of a data set, and its label [C]."""
     opened = self._opened[index]
 
     def draw(
@@ -155,21 +151,15 @@ class TrainData:
       del late
       return opened.draw(rng)
 
-    # A stream for each image: one that cannot be read is drawn again alone.
-    drawn = [
-      pictures.first_readable(
-        draw,
-        self._seed,
-        labelled.ROLES[index],
-        slot * self._per_slot + i,
-        step,
-        self._skips,
-        ', '.join(opened.images.domains)[:80],
-      )
-      for i in range(self._per_slot)
-    ]
-    x, c = zip(*drawn, strict=True)
-    return np.stack(x), np.stack(c)
+    return pictures.first_readable(
+      draw,
+      self._seed,
+      labelled.ROLES[index],
+      slot,
+      step,
+      self._skips,
+      ', '.join(opened.images.domains)[:80],
+    )
 
 
 def _to_slot(drawn: Sequence[tuple[np.ndarray, np.ndarray]]) -> Slot:
@@ -210,18 +200,31 @@ class EvalData:
     return _to_slot(drawn)
 
 
-def example_batch(config: ml_collections.ConfigDict) -> Mapping[str, Any]:
+def example_batch(
+  config: ml_collections.ConfigDict,
+) -> dict[str, np.ndarray]:
   """A batch of noise, with labels, that meets the contract."""
   rng = np.random.default_rng(config.seed)
   size = config.data.img_size
-  shape = config.batch_size, config.hparams.n_critic
-  batch: dict[str, Any] = {}
+  count = config.batch_size
+  batch: dict[str, np.ndarray] = {}
   for i, labels in enumerate(config_lib.find_labels(config).sets):
-    x = rng.uniform(-1, 1, (*shape, size, size, 3)).astype(np.float32)
+    x = rng.uniform(-1, 1, (count, size, size, 3)).astype(np.float32)
     num = len(labels.names)
     if labels.exclusive:
-      c = np.eye(num, dtype=np.float32)[rng.integers(num, size=shape)]
+      c = np.eye(num, dtype=np.float32)[rng.integers(num, size=count)]
     else:
-      c = rng.integers(0, 2, (*shape, num)).astype(np.float32)
+      c = rng.integers(0, 2, (count, num)).astype(np.float32)
     batch |= {f'x{i}': x, f'c{i}': c}
   return batch
+
+
+def requests(
+  batch: Mapping[str, Array],
+) -> tuple[Array, Array, dict[str, Array]]:
+  """Translations to ask for: the sources, each as the next label in turn.
+
+  Of two data sets, sources and labels of the first.
+  """
+  x, num_labels = batch['x0'], batch['c0'].shape[1]
+  return x, jnp.arange(len(x)) % num_labels, {}

@@ -88,6 +88,16 @@ class Labels(NamedTuple):
       code[len(self.names) + index] = 1
     return code
 
+  @property
+  def codes(self) -> np.ndarray:
+    """The codes of all targets, [names, dim]."""
+    return np.stack([self.code(target) for target in range(len(self.names))])
+
+  @property
+  def ask(self) -> bool:
+    """Whether any code asks for the label that an image has."""
+    return bool(np.any(self.codes < 0))
+
   def estimate(self, logits: Array) -> Array:
     """The likely labels [B, names] of images, of the classifier's logits."""
     parts = []

@@ -58,7 +58,6 @@ class OnDeviceData:
     self._settings = {
       'seed': config.seed,
       'batch_size': config.batch_size,
-      'per_slot': config.hparams.n_critic,
       'mirrors': tuple(o.mirrors for o in opened),
     }
 
@@ -103,7 +102,6 @@ def _batch(
   *,
   seed: int,
   batch_size: int,
-  per_slot: int,
   mirrors: tuple[bool, ...],
   mesh: jax.sharding.Mesh,
 ) -> dict[str, Array]:
@@ -113,14 +111,14 @@ def _batch(
   for k, (held, labels) in enumerate(resident):
 
     def words(slot, role=labelled.ROLES[k]):
-      return on_device.words_of(seed, role, step, slot, 2 * per_slot)
+      return on_device.words_of(seed, role, step, slot, 2)
 
-    drawn = jax.vmap(words)(slots).reshape(batch_size, 2, per_slot)
+    drawn = jax.vmap(words)(slots)
     rows = on_device.below(drawn[:, 0], len(labels))
     pixels = on_device.gather(held.images, rows, mesh)
     if mirrors[k]:
-      flips = on_device.heads(drawn[:, 1])[..., None, None, None]
-      pixels = jnp.where(flips, pixels[:, :, :, ::-1], pixels)
+      flips = on_device.heads(drawn[:, 1])[:, None, None, None]
+      pixels = jnp.where(flips, pixels[:, :, ::-1], pixels)
     batch[f'x{k}'] = pixels.astype(jnp.float32) / 127.5 - 1
     batch[f'c{k}'] = labels[rows]
   return jax.lax.with_sharding_constraint(batch, sharding.batch_sharding(mesh))
