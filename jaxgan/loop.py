@@ -145,6 +145,11 @@ def train_and_evaluate(
     logger.write_parameters(sharding.replicate(state.params, mesh))
     if facts:
       logger.say(f'resuming after step {start_step}')
+    if facts and facts['format'] < checkpoint.FORMAT:
+      logger.say(
+        'the checkpoint is of an earlier version: from here on batches are '
+        'drawn otherwise'
+      )
     left_out = _LeftOut(facts, config.on_nan == 'restore')
 
     def save(step: int, state: Tree, health: Tree) -> None:

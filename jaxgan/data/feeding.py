@@ -98,7 +98,7 @@ class HostFeed:
     self._parts, self._seed, self._img_size = tuple(parts), seed, img_size
     self._skips = pictures.Skips(skip_bad_images)
     slots = SlotFeed(
-      self._slot, self._like(), batch_size, process_index, process_count
+      self.slot, self._like(), batch_size, process_index, process_count
     )
     self.feed, self.batches = slots.feed, slots.batches
 
@@ -117,7 +117,7 @@ class HostFeed:
       like |= part.labels(nothing, nothing, None)
     return like
 
-  def _slot(self, step: int, slot: int) -> Slot:
+  def slot(self, step: int, slot: int) -> Slot:
     """One slot of a batch: each array without its leading axis."""
     made: Slot = {}
     for part in self._parts:

@@ -19,7 +19,7 @@ from jaxgan.runtime.errors import UserError
 
 NUM_EVAL_SHAPES = 1000  # of each domain and split
 # Drawn images do not end: any of these can be asked for.
-_ENDLESS = 2**31 - 1
+ENDLESS = 2**31 - 1
 
 
 class Images(Protocol):
@@ -117,7 +117,7 @@ class ShapesImages:
       shapes.DOMAINS, config.data.domains, 'shapes'
     )
     self.counts = (NUM_EVAL_SHAPES,) * len(self.domains)
-    self.drawable = (_ENDLESS,) * len(self.domains)
+    self.drawable = (ENDLESS,) * len(self.domains)
     is_val = split == config.data.val_split
     self._stream = Stream.VALIDATION if is_val else Stream.REALS
     self._seed = config.seed

@@ -10,9 +10,10 @@ import ml_collections
 import numpy as np
 from etils import epath
 
-from jaxgan.data import preprocess, shapes
+from jaxgan.data import preprocess, shapes, streams
 from jaxgan.data.contracts.base import Data
 from jaxgan.data.eval_data import EvalData
+from jaxgan.data.streams import Stream
 from jaxgan.metrics import factors, translations
 from jaxgan.metrics import shapes as shapes_metrics
 from jaxgan.metrics.translations import Score
@@ -226,8 +227,7 @@ def _evaluate_shapes(
 ) -> list[Score]:
   """`shapes/{real,reference,latent}/...`, from the images alone."""
   img_size, latent_dim = config.data.img_size, translator.model.latent_dim
-  # Another stream than those of `pictures`.
-  rng = np.random.Generator(np.random.Philox(key=[seed, 3]))
+  rng = streams.generator(seed, Stream.FACTORS)
   pairs, scores = factors.draw_pairs(rng, config.data.domains, img_size)
   x, y_trg, target, content = pairs
 
@@ -303,7 +303,7 @@ def evaluate_label_shapes(
     img_size: S.
     seed: of the sources.
   """
-  rng = np.random.Generator(np.random.Philox(key=[seed, 3]))
+  rng = streams.generator(seed, Stream.FACTORS)
   (x, y_trg, target, content), scores = factors.draw_pairs(rng, names, img_size)
   own = sharding.own_part(len(x))
   measured = factors.measure(translator.translate(x[own], y_trg[own] + first))

@@ -21,8 +21,9 @@ from etils import epath
 from jax.experimental import multihost_utils
 from PIL import Image
 
-from jaxgan.data import preprocess
+from jaxgan.data import preprocess, streams
 from jaxgan.data.eval_data import EvalData
+from jaxgan.data.streams import Stream
 from jaxgan.metrics import (
   classification,
   features,
@@ -38,8 +39,6 @@ NUM_OUTPUTS = 10
 METRICS = ('fid', 'lpips', 'classification', 'inception_score')
 DEFAULT_METRICS = METRICS[:2]
 _NEIGHBOUR = 3  # of precision and recall
-# Of random streams; 0 to 4 are those of the data.
-_ROLE, _CLASSIFIER_ROLE = 5, 6
 _HELD = 2**30  # bytes of images that a classifier is trained on
 
 
@@ -220,11 +219,13 @@ class Scorer:
     ) as bar:
       for source, target in pairs:
         name = f'{val.domains[source]}2{val.domains[target]}'
-        bits = np.random.Philox(
-          key=[seed, _ROLE],
-          counter=[0, zlib.crc32(mode.encode()), source, target],
+        rng = streams.generator(
+          seed,
+          Stream.OUTPUTS,
+          attempt=zlib.crc32(mode.encode()),
+          slot=source,
+          step=target,
         )
-        rng = np.random.Generator(bits)
         drawn = outputs.draw(self._num_sources(val, source), target, rng)
         batches: Iterator[tuple[list[int], np.ndarray]] = (
           (numbers, outputs.translate(x, drawn[numbers], target))
@@ -487,8 +488,8 @@ class _LabelledDraws:
     """Images uint8 [B, S, S, 3] and one-hot labels; the first call reads."""
     if not self._by_domain:
       self._by_domain = [self._read(i) for i in range(len(self._data.domains))]
-    bits = np.random.Philox(key=[0, _CLASSIFIER_ROLE], counter=[0, 0, 0, step])
-    drawn = np.random.Generator(bits).random((classification.BATCH, 2))
+    rng = streams.generator(0, Stream.CLASSIFIER, step=step)
+    drawn = rng.random((classification.BATCH, 2))
     domains = (drawn[:, 0] * len(self._by_domain)).astype(int)
     x = []
     for domain, u in zip(domains, drawn[:, 1], strict=True):

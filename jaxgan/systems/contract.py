@@ -7,7 +7,7 @@ system's own frozen value; the rest of the project only carries it.
 
 import dataclasses
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -253,7 +253,7 @@ _KEY = jax.eval_shape(lambda: jax.random.key(0))
 def _read_config(directory: epath.Path) -> ConfigDict:
   """The config of a run, complete; raises UserError if there is no run."""
   config = workdir.require_config(directory)
-  workdir.add_missing(directory, config, find_system(config).default_config())
+  workdir.add_missing(directory, config, default_config(config))
   return config
 
 

@@ -75,22 +75,11 @@ class Training(NamedTuple):
 
 
 class Data(abc.ABC):
-  """The data of a config; nothing is opened before it is asked for.
-
-  A contract says what a batch holds: `parts`, and the rest of this class.
-  """
+  """The data of a config; nothing is opened before it is asked for."""
 
   def __init__(self, config: ConfigDict):
-    """Takes the settings; `config.data` is of the contract's system."""
+    """Takes the settings."""
     self._config = config
-
-  @abc.abstractmethod
-  def open(self, split: str) -> pictures.Images:
-    """The whole pictures of a split; UserError if they cannot be opened."""
-
-  @abc.abstractmethod
-  def part(self, images: pictures.Images) -> Part:
-    """What a slot takes of training images."""
 
   @abc.abstractmethod
   def view(self, picture: Image.Image) -> Image.Image:
@@ -111,34 +100,52 @@ class Data(abc.ABC):
     from, as a system's `style` takes it.
     """
 
-  def viewed(self, images: pictures.Images) -> pictures.Images:
-    """Images to be seen in order, each through `view`."""
-    return images
-
+  @abc.abstractmethod
   def evaluation(self) -> tuple[EvalData, EvalData]:
     """The images of training and validation, to be scored in order."""
-    data = self._config.data
-    train, val = (self.open(s) for s in (data.train_split, data.val_split))
-    self._check(train, val)
-    return self._in_order(train), self._in_order(val)
 
+  @abc.abstractmethod
   def training(self, process_index: int, process_count: int) -> Training:
     """Opens the data of a training; mistakes end here.
 
     Raises:
       UserError: the data cannot be trained on.
     """
-    config, data = self._config, self._config.data
+
+
+class DomainData(Data):
+  """Data of images by domain, of which a slot takes one part."""
+
+  images_per_slot = 1  # sources, to tell the speed by
+
+  @abc.abstractmethod
+  def open(self, split: str) -> pictures.Images:
+    """The whole pictures of a split; UserError if they cannot be opened."""
+
+  @abc.abstractmethod
+  def part(self, images: pictures.Images) -> Part:
+    """What a slot takes of training images."""
+
+  def viewed(self, images: pictures.Images) -> pictures.Images:
+    """Images to be seen in order, each through `view`."""
+    return images
+
+  def evaluation(self) -> tuple[EvalData, EvalData]:
+    """The images of training and validation, to be scored in order."""
+    train, val = self._open_both()
+    return self._in_order(train), self._in_order(val)
+
+  def training(self, process_index: int, process_count: int) -> Training:
+    """Opens the data of a training; mistakes end here."""
+    config = self._config
     feeding.check_batch_size(config.batch_size, process_count)
-    train, val = (self.open(s) for s in (data.train_split, data.val_split))
-    self._check(train, val)
+    train, val = self._open_both()
     check_images(
-      [val] if data.on_device else [train, val],
+      [val] if config.data.on_device else [train, val],
       config,
       process_index,
       process_count,
     )
-    part = self.part(train)
     return Training(
       domains=train.domains,
       resolved={
@@ -147,15 +154,20 @@ class Data(abc.ABC):
       },
       images_per_step=self.images_per_slot * config.batch_size,
       val=self._in_order(val),
-      source=create_feed([part], config, process_index, process_count),
+      source=create_feed(
+        [self.part(train)], config, process_index, process_count
+      ),
     )
 
-  # Sources of a slot, to tell the speed by.
-  images_per_slot = 1
-
-  def _check(self, train: pictures.Images, val: pictures.Images) -> None:
+  def check(self, train: pictures.Images, val: pictures.Images) -> None:
     """Raises UserError for data that cannot be trained on."""
     check_domains(self._config, train.domains, val.domains)
+
+  def _open_both(self) -> tuple[pictures.Images, pictures.Images]:
+    data = self._config.data
+    train, val = (self.open(s) for s in (data.train_split, data.val_split))
+    self.check(train, val)
+    return train, val
 
   def _in_order(self, images: pictures.Images) -> EvalData:
     return EvalData(self.viewed(images), self._config.data.skip_bad_images)

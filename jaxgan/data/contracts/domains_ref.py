@@ -49,7 +49,7 @@ class Picks(base.Picks):
     return {'y_src': domains[..., 0], 'y_ref': domains[..., 1]}
 
 
-class Data(base.Data):
+class Data(base.DomainData):
   """Data of a domain a folder."""
 
   def open(self, split: str) -> pictures.Images:

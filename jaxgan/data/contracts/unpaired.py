@@ -41,7 +41,7 @@ class Picks(base.Picks):
     return xp.arange(len(KEYS), dtype='int32'), streams.below(words, counts)
 
 
-class Data(base.Data):
+class Data(base.DomainData):
   """Data of two domains."""
 
   images_per_slot = len(KEYS)
@@ -104,7 +104,8 @@ class Data(base.Data):
       )
     return load_size or img_size
 
-  def _check(self, train: pictures.Images, val: pictures.Images) -> None:
+  def check(self, train: pictures.Images, val: pictures.Images) -> None:
+    """Raises UserError unless there are two domains, alike in both splits."""
     if len(train.domains) != len(KEYS):
       names = train.domains[:2] if train.domains[1:] else ('cat', 'dog')
       example = ','.join(map(repr, names))
@@ -113,7 +114,7 @@ class Data(base.Data):
         f'({", ".join(train.domains)[:200]}), and two are translated into each '
         f'other: name two with --config.data.domains="({example})"'
       )
-    super()._check(train, val)
+    super().check(train, val)
 
 
 class _Ordered:
