@@ -79,6 +79,8 @@ class System:
     old_step_iterations: (config) -> how many iterations a step was in
       checkpoints of format 1; None for one, as it is now in all systems.
     inference_params: (state) -> parameters to sample and evaluate with.
+    mean_style: (model, y) -> the centre of the latent styles of domain y, where
+      it is known; None: the mean of many is taken.
     reconstruct: (model, params, frozen, y, x) -> images of domain y through
       their own code, for the grids.
     grids: (translator, val, rng) -> {name: uint8 [H, W, 3]}.
@@ -114,6 +116,7 @@ class System:
   phases_at: Callable[[Any, int], tuple[str, ...]] | None = None
   old_step_iterations: Callable[[ConfigDict], int] | None = None
   inference_params: Callable[[State], dict[str, Tree]] = _inference_params
+  mean_style: Callable[[Any, int], np.ndarray] | None = None
   reconstruct: Callable[..., Array] | None = None
   grids: Callable[..., dict[str, np.ndarray]] = grids.draw
   scores: Callable[..., list[Score]] = evaluate.evaluate
