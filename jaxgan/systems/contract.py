@@ -23,11 +23,11 @@ from jaxgan.metrics.translations import Score
 from jaxgan.runs import checkpoint, workdir
 from jaxgan.runs.collapse import Sign
 from jaxgan.runtime import errors, files, sharding
-from jaxgan.systems import declared
 from jaxgan.systems import frozen as frozen_lib
+from jaxgan.systems import settings
 from jaxgan.systems.about import About
-from jaxgan.systems.declared import Declared
 from jaxgan.systems.frozen import Frozen
+from jaxgan.systems.settings import Declared
 from jaxgan.training.state import State
 
 Array = jax.Array
@@ -149,7 +149,7 @@ def load(name: str) -> System:
 
 def default_config(config: ConfigDict) -> ConfigDict:
   """The defaults of the system of a config."""
-  return declared.create(find_system(config).SETTINGS)
+  return settings.create(find_system(config).SETTINGS)
 
 
 def domain_names(config: ConfigDict) -> tuple[str, ...]:
@@ -160,7 +160,7 @@ def domain_names(config: ConfigDict) -> tuple[str, ...]:
 
 def check_config(system: System, config: ConfigDict) -> None:
   """Raises UserError for settings that the system cannot be built from."""
-  declared.check(config, system.SETTINGS)
+  settings.check(config, system.SETTINGS)
   system.check_config(config)
   if config.batch_size % config.micro_batches:
     raise errors.UserError(

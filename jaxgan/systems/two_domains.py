@@ -16,9 +16,11 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from jaxgan.losses import distances
-from jaxgan.nets import vgg
+from jaxgan.nets import convolutions, vgg
 from jaxgan.runtime import errors
+from jaxgan.systems import settings
 from jaxgan.systems.frozen import Frozen
+from jaxgan.systems.settings import Setting
 from jaxgan.training import optim, phases, schedules, state
 from jaxgan.training.phases import Phase
 from jaxgan.training.state import State
@@ -26,6 +28,40 @@ from jaxgan.training.state import State
 Array = jax.Array
 Batch = Mapping[str, Array]
 Tree = Any
+
+
+SETTINGS = settings.extend(
+  settings.BASE,
+  {
+    'batch_size': 1,  # and of each domain
+    'data.val_split': 'test',
+    # Shortest side before a square is cut; 0 for img_size.
+    'data.load_size': Setting(0, least=0),
+    'model.vgg_file': Setting(''),  # weights of VGG-16, if lambda_vgg > 0
+    # Same results to rounding, another speed: convolutions that resample.
+    'model.resample': Setting(
+      'auto', among=('auto', *convolutions.RESAMPLE_FORMS)
+    ),
+    'optim.lr': Setting(1e-4, least=0),
+    # Iterations after which the rate falls to the share gamma; 0: never.
+    'optim.step_size': Setting(100_000, least=0),
+    'optim.gamma': Setting(0.5, least=0),
+    'optim.beta1': Setting(0.5, least=0, below=1),
+    'optim.beta2': Setting(0.999, least=0, below=1),
+    'optim.weight_decay': Setting(1e-4, least=0),  # L2 inside the gradient
+  },
+)
+
+
+def check_config(config: ConfigDict) -> None:
+  """Raises UserError for settings of two domains that cannot be together."""
+  if config.model.num_domains not in (0, 2):
+    raise errors.UserError(
+      'config.model.num_domains must be 2, or 0 to take it from the data: '
+      f'{config.model.num_domains}'
+    )
+  if config.hparams.lambda_vgg > 0:
+    vgg.check_size(config.data.img_size, fourth_pool=True)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

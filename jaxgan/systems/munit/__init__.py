@@ -1,13 +1,8 @@
 """MUNIT (Huang et al. 2018): the names of `contract.System`."""
 
-from jaxgan.data.contracts.unpaired import (
-  create_datasets,
-  create_eval_data,
-  example_batch,
-  requests,
-  view,
-)
-from jaxgan.systems.munit.config import default_config
+from jaxgan.data.contracts.unpaired import Data as create_data
+from jaxgan.systems.about import About
+from jaxgan.systems.munit.config import SETTINGS, default_config
 from jaxgan.systems.munit.official import export_official, import_official
 from jaxgan.systems.munit.step import (
   BY_DOMAIN,
@@ -26,29 +21,34 @@ from jaxgan.systems.munit.step import (
 )
 from jaxgan.systems.two_domains import FROZEN, inference_params, init_state
 
+ABOUT = About(
+  'MUNIT',
+  'Huang et al. 2018, https://arxiv.org/abs/1804.04732',
+  data='two folders of images that do not belong together',
+  output='many for a source: styles of references or drawn',
+)
+
 __all__ = [
+  'ABOUT',
   'BY_DOMAIN',
   'COLLAPSE_SIGNS',
   'FROZEN',
   'KINDS',
   'PSI',
   'SEPARABLE',
+  'SETTINGS',
   'SOURCES',
   'check_config',
-  'create_datasets',
-  'create_eval_data',
+  'create_data',
   'create_model',
   'default_config',
-  'example_batch',
   'export_official',
   'import_official',
   'inference_params',
   'init_state',
   'mean_style',
   'reconstruct',
-  'requests',
   'style',
   'train_step',
   'translate',
-  'view',
 ]

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from jaxgan.nets import blocks, convolutions
 from jaxgan.runs.collapse import Sign
 from jaxgan.runtime import errors
-from jaxgan.systems import settings, two_domains
+from jaxgan.systems import two_domains
 from jaxgan.systems.munit import config as config_lib
 from jaxgan.systems.munit import losses, networks
 from jaxgan.training import phases
@@ -94,20 +94,7 @@ def create_model(config: ConfigDict) -> Model:
 
 def check_config(config: ConfigDict) -> None:
   """Raises UserError for settings that no networks can be built from."""
-  settings.check_two_domains(config, config_lib.OFFICIAL)
-  settings.check_least(
-    config,
-    {
-      'model.dim': 1,
-      'model.n_downsample': 1,
-      'model.n_res': 1,  # they alone see the style
-      'model.latent_dim': 1,
-      'model.mlp_dim': 1,
-      'model.d_dim': 1,
-      'model.d_layers': 1,
-      'model.d_scales': 1,
-    },
-  )
+  two_domains.check_config(config)
   model, img_size = config.model, config.data.img_size
   # Paddings reflect: of the halvings of the style encoder, and of the smallest
   # image that a discriminator looks at, the last starts from two pixels.

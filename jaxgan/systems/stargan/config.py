@@ -3,14 +3,14 @@
 from ml_collections import ConfigDict
 
 from jaxgan.nets import convolutions
-from jaxgan.systems import declared
-from jaxgan.systems.declared import Setting
+from jaxgan.systems import settings
+from jaxgan.systems.settings import Setting
 
 OFFICIAL = 'yunjey/stargan'  # a value of config.parity
 
 # As published for CelebA at 128 px.
-SETTINGS = declared.extend(
-  declared.BASE,
+SETTINGS = settings.extend(
+  settings.BASE,
   {
     'system': 'stargan',
     # '': as the paper has it. OFFICIAL: as the released code does, which says
@@ -62,7 +62,7 @@ SETTINGS = declared.extend(
 
 def default_config() -> ConfigDict:
   """Returns the published settings for CelebA."""
-  return declared.create(SETTINGS)
+  return settings.create(SETTINGS)
 
 
 def old_step_iterations(config: ConfigDict) -> int:

@@ -3,12 +3,12 @@
 from ml_collections import ConfigDict
 
 from jaxgan.nets import layers
-from jaxgan.systems import declared
-from jaxgan.systems.declared import Setting
+from jaxgan.systems import settings
+from jaxgan.systems.settings import Setting
 
 # As published for AFHQ, on a folder of images.
-SETTINGS = declared.extend(
-  declared.BASE,
+SETTINGS = settings.extend(
+  settings.BASE,
   {
     'system': 'stargan_v2',
     'seed': 777,
@@ -45,4 +45,4 @@ SETTINGS = declared.extend(
 
 def default_config() -> ConfigDict:
   """Returns the published settings for AFHQ."""
-  return declared.create(SETTINGS)
+  return settings.create(SETTINGS)

@@ -15,8 +15,7 @@ from jaxgan.nets import layers
 from jaxgan.pytorch import torch_files
 from jaxgan.runs.collapse import Sign
 from jaxgan.runtime import errors
-from jaxgan.systems import settings
-from jaxgan.systems.frozen import Frozen
+from jaxgan.systems.frozen import Frozen, same_shapes
 from jaxgan.systems.stargan_v2 import losses, networks, wing
 from jaxgan.training import ema, optim, phases, schedules, state
 from jaxgan.training.phases import Phase
@@ -174,7 +173,7 @@ def _load_face_network(config: ml_collections.ConfigDict) -> Tree:
 
 
 def _check_face_network(params: Tree) -> None:
-  if not settings.same_shapes(params, wing.param_shapes()):
+  if not same_shapes(params, wing.param_shapes()):
     raise errors.UserError(
       'frozen.npz does not hold the face network: restore it from a copy'
     )

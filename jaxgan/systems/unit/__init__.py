@@ -1,14 +1,9 @@
 """UNIT (Liu et al. 2017): the names of `contract.System`."""
 
-from jaxgan.data.contracts.unpaired import (
-  create_datasets,
-  create_eval_data,
-  example_batch,
-  requests,
-  view,
-)
+from jaxgan.data.contracts.unpaired import Data as create_data
+from jaxgan.systems.about import About
 from jaxgan.systems.two_domains import FROZEN, inference_params, init_state
-from jaxgan.systems.unit.config import default_config
+from jaxgan.systems.unit.config import SETTINGS, default_config
 from jaxgan.systems.unit.official import export_official, import_official
 from jaxgan.systems.unit.step import (
   BY_DOMAIN,
@@ -23,26 +18,31 @@ from jaxgan.systems.unit.step import (
   translate,
 )
 
+ABOUT = About(
+  'UNIT',
+  'Liu et al. 2017, https://arxiv.org/abs/1703.00848',
+  data='two folders of images that do not belong together',
+  output='one for a source',
+)
+
 __all__ = [
+  'ABOUT',
   'BY_DOMAIN',
   'COLLAPSE_SIGNS',
   'FROZEN',
   'KINDS',
   'SEPARABLE',
+  'SETTINGS',
   'SOURCES',
   'check_config',
-  'create_datasets',
-  'create_eval_data',
+  'create_data',
   'create_model',
   'default_config',
-  'example_batch',
   'export_official',
   'import_official',
   'inference_params',
   'init_state',
   'reconstruct',
-  'requests',
   'train_step',
   'translate',
-  'view',
 ]

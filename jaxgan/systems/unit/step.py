@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from jaxgan.nets import blocks, convolutions
 from jaxgan.runs.collapse import Sign
 from jaxgan.runtime import errors
-from jaxgan.systems import settings, two_domains
+from jaxgan.systems import two_domains
 from jaxgan.systems.unit import config as config_lib
 from jaxgan.systems.unit import losses, networks
 from jaxgan.training import phases
@@ -99,31 +99,12 @@ def _create_networks(config: ConfigDict) -> dict[str, nn.Module]:
 
 def check_config(config: ConfigDict) -> None:
   """Raises UserError for settings that no networks can be built from."""
-  settings.check_two_domains(config, config_lib.OFFICIAL)
+  two_domains.check_config(config)
   model, img_size = config.model, config.data.img_size
-  settings.check_least(
-    config,
-    {
-      'model.dim': 1,
-      'model.n_downsample': 1,
-      'model.n_res': 0,
-      'model.n_shared': 0,
-      'model.d_dim': 1,
-      'model.d_layers': 1,
-      'model.d_front': 1,
-      'model.d_scales': 1,
-      'model.dropout': 0,
-    },
-  )
-  if model.dropout >= 1 or (model.dropout and not model.shared):
+  if model.dropout and not model.shared:
     raise errors.UserError(
-      'config.model.dropout must be below 1, and 0 where model.shared is '
-      f'False: {model.dropout}'
-    )
-  if model.d_kind not in config_lib.D_KINDS:
-    raise errors.UserError(
-      f'config.model.d_kind must be one of {", ".join(config_lib.D_KINDS)}: '
-      f'{model.d_kind!r}'
+      'config.model.dropout must be 0 where model.shared is False: '
+      f'{model.dropout}'
     )
   if model.d_kind == 'shared' and model.d_front >= model.d_layers:
     raise errors.UserError(
