@@ -27,10 +27,10 @@ def test_the_least_is_allowed_and_less_is_not():
   ],
 )
 def test_what_two_domains_cannot_have(overrides, message):
-  settings.check_pair(tiny.config(parity='THE/CODE'), 'THE/CODE')
-  settings.check_pair(tiny.config(model__num_domains=2), 'THE/CODE')
+  settings.check_two_domains(tiny.config(parity='THE/CODE'), 'THE/CODE')
+  settings.check_two_domains(tiny.config(model__num_domains=2), 'THE/CODE')
   with pytest.raises(errors.UserError, match=message):
-    settings.check_pair(tiny.config(**overrides), 'THE/CODE')
+    settings.check_two_domains(tiny.config(**overrides), 'THE/CODE')
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,8 @@ class System:
     phases_at: (model, step) -> the phases of the iteration after `step`, an
       int; None for always the same.
     inference_params: (state) -> parameters to sample and evaluate with.
+    mean_style: (model, y) -> the centre of the latent styles of domain y, where
+      it is known; None: the mean of many is taken.
     reconstruct: (model, params, frozen, y, x) -> images of domain y through
       their own code, for the grids.
     grids: (translator, val, rng) -> {name: uint8 [H, W, 3]}.
@@ -124,6 +126,7 @@ class System:
   FROZEN: tuple[Frozen, ...] = ()
   phases_at: Callable[[Any, int], tuple[str, ...]] | None = None
   inference_params: Callable[[State], dict[str, Tree]] = _inference_params
+  mean_style: Callable[[Any, int], np.ndarray] | None = None
   reconstruct: Callable[..., Array] | None = None
   grids: Callable[..., dict[str, np.ndarray]] = grids.draw
   scores: Callable[..., list[Score]] = evaluate.evaluate

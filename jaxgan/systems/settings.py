@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import ml_collections
 
 from jaxgan.losses import adversarial
+from jaxgan.nets import convolutions, vgg
 from jaxgan.runtime import errors
 
 _DTYPES = ('float32', 'bfloat16', 'float64')
@@ -59,13 +60,14 @@ def check_least(
       )
 
 
-def check_pair(config: ml_collections.ConfigDict, official: str) -> None:
-  """Raises UserError for settings of two domains that cannot be.
+def check_two_domains(config: ml_collections.ConfigDict, official: str) -> None:
+  """Raises UserError for settings of UNIT and MUNIT that cannot be.
 
   Args:
-    config: of UNIT or MUNIT.
+    config: all settings; those of the networks are not looked at.
     official: the value of config.parity beside ''.
   """
+  check_computation(config, convolutions.RESAMPLE_FORMS)
   if config.parity not in ('', official):
     raise errors.UserError(
       f"config.parity must be '' or {official!r}: {config.parity!r}"
@@ -92,6 +94,8 @@ def check_pair(config: ml_collections.ConfigDict, official: str) -> None:
       raise errors.UserError(
         f'config.optim.{key} must be less than 1: {config.optim[key]}'
       )
+  if config.hparams.lambda_vgg > 0:
+    vgg.check_size(config.data.img_size, fourth_pool=True)
 
 
 def same_shapes(params: Any, like: Any) -> bool:

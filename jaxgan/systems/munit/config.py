@@ -2,17 +2,7 @@
 
 import ml_collections
 
-# Settings that a resumed run may change, and those in which the processes of a
-# run may differ, beside those of `workdir`.
-FREE_SETTINGS = frozenset({'model.resample', 'model.vgg_file'})
-HOST_SETTINGS = frozenset({'model.vgg_file'})
-
 OFFICIAL = 'NVlabs/MUNIT'  # a value of config.parity
-
-
-def domain_names(config: ml_collections.ConfigDict) -> tuple[str, ...]:
-  """What an image can be translated to."""
-  return tuple(config.data.domains)
 
 
 def default_config() -> ml_collections.ConfigDict:

@@ -2,21 +2,11 @@
 
 import ml_collections
 
-# Settings that a resumed run may change, and those in which the processes of a
-# run may differ, beside those of `workdir`.
-FREE_SETTINGS = frozenset({'model.resample', 'model.vgg_file'})
-HOST_SETTINGS = frozenset({'model.vgg_file'})
-
 OFFICIAL = 'mingyuliutw/UNIT'  # a value of config.parity
 # How much the discriminators of the two domains have in common, and what they
 # look at; 'shared' is of the paper's faces, 'separate' of its animals,
 # 'multiscale' of its streets.
 D_KINDS = ('shared', 'separate', 'multiscale')
-
-
-def domain_names(config: ml_collections.ConfigDict) -> tuple[str, ...]:
-  """What an image can be translated to."""
-  return tuple(config.data.domains)
 
 
 def default_config() -> ml_collections.ConfigDict:
