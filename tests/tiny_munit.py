@@ -13,7 +13,7 @@ from jaxgan.systems import munit
 from jaxgan.systems.munit import step
 from jaxgan.systems.munit.config import default_config
 from tests import tiny_two_domains
-from tests.tiny_two_domains import BATCH, DOMAINS, SIZE
+from tests.tiny_two_domains import BATCH, DOMAINS
 from tests.tiny_two_domains import NAMES as NAMES
 
 LATENT_DIM = 3
@@ -43,7 +43,7 @@ def create(**overrides):
 
 def batch(size: int = BATCH) -> dict[str, np.ndarray]:
   """Noise in the batch contract, the same at every call."""
-  return dict(unpaired.example_batch(config(batch_size=size)))
+  return dict(unpaired.Data(config(batch_size=size)).noise())
 
 
 def drawn(size: int = BATCH) -> dict[str, np.ndarray]:

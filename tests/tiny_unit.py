@@ -43,7 +43,7 @@ def create(**overrides):
 
 def batch(size: int = BATCH) -> dict[str, np.ndarray]:
   """Noise in the batch contract, the same at every call."""
-  return dict(unpaired.example_batch(config(batch_size=size)))
+  return dict(unpaired.Data(config(batch_size=size)).noise())
 
 
 def drawn(size: int = BATCH) -> dict[str, np.ndarray]:
