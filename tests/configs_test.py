@@ -1,3 +1,4 @@
+import functools
 import importlib.util
 import pathlib
 
@@ -6,6 +7,7 @@ import pytest
 
 from jaxgan.runtime import errors
 from jaxgan.systems import contract
+from jaxgan.systems.stargan_v2 import step
 from tests import tiny
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -45,8 +47,10 @@ def test_config_builds_its_system(path):
     config.model.num_domains = 3
   else:
     config.data.domains = config.data.domains or ('a', 'b')
-  init_fn, _ = contract.get_system(config).create_training(config)
-  state = jax.eval_shape(init_fn, jax.random.key(0))
+  system = contract.get_system(config)
+  contract.check_config(system, config)
+  init_state = functools.partial(system.init_state, system.create_model(config))
+  state = jax.eval_shape(init_state, jax.random.key(0))
   assert set(state.params) == NETWORKS[config.system]
 
 
@@ -76,7 +80,7 @@ def test_published_settings():
 )
 def test_bad_settings_are_named(override, message):
   with pytest.raises(errors.UserError, match=message):
-    tiny.create(**override)
+    step.check_config(tiny.config(**override))
 
 
 def test_unknown_system_is_named():

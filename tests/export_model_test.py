@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import pathlib
@@ -11,8 +12,8 @@ from jax import export
 
 from jaxgan.apps import trained_model
 from jaxgan.data import shapes
-from jaxgan.systems import stargan_v2
-from jaxgan.systems.stargan_v2 import losses
+from jaxgan.inference.translator import Translator
+from jaxgan.systems import contract, stargan_v2
 from tests import tiny
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -83,40 +84,41 @@ def test_the_programs_run_without_this_package(workdir, tmp_path):
       np.savez(out / f'{name}{size}.npz', **_inputs(size))
   assert _run('-I', '-c', _READER, cwd=out) == (0, '')
 
-  state, _, static = tiny.create()
-  nets, params = static['nets'], state.ema_params
+  network, state = tiny.create()
+  params = state.ema_params
   for size in (1, 3):
     i = _inputs(size)
     for name, style in (('reference', 'x_ref'), ('latent', 'z')):
-      s = losses.style(nets, params, i['y'], **{style: i[style]})
-      expected = losses.translate(nets, params, i['x'], s)
+      s = stargan_v2.style(network, params, i['y'], **{style: i[style]})
+      expected = stargan_v2.translate(
+        network, params, {}, i['x'], i['y'], s, None
+      )
       got = np.load(out / f'{name}{size}.npy')
       np.testing.assert_allclose(got, expected, atol=1e-5)
 
   status, stderr = _tool(f'--workdir={workdir}', f'--out={out}')
-  assert status == 1 and 'reference.jaxexport exists: take' in stderr
+  assert status == 1 and 'latent.jaxexport exists: take' in stderr
 
 
 def test_face_masks_are_inside():
-  state, _, static = tiny.create(model__w_hpf=1.0)
-
-  def masks_fn(frozen, x):
-    mask = jax.nn.sigmoid(frozen['scale'] * x[..., :1])
+  def masks(params, x):
+    mask = jax.nn.sigmoid(params['scale'] * x[..., :1])
     return mask, mask
 
-  translator = stargan_v2.Translator(
-    state.ema_params,
-    {'scale': np.float32(3)},
-    nets=static['nets'],
-    masks_fn=masks_fn,
-  )
+  network, state = tiny.create(model__w_hpf=1.0)
+  network = dataclasses.replace(network, frozen_nets={'fan': masks})
+  frozen = {'fan': {'scale': np.float32(3)}}
   config = tiny.config(data__domains=shapes.DOMAINS)
-  model = trained_model.Model(translator, shapes.DOMAINS, config, 2, crop=False)
+  translator = Translator(
+    contract.get_system(config), network, state.ema_params, frozen
+  )
+  model = trained_model.Model(translator, config, 2, crop=False)
   program = export.deserialize(bytearray(model.export()['reference']))
   assert program.platforms == trained_model.PLATFORMS
   assert program.nr_devices == 1
   i = _inputs(2)
-  expected = translator.translate(i['x'], translator.encode(i['x_ref'], i['y']))
+  s = translator.style(i['y'], x_ref=i['x_ref'])
+  expected = translator.translate(i['x'], i['y'], s)
   got = program.call(i['x'], i['x_ref'], i['y'])
   np.testing.assert_allclose(got, expected, atol=1e-5)
 

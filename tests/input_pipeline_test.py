@@ -13,6 +13,7 @@ from PIL import Image
 
 from jaxgan.data import pictures, preprocess, shapes, sources
 from jaxgan.data.contracts import domains_ref
+from jaxgan.inference import grids
 from jaxgan.runtime.errors import UserError
 
 KEYS = {'x_src', 'x_ref', 'x_ref2', 'y_src', 'y_ref'}
@@ -266,13 +267,14 @@ def test_validation_images(config, warnings):
   assert [(index, tuple(image[0, 0])) for index, image in images] == [
     (green, (0, green, 1)) for green in range(1, 4)
   ]
-  batch = data.batch(4)
-  assert batch['y_src'].tolist() == [0, 1, 0, 1]
-  assert factors(batch['x_src'])[:, 1].tolist() == [0, 0, 1, 1]
-  assert batch['y_ref'].tolist() == [1, 0, 1, 0]
-  assert factors(batch['x_ref'])[:, 1].tolist() == [2, 2, 0, 3]
-  assert factors(batch['x_ref2'])[:, 1].tolist() == [1, 4, 2, 0]
-  assert_equal(batch, data.batch(4))
+  # Of a domain the images one after the other, and the first ones again.
+  x_src = grids._load(data, [0, 1, 0, 1], 0)
+  assert factors(x_src)[:, 1].tolist() == [0, 0, 1, 1]
+  x_ref = grids._load(data, [1, 0, 1, 0], 2)
+  assert factors(x_ref)[:, 1].tolist() == [2, 2, 0, 3]
+  x_ref = grids._load(data, [1, 0, 1, 0], 4)
+  assert factors(x_ref)[:, 1].tolist() == [1, 4, 2, 0]
+  np.testing.assert_array_equal(x_ref, grids._load(data, [1, 0, 1, 0], 4))
 
 
 def test_shapes():

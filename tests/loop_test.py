@@ -11,15 +11,16 @@ from etils import epath
 from PIL import Image
 
 from jaxgan import evaluation, loop
+from jaxgan.data.contracts import domains_ref
 from jaxgan.runs import checkpoint, collapse, workdir
 from jaxgan.runtime import errors, sharding
 from jaxgan.systems import contract, stargan_v2
 from tests import tiny
 
 
-def _final_state(workdir):
+def _final_run(workdir):
   device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-  return contract.restore_run(workdir, device)
+  return contract.open_run(workdir, device)
 
 
 def _lines(workdir):
@@ -35,10 +36,9 @@ def finished(tmp_path_factory):
 
 
 def _assert_same_run(a, b):
-  _, state_a, step_a, *_ = _final_state(a)
-  _, state_b, step_b, *_ = _final_state(b)
-  assert step_a == step_b
-  jax.tree.map(np.testing.assert_array_equal, state_a, state_b)
+  run_a, run_b = _final_run(a), _final_run(b)
+  assert run_a.step == run_b.step
+  jax.tree.map(np.testing.assert_array_equal, run_a.state, run_b.state)
   assert (a / 'metrics.jsonl').read_bytes() == (
     b / 'metrics.jsonl'
   ).read_bytes()
@@ -93,7 +93,7 @@ def test_stopped_and_resumed_is_never_stopped(
   finished, tmp_path, monkeypatch, capsys
 ):
   sign = collapse.Sign('G/lambda_ds', 3.0, 'low', 'raise it')
-  monkeypatch.setattr(stargan_v2, 'SIGNS', (sign,))
+  monkeypatch.setattr(stargan_v2, 'COLLAPSE_SIGNS', (sign,))
   monkeypatch.setattr(collapse, 'MIN_WINDOW', 2)
   config = {'checkpoint_every_steps': 100}
   for end in (1, 3, 4):
@@ -116,11 +116,11 @@ def test_metrics_are_cut_back_to_the_resumed_step(finished, tmp_path):
 
 
 def test_sigterm_saves_and_returns(finished, tmp_path, monkeypatch, capsys):
-  batches = stargan_v2.create_datasets
+  training = domains_ref.Data.training
 
   def killing(*args):
-    train, val = batches(*args)
-    slots = train.feed.__self__
+    data = training(*args)
+    slots = data.source.feed.__self__
     real = slots.batches
 
     def send_at_batch_three(start_step):
@@ -130,13 +130,12 @@ def test_sigterm_saves_and_returns(finished, tmp_path, monkeypatch, capsys):
         yield batch
 
     slots.batches = send_at_batch_three
-    return train, val
+    return data
 
-  monkeypatch.setattr(stargan_v2, 'create_datasets', killing)
+  monkeypatch.setattr(domains_ref.Data, 'training', killing)
   loop.train_and_evaluate(tiny.config(num_train_steps=50), str(tmp_path))
   assert 'stopped by SIGTERM' in capsys.readouterr().out
-  _, _, step, *_ = _final_state(tmp_path)
-  assert 1 <= step <= 3
+  assert 1 <= _final_run(tmp_path).step <= 3
   monkeypatch.undo()
   assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
   loop.train_and_evaluate(tiny.config(), str(tmp_path))
@@ -144,11 +143,11 @@ def test_sigterm_saves_and_returns(finished, tmp_path, monkeypatch, capsys):
 
 
 def test_broken_data_does_not_lose_the_steps_before_it(tmp_path, monkeypatch):
-  create = stargan_v2.create_datasets
+  training = domains_ref.Data.training
 
   def breaking(*args):
-    train, val = create(*args)
-    slots = train.feed.__self__
+    data = training(*args)
+    slots = data.source.feed.__self__
     real = slots.batches
 
     def end_at_step_three(start_step):
@@ -156,13 +155,13 @@ def test_broken_data_does_not_lose_the_steps_before_it(tmp_path, monkeypatch):
       raise errors.UserError('x.png cannot be read')
 
     slots.batches = end_at_step_three
-    return train, val
+    return data
 
-  monkeypatch.setattr(stargan_v2, 'create_datasets', breaking)
+  monkeypatch.setattr(domains_ref.Data, 'training', breaking)
   config = tiny.config(num_train_steps=9, checkpoint_every_steps=100)
   with pytest.raises(errors.UserError, match='x.png'):
     loop.train_and_evaluate(config, str(tmp_path))
-  assert _final_state(tmp_path)[2] >= 1
+  assert _final_run(tmp_path).step >= 1
 
 
 @pytest.mark.slow
@@ -185,17 +184,17 @@ def test_other_settings_train(tmp_path, overrides):
   loop.train_and_evaluate(
     tiny.config(num_train_steps=2, **overrides), str(tmp_path)
   )
-  config, state, step, *_ = _final_state(tmp_path)
-  assert step == 2 and len(_lines(tmp_path)) == 2
-  leaves = jax.tree.leaves(state.params)
+  run = _final_run(tmp_path)
+  assert run.step == 2 and len(_lines(tmp_path)) == 2
+  leaves = jax.tree.leaves(run.state.params)
   assert {x.dtype for x in leaves} == {np.dtype('float32')}
 
 
 def test_nothing_is_saved_after_a_nan(tmp_path, monkeypatch):
   real = stargan_v2.train_step
 
-  def breaking(state, *args, **kwargs):
-    new, metrics = real(state, *args, **kwargs)
+  def breaking(*args):
+    new, metrics = real(*args)
     value = metrics['D/ref_reg']
     metrics['D/ref_reg'] = jnp.where(new.step >= 3, jnp.nan, value)
     return new, metrics
@@ -225,8 +224,8 @@ def _break_always(step, metrics, params):
 def _train_breaking(monkeypatch, breaking, workdir, **overrides):
   real = stargan_v2.train_step
 
-  def step_fn(state, *args, **kwargs):
-    new, metrics = real(state, *args, **kwargs)
+  def step_fn(*args):
+    new, metrics = real(*args)
     metrics, params = breaking(new.step, metrics, new.params)
     return new.replace(params=params), metrics
 
@@ -285,13 +284,16 @@ def test_init_from_takes_weights_by_domain(finished, tmp_path):
     str(tmp_path),
     init_from=str(finished),
   )
-  _, old, *_ = _final_state(finished)
-  config, new, step, *_ = _final_state(tmp_path)
-  assert step == 1 and list(config.data.domains) == ['circle', 'square']
+  old, run = _final_run(finished).state, _final_run(tmp_path)
+  assert run.step == 1
+  assert list(run.config.data.domains) == ['circle', 'square']
   # At lr 0 the networks stay, and the EMA goes half of the way to them.
   live, ema = old.params['style_encoder'], old.ema_params['style_encoder']
   half_way = jax.tree.map(lambda a, b: (a + b) / 2, live, ema)
-  for expected, got in ((live, new.params), (half_way, new.ema_params)):
+  for expected, got in (
+    (live, run.state.params),
+    (half_way, run.state.ema_params),
+  ):
     got = got['style_encoder']
     np.testing.assert_allclose(
       got['conv4']['kernel'], expected['conv4']['kernel'], atol=1e-6
@@ -312,26 +314,11 @@ def test_what_processes_must_have_alike_is_compared(tmp_path, monkeypatch):
   assert '--config.data.root' not in compared  # hosts may differ
 
 
-def test_batch_must_divide_among_devices():
-  with pytest.raises(errors.UserError, match='not divisible by the 2 devices'):
-    sharding.create_mesh(3)
-
-
-def test_what_is_on_every_device_is_not_copied():
-  mesh = sharding.create_mesh(2)
-  once = sharding.replicate({'a': np.arange(8), 'b': jnp.ones(3)}, mesh)
-  assert all(x.sharding.is_fully_replicated for x in once.values())
-  assert all(x.sharding.device_set == set(jax.devices()) for x in once.values())
-  assert sharding.replicate(once, mesh)['a'] is once['a']
-
-
 @pytest.mark.parametrize('divided', [False, True])
 def test_two_devices_learn_what_one_learns(divided):
-  state, frozen, static = tiny.create()
+  model, state = tiny.create()
   run = jax.jit(
-    lambda s, b: stargan_v2.train_step(
-      s, frozen, b, jax.random.key(0), **static
-    )
+    lambda s, b: stargan_v2.train_step(model, s, {}, b, jax.random.key(0))
   )
   one, metrics_one = run(state, tiny.batch())
   mesh = sharding.create_mesh(tiny.BATCH)

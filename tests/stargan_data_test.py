@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 from jaxgan.data import shapes
+from jaxgan.data.labels import LabelSet
 from jaxgan.metrics import shapes as shapes_metrics
 from jaxgan.runtime import errors, sharding
 from jaxgan.systems import stargan
 from jaxgan.systems.stargan import data, labelled
-from jaxgan.systems.stargan.labels import LabelSet
 from tests import tiny_stargan as tiny
 
 NAMES = [f'{i:06}.png' for i in range(1, 13)]

@@ -9,13 +9,13 @@ import pytest
 from etils import epath
 from PIL import Image
 
-from jaxgan.data import preprocess, shapes
+from jaxgan.data import labelled, labels, preprocess, shapes
 from jaxgan.metrics import classification, factors, features, translations
 from jaxgan.metrics import shapes as shapes_metrics
 from jaxgan.runtime import errors
 from jaxgan.runtime.images import to_uint8
 from jaxgan.systems import stargan
-from jaxgan.systems.stargan import labelled, labels, step
+from jaxgan.systems.stargan import step
 from tests import tiny_stargan as tiny
 
 
@@ -94,7 +94,7 @@ def run(monkeypatch, tmp_path):
       made,
       config,
       scorer,
-      *stargan.create_eval_data(config),
+      stargan.create_data(config),
       seed=0,
       save_dir=epath.Path(tmp_path) / 'out',
     )

@@ -341,5 +341,5 @@ def test_two_devices_learn_what_one_learns(divided):
 
 def test_images_of_a_step_are_those_of_both_data_sets():
   for kind, sets in ((tiny.DOMAINS, 1), (tiny.JOINT, 2)):
-    train, _ = stargan.create_datasets(tiny.config(**kind), 0, 1)
-    assert train.images_per_step == tiny.BATCH * sets
+    data = stargan.create_data(tiny.config(**kind)).training(0, 1)
+    assert data.images_per_step == tiny.BATCH * sets

@@ -3,8 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxgan.data.labels import Labels, LabelSet
 from jaxgan.systems.stargan import losses
-from jaxgan.systems.stargan.labels import Labels, LabelSet
 
 W = losses.Weights(lambda_cls=2.0, lambda_rec=3.0, lambda_gp=5.0)
 

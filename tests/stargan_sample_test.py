@@ -4,10 +4,10 @@ import jax
 import numpy as np
 import pytest
 
+from jaxgan.data.labels import FLIP, KEEP
 from jaxgan.runtime import sharding
 from jaxgan.systems import stargan
 from jaxgan.systems.stargan import sample, step
-from jaxgan.systems.stargan.labels import FLIP, KEEP
 from tests import tiny_stargan as tiny
 
 
@@ -20,7 +20,7 @@ def _noise(count):
 @functools.cache
 def _grids(kind):
   overrides = getattr(tiny, kind)
-  _, val = stargan.create_datasets(tiny.config(**overrides), 0, 1)
+  val = stargan.create_data(tiny.config(**overrides)).training(0, 1).val
   grids = stargan.grids(tiny.translator(**overrides), val, jax.random.key(0))
   return grids, val.batch(sample.NUM_SOURCES)
 
@@ -91,7 +91,7 @@ def test_of_a_second_set_the_classifier_tells_the_labels_of_the_first():
 
 def test_of_many_targets_the_grids_show_some(monkeypatch):
   monkeypatch.setattr(sample, 'MAX_TARGETS', 2)
-  _, val = stargan.create_datasets(tiny.config(**tiny.DOMAINS), 0, 1)
+  val = stargan.create_data(tiny.config(**tiny.DOMAINS)).training(0, 1).val
   grids = stargan.grids(tiny.translator(), val, None)
   whole, _ = _grids('DOMAINS')
   assert grids['targets'].shape[0] == 2 + 3 * (tiny.SIZE + 2)

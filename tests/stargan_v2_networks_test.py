@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from jaxgan.nets import layers
-from jaxgan.systems.stargan_v2 import losses, networks
+from jaxgan.systems.stargan_v2 import networks
+from jaxgan.training import phases
 from tests import tiny
 
 
@@ -51,14 +52,19 @@ def test_init_is_he_normal_and_not_truncated():
   assert not params['bias'].any()
 
 
+def _forward(**overrides) -> phases.Forward:
+  """The networks of a setting, with the parameters of the default one."""
+  model, _ = tiny.create(**overrides)
+  return phases.inference(model, tiny.create()[1].params)
+
+
 def test_output_shapes_and_dtypes():
-  state, _, static = tiny.create()
-  nets, params, batch = static['nets'], state.params, tiny.batch()
+  f, batch = _forward(), tiny.batch()
   x, y = batch['x_src'], batch['y_src']
-  s = losses.style(nets, params, y, z=jnp.ones((2, 4)))
-  assert s.shape == losses.style(nets, params, y, x_ref=x).shape == (2, 5)
-  assert losses.translate(nets, params, x, s).shape == x.shape
-  assert losses.discriminate(nets, params, x, y).shape == (2,)
+  s = f('mapping_network', jnp.ones((2, 4)), y)
+  assert s.shape == f('style_encoder', x, y).shape == (2, 5)
+  assert f('generator', x, s).shape == x.shape
+  assert f('discriminator', x, y).shape == (2,)
 
 
 def test_adain_with_zero_code_is_instance_norm():
@@ -100,25 +106,16 @@ def test_resampling_convolutions_are_the_two_in_turn(kernel_size, resample):
 
 
 def test_domain_selects_its_own_head():
-  state, _, static = tiny.create()
+  model, state = tiny.create()
   y = jnp.array([1, 1])
 
   def loss(params):
-    return losses.style(static['nets'], params, y, z=jnp.ones((2, 4))).sum()
+    f = phases.inference(model, params)
+    return f('mapping_network', jnp.ones((2, 4)), y).sum()
 
   grads = jax.grad(loss)(state.params)['mapping_network']['heads_3']['kernel']
   assert np.abs(grads[1]).max() > 0
   assert not np.any(grads[0]) and not np.any(grads[2])
-
-
-def test_all_codes_hold_those_of_each_domain():
-  state, _, static = tiny.create()
-  z = jax.random.normal(jax.random.key(0), (2, 4))
-  style = functools.partial(losses.style, static['nets'], state.params, z=z)
-  codes = style(None)
-  assert codes.shape == (2, tiny.DOMAINS, 5)
-  expected = codes[[0, 1], [2, 0]]
-  np.testing.assert_allclose(style(jnp.array([2, 0])), expected, rtol=1e-5)
 
 
 def test_high_pass_is_its_kernel():
@@ -134,23 +131,21 @@ def test_high_pass_is_its_kernel():
   np.testing.assert_allclose(got, expected, atol=1e-5)
 
 
-def test_bfloat16_keeps_parameters_and_logits_float32():
-  state, _, static = tiny.create(model__dtype='bfloat16')
+def test_bfloat16_keeps_parameters_logits_and_images_float32():
+  _, state = tiny.create(model__dtype='bfloat16')
   assert {x.dtype for x in jax.tree.leaves(state.params)} == {
     np.dtype('float32')
   }
   batch = tiny.batch()
-  args = static['nets'], state.params, batch['x_src']
-  logits = losses.discriminate(*args, batch['y_src'])
+  f, exact = _forward(model__dtype='bfloat16'), _forward()
+  args = 'discriminator', batch['x_src'], batch['y_src']
+  logits = f(*args)
   assert logits.dtype == np.float32
-  exact = losses.discriminate(
-    tiny.create()[2]['nets'], *args[1:], batch['y_src']
-  )
-  np.testing.assert_allclose(logits, exact, rtol=0.05, atol=0.02)
-  assert np.any(np.asarray(logits) != np.asarray(exact))
-  s = losses.style(*args[:2], batch['y_ref'], z=jnp.ones((2, 4)))
+  np.testing.assert_allclose(logits, exact(*args), rtol=0.05, atol=0.02)
+  assert np.any(np.asarray(logits) != np.asarray(exact(*args)))
+  s = f('mapping_network', jnp.ones((2, 4)), batch['y_ref'])
   assert s.dtype == jnp.bfloat16
-  assert losses.translate(*args, s).dtype == np.float32
+  assert f('generator', batch['x_src'], s).dtype == np.float32
 
 
 def test_generator_with_high_pass_needs_masks():
@@ -158,6 +153,6 @@ def test_generator_with_high_pass_needs_masks():
     img_size=32, num_domains=2, channel_base=128, max_conv_dim=8, w_hpf=1.0
   )
   with pytest.raises(ValueError, match='needs masks'):
-    nets.generator.init(
+    nets['generator'].init(
       jax.random.key(0), jnp.zeros((1, 32, 32, 3)), jnp.zeros((1, 64))
     )

@@ -19,19 +19,24 @@ def _equal(a, b) -> bool:
 
 
 def test_each_phase_steps_its_networks():
-  assert [(p.name, p.source, p.trained) for p in step.PHASES] == [
-    ('D/latent', 'latent', ('discriminator',)),
-    ('D/ref', 'ref', ('discriminator',)),
+  phases = [(p.name, p.loss.func, p.steps) for p in step.PHASES]
+  assert phases == [
+    ('D/latent', losses.d_loss, ('discriminator',)),
+    ('D/ref', losses.d_loss, ('discriminator',)),
     (
       'G/latent',
-      'latent',
+      losses.g_loss,
       ('generator', 'mapping_network', 'style_encoder'),
     ),
-    ('G/ref', 'ref', ('generator',)),
+    ('G/ref', losses.g_loss, ('generator',)),
   ]
+  assert [p.loss.keywords['sources'] for p in step.PHASES] == [
+    ('z_trg', 'z_trg2'),
+    ('x_ref', 'x_ref2'),
+  ] * 2
   _, state, _, grads = tiny.one_update()
   for phase in step.PHASES:
-    assert set(grads[phase.name]) == set(phase.trained)
+    assert set(grads[phase.name]) == set(phase.steps)
   counts = {name: int(opt[1][0].count) for name, opt in state.opt_state.items()}
   assert counts == {
     'generator': 2,
@@ -51,20 +56,31 @@ def test_every_parameter_moves():
 
 def test_style_encoder_is_moved_by_the_latent_phase_alone():
   old, new, _, grads = tiny.one_update()
-  _, _, static = tiny.create()
-  tx = static['tx']['style_encoder']
-  updates, _ = tx.update(
-    grads['G/latent']['style_encoder'],
-    old.opt_state['style_encoder'],
-    old.params['style_encoder'],
+  model, name = tiny.create()[0], 'style_encoder'
+  change, _ = model.tx[name].update(
+    grads['G/latent'][name], old.opt_state[name], old.params[name]
   )
-  expected = jax.tree.map(jnp.add, old.params['style_encoder'], updates)
+  expected = jax.tree.map(lambda x, y: x + 1e-4 * y, old.params[name], change)
   for a, b in zip(
-    jax.tree.leaves(expected),
-    jax.tree.leaves(new.params['style_encoder']),
-    strict=True,
+    jax.tree.leaves(expected), jax.tree.leaves(new.params[name]), strict=True
   ):
     np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+
+
+def test_the_mapping_network_has_a_rate_of_its_own():
+  rates = tiny.create(optim__lr=0.5, optim__f_lr=0.25)[0].rates()
+  assert rates == {
+    'generator': 0.5,
+    'mapping_network': 0.25,
+    'style_encoder': 0.5,
+    'discriminator': 0.5,
+  }
+  # Adam's first step is the rate, whatever the gradient.
+  old, new, _, _ = tiny.one_update()
+  for name, rate in (('mapping_network', 1e-6), ('style_encoder', 1e-4)):
+    changes = jax.tree.map(jnp.subtract, new.params[name], old.params[name])
+    largest = max(jnp.max(jnp.abs(x)) for x in jax.tree.leaves(changes))
+    np.testing.assert_allclose(largest, rate, rtol=0.05)
 
 
 def test_ema_follows_its_formula():
@@ -82,7 +98,7 @@ def test_ema_follows_its_formula():
 
 
 def test_ema_starts_equal_to_the_networks_in_other_buffers():
-  state, _, _ = tiny.create()
+  _, state = tiny.create()
   for name in step.EMA_NETWORKS:
     assert _equal(state.ema_params[name], state.params[name])
   buffers = [x.unsafe_buffer_pointer() for x in jax.tree.leaves(state)]
@@ -93,71 +109,82 @@ def test_ema_starts_equal_to_the_networks_in_other_buffers():
   'number, expected', [(0, 2.0), (5, 1.0), (10, 0.0), (11, 0.0), (10**6, 0.0)]
 )
 def test_lambda_ds_falls_to_zero_and_stays(number, expected):
-  hp = losses.HParams(lambda_ds=2.0, ds_iter=10)
-  assert step.lambda_ds(jnp.int32(number), hp) == expected
+  w = tiny.create()[0].weights(jnp.int32(number))
+  assert w.lambda_ds == expected
+
+
+def test_weights_are_those_of_the_config():
+  hparams = {
+    'hparams__lambda_reg': 3.0,
+    'hparams__lambda_sty': 4.0,
+    'hparams__lambda_ds': 5.0,
+    'hparams__lambda_cyc': 6.0,
+  }
+  w = tiny.create(**hparams)[0].weights(jnp.int32(0))
+  assert w == losses.Weights(3.0, 4.0, 5.0, 6.0)
 
 
 def test_lambda_ds_is_not_frozen_by_jit():
-  old, new, metrics, _ = tiny.one_update()
-  z = jnp.zeros((2, tiny.BATCH, 4))
-  _, later, _ = tiny.update_fn()(new, {}, tiny.batch(), *z)
+  _, new, metrics, _ = tiny.one_update()
+  later = tiny.update_fn()(new, tiny.drawn()).metrics
   assert metrics['G/lambda_ds'] == 2.0
   np.testing.assert_allclose(later['G/lambda_ds'], 2.0 * 0.9, rtol=1e-6)
 
 
 @pytest.fixture(scope='module')
 def train_step():
-  return jax.jit(functools.partial(stargan_v2.train_step, **tiny.create()[2]))
+  """(state, key) -> (state, metrics)."""
+  model, _ = tiny.create()
+  train_step = jax.jit(functools.partial(stargan_v2.train_step, model))
+  return lambda state, rng: train_step(state, {}, tiny.batch(), rng)
 
 
 def test_same_key_same_result_and_latents_change_by_step(train_step):
-  state, frozen, _ = tiny.create()
+  _, state = tiny.create()
   rng = jax.random.key(5)
-  a, metrics = train_step(state, frozen, tiny.batch(), rng)
-  b, again = train_step(state, frozen, tiny.batch(), rng)
+  a, metrics = train_step(state, rng)
+  b, again = train_step(state, rng)
   assert _equal(a, b) and _equal(metrics, again)
-  _, other_key = train_step(state, frozen, tiny.batch(), jax.random.key(6))
+  _, other_key = train_step(state, jax.random.key(6))
   assert other_key['D/latent_fake'] != metrics['D/latent_fake']
   assert other_key['D/ref_fake'] != metrics['D/ref_fake']  # D has moved
   assert other_key['D/latent_real'] == metrics['D/latent_real']
   shifted = state.replace(step=state.step + 1)
-  _, other_step = train_step(shifted, frozen, tiny.batch(), rng)
+  _, other_step = train_step(shifted, rng)
   assert other_step['D/latent_fake'] != metrics['D/latent_fake']
 
 
 def test_metrics_have_the_names_of_the_original_and_the_signs(train_step):
-  state, frozen, _ = tiny.create()
-  _, metrics = train_step(state, frozen, tiny.batch(), jax.random.key(0))
+  _, metrics = train_step(tiny.create()[1], jax.random.key(0))
   d, g = ('real', 'fake', 'reg'), ('adv', 'sty', 'ds', 'cyc')
   expected = {f'D/{mode}_{k}' for mode in ('latent', 'ref') for k in d}
   expected |= {f'G/{mode}_{k}' for mode in ('latent', 'ref') for k in g}
   totals = {f'{phase.name}_total' for phase in step.PHASES}
-  signs = {sign.metric for sign in stargan_v2.SIGNS}
+  signs = {sign.metric for sign in stargan_v2.COLLAPSE_SIGNS}
   assert len(signs) == 6
   assert set(metrics) == expected | totals | signs | {'G/lambda_ds'}
 
 
 def test_signs_are_in_units_of_the_distance_of_two_references():
   old, _, metrics, _ = tiny.one_update()
-  batch = tiny.batch()
-  unit = np.mean(np.abs(batch['x_ref'] - batch['x_ref2']))
-  assert unit > 0.5  # noise
+  batch = tiny.drawn()
+  scale = np.mean(np.abs(batch['x_ref'] - batch['x_ref2']))
+  assert scale > 0.5  # noise
   np.testing.assert_allclose(
-    metrics['G/ref_diversity'], metrics['G/ref_ds'] / unit, rtol=1e-5
+    metrics['G/ref_diversity'], metrics['G/ref_ds'] / scale, rtol=1e-5
   )
   # The first phase that moves the generator is from old parameters.
-  nets, z = tiny.create()[2]['nets'], tiny.latents()[0]
-  s = losses.style(nets, old.params, batch['y_ref'], z=z)
-  fake = losses.translate(nets, old.params, batch['x_src'], s)
-  expected = np.mean(np.abs(fake - batch['x_src'])) / unit
+  model, x, y = tiny.create()[0], batch['x_src'], batch['y_ref']
+  s = stargan_v2.style(model, old.params, y, z=batch['z_trg'])
+  fake = stargan_v2.translate(model, old.params, {}, x, y, s, None)
+  expected = np.mean(np.abs(fake - x)) / scale
   np.testing.assert_allclose(metrics['G/latent_change'], expected, rtol=1e-4)
 
 
 def test_references_that_are_copies_leave_the_signs_finite():
-  state, frozen, _ = tiny.create()
-  batch = tiny.batch()
+  batch = tiny.drawn()
   batch['x_ref2'] = batch['x_ref']
-  _, metrics, _ = tiny.update_fn()(state, frozen, batch, *tiny.latents())
+  metrics = tiny.update_fn()(tiny.create()[1], batch).metrics
   assert all(np.isfinite(value) for value in metrics.values())
   assert metrics['G/ref_diversity'] == 0
   np.testing.assert_allclose(

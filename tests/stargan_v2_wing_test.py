@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 import pathlib
 
@@ -10,7 +11,7 @@ from jaxgan import loop
 from jaxgan.nets import layers
 from jaxgan.pytorch import torch_files
 from jaxgan.runtime import errors
-from jaxgan.systems import contract
+from jaxgan.systems import contract, frozen
 from jaxgan.systems.stargan_v2 import step, wing
 from tests import parity, tiny
 
@@ -224,28 +225,29 @@ def test_no_gradient_flows_through_the_masks():
       jax.grad(lambda x: masks(x)[0].sum()), jnp.ones((1, 2, 2, 3))
     )
   config = tiny.config(model__num_domains=tiny.DOMAINS, model__w_hpf=1.0)
-  init_fn, static = step.create_training(config, lambda frozen, x: masks(x))
-  state = jax.eval_shape(init_fn, jax.random.key(0))
-  z = jnp.zeros((tiny.BATCH, config.model.latent_dim))
-  update = functools.partial(step.update, **static)
-  new, _, _ = jax.eval_shape(update, state, {}, tiny.batch(), z, z)
+  model = dataclasses.replace(
+    step.create_model(config), frozen_nets={'fan': lambda _, x: masks(x)}
+  )
+  rng = jax.random.key(0)
+  state = jax.eval_shape(lambda rng: step.init_state(model, rng), rng)
+  update = functools.partial(step.update, model)
+  new, *_ = jax.eval_shape(update, state, {'fan': {}}, tiny.drawn(), rng)
   assert jax.tree.structure(new) == jax.tree.structure(state)
 
 
 def test_masks_come_from_the_face_network_if_the_high_pass_path_is_on():
   config = {'model__num_domains': tiny.DOMAINS, 'model__wing_file': 'no/file'}
-  _, static = step.create_training(tiny.config(model__w_hpf=2.0, **config))
-  assert static['masks_fn'] is wing.masks
-  _, static = step.create_training(tiny.config(**config))
-  assert static['masks_fn'] is None
-  assert step.create_frozen(tiny.config(**config)) == {}
+  model = step.create_model(tiny.config(model__w_hpf=2.0, **config))
+  assert model.frozen_nets == {'fan': wing.masks}
+  model = step.create_model(tiny.config(**config))
+  assert model.frozen_nets == {}
+  assert frozen.load(step.FROZEN, tiny.config(**config)) == {}
 
 
 def test_wing_file_that_will_not_do_is_named(tmp_path, state_dict):
   def create(path):
-    return step.create_frozen(
-      tiny.config(model__w_hpf=1.0, model__wing_file=str(path))
-    )
+    config = tiny.config(model__w_hpf=1.0, model__wing_file=str(path))
+    return frozen.load(step.FROZEN, config)
 
   with pytest.raises(errors.UserError, match='--config.model.wing_file=wing'):
     create('')
@@ -264,11 +266,11 @@ def test_wing_file_that_will_not_do_is_named(tmp_path, state_dict):
   with pytest.raises(errors.UserError, match=f'{named}there is no tensor'):
     create(path)
   torch_files.save(path, {'state_dict': state_dict})
-  frozen = create(path)
-  assert frozen.keys() == {'fan'}
+  loaded = create(path)
+  assert loaded.keys() == {'fan'}
   jax.tree.map(
     np.testing.assert_array_equal,
-    frozen['fan'],
+    loaded['fan'],
     wing.from_state_dict(state_dict),
   )
 
@@ -288,7 +290,7 @@ def test_a_run_with_face_masks_trains_samples_and_resumes(
     loop.train_and_evaluate(config, str(tmp_path / 'run'))
     assert (tmp_path / 'run' / 'samples' / str(end) / 'cycle.png').exists()
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    return contract.restore_run(tmp_path / 'run', device)
+    return contract.open_run(tmp_path / 'run', device)
 
   first = train(2)
   path.unlink()  # a run keeps its own copy

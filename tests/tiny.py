@@ -2,7 +2,8 @@
 
 import functools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import ml_collections
@@ -11,9 +12,13 @@ from etils import epath
 
 from jaxgan.data import shapes
 from jaxgan.runs import checkpoint, workdir
-from jaxgan.systems import stargan_v2
 from jaxgan.systems.stargan_v2 import step
 from jaxgan.systems.stargan_v2.config import default_config
+from jaxgan.training import phases
+from jaxgan.training.state import State
+
+Array = jax.Array
+Tree = Any
 
 BATCH, SIZE, DOMAINS = 2, 32, 3
 
@@ -60,12 +65,11 @@ def batch(size: int = BATCH) -> dict[str, np.ndarray]:
 
 
 @functools.cache
-def create(**overrides):
-  """(state, frozen, static) of `config`."""
-  init_fn, static = stargan_v2.create_training(
-    config(model__num_domains=DOMAINS, **overrides)
-  )
-  return jax.jit(init_fn)(jax.random.key(0)), {}, static
+def create(**overrides) -> tuple[step.Model, State]:
+  """The system of `config`, and its state of step 0."""
+  model = step.create_model(config(model__num_domains=DOMAINS, **overrides))
+  init_state = functools.partial(step.init_state, model)
+  return model, jax.jit(init_state)(jax.random.key(0))
 
 
 def write_run(directory: pathlib.Path, steps: Sequence[int] = (2,)) -> None:
@@ -77,24 +81,26 @@ def write_run(directory: pathlib.Path, steps: Sequence[int] = (2,)) -> None:
   workdir.save_config(epath.Path(directory), settings)
   checkpointer = checkpoint.Checkpointer(directory / 'checkpoints', keep=9)
   for number in steps:
-    checkpointer.save(number, create()[0], {'domains': shapes.DOMAINS})
+    checkpointer.save(number, create()[1], {'domains': shapes.DOMAINS})
   checkpointer.close()
 
 
-def latents() -> jax.Array:
-  """Two of each slot, the same at every call."""
-  latent_dim = create()[2]['hp'].latent_dim
-  return jax.random.normal(jax.random.key(1), (2, BATCH, latent_dim))
+def drawn() -> dict[str, Array]:
+  """`batch` with its latents, as `step.update` takes it."""
+  shape = (2, BATCH, create()[0].latent_dim)
+  z_trg, z_trg2 = jax.random.normal(jax.random.key(1), shape)
+  return {**batch(), 'z_trg': z_trg, 'z_trg2': z_trg2}
 
 
 @functools.cache
-def update_fn():
-  """The jitted `step.update` of the default tiny system."""
-  return jax.jit(functools.partial(step.update, **create()[2]))
+def update_fn() -> Callable[..., phases.Result]:
+  """(state, batch) -> the result of the default tiny system's update."""
+  update = jax.jit(functools.partial(step.update, create()[0]))
+  return lambda state, batch: update(state, {}, batch, jax.random.key(0))
 
 
 @functools.cache
-def one_update():
+def one_update() -> tuple[State, State, Tree, Tree]:
   """(old state, new state, metrics, gradients by phase)."""
-  state, frozen, _ = create()
-  return state, *update_fn()(state, frozen, batch(), *latents())
+  _, state = create()
+  return state, *update_fn()(state, drawn())

@@ -85,7 +85,7 @@ def translator(chunk: int = 4, **overrides) -> Translator:
 def batch(size: int = BATCH, **overrides) -> dict[str, np.ndarray]:
   """Noise in the batch contract, the same at every call."""
   settings = DOMAINS | {'batch_size': size} | overrides
-  return stargan.example_batch(config(**settings))
+  return stargan.create_data(config(**settings)).noise()
 
 
 def drawn(size: int = BATCH) -> dict[str, jax.Array]:

@@ -93,7 +93,7 @@ def test_every_source_in_every_style(model, pictures, tmp_path, capsys):
     ]
   )
   code = model.reference_styles([model.read(references[2])], 'square')
-  [[expected]] = model.translate([model.read(paths[1])], code)
+  [[expected]] = model.translate([model.read(paths[1])], 'square', code)
   got = _read(tmp_path / 'out' / 'b_to_square_r.png')
   assert abs(got.astype(int) - np.asarray(expected)).max() <= 1
 
@@ -171,9 +171,9 @@ def test_frames_are_drawn_when_asked_for(model, pictures):
   class Counting:
     read = staticmethod(model.read)
 
-    def translate(self, x, styles):
+    def translate(self, x, domain, styles):
       drawn.append(len(x) * len(styles))
-      return model.translate(x, styles)
+      return model.translate(x, domain, styles)
 
   paths = _find(pictures / 'src')
   references = _find(pictures / 'ref' / 'square')
@@ -182,7 +182,8 @@ def test_frames_are_drawn_when_asked_for(model, pictures):
   first = next(frames)
   assert drawn == [63]
   # The bottom row: the reference, and the sources in its style.
-  (row,) = model.translate(list(map(model.read, paths)), styles[0].code[None])
+  sources = list(map(model.read, paths))
+  (row,) = model.translate(sources, 'square', styles[0].code[None])
   row = [model.read(references[0]), *map(np.asarray, row)]
   expected = images.grid([row])[2:34].astype(int)
   assert abs(first[36:68] - expected).max() <= 1

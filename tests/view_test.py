@@ -65,7 +65,7 @@ def written(tmp_path_factory, folder):
 def seen_in_training(directory, domain):
   """The validation image of a domain as the run's data give it, uint8."""
   config = workdir.require_config(epath.Path(directory))
-  _, val = contract.get_system(config).create_eval_data(config)
+  _, val = contract.get_system(config).create_data(config).evaluation()
   ((_, pixels),) = val.images(val.domains.index(domain), [0])
   return pixels
 

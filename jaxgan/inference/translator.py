@@ -78,7 +78,13 @@ class Translator:
     return self._run(fn, y, *source.values(), size=size)
 
   def mean_style(self, y: int, latent_dim: int) -> np.ndarray:
-    """The centre of the styles of domain y, always of the same latents."""
+    """The centre of the styles of domain y.
+
+    Where the system does not know it, it is a mean of styles, always of the
+    same latents.
+    """
+    if self.system.mean_style:
+      return np.asarray(self.system.mean_style(self.model, y))
     if y not in self._means:
       shape = (NUM_MEAN_LATENTS, latent_dim)
       z = np.asarray(jax.random.normal(jax.random.key(0), shape, jnp.float32))
@@ -115,7 +121,7 @@ class Translator:
     """Every image of x [N, ...] as of domain y, in every style.
 
     Args:
-      x: the sources.
+      x: the sources; None for a system without sources: there N is 1.
       y: the target.
       styles: [R, ...]; None for a system without styles: there R is 1.
 
@@ -123,7 +129,7 @@ class Translator:
       [R, N, H, W, C].
     """
     rows = 1 if styles is None else len(styles)
-    count = len(jax.tree.leaves(x)[0])
+    count = 1 if x is None else len(jax.tree.leaves(x)[0])
     fake = self.translate(
       jax.tree.map(lambda a: np.concatenate([a] * rows), x),
       np.full(rows * count, y, np.int32),
@@ -155,7 +161,7 @@ class Translator:
 
     def of_targets(y: Array | int, x: Array, source: Mapping[str, Array]):
       s = system.style(model, params, y, **source) if source else None
-      keys = self._keys(len(x)) if system.DRAWS else None
+      keys = self._keys(x.shape[0]) if system.DRAWS else None
       fake = system.translate(model, params, frozen, x, y, s, keys)
       return fake.astype(jnp.float32)
 

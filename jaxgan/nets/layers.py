@@ -82,15 +82,11 @@ class StackedDense(nn.Module):
   dtype: DType = jnp.float32
 
   @nn.compact
-  def __call__(self, x: Array, y: Array | None = None) -> Array:
-    """Maps x by the layers of domains y, or by all.
-
-    Args:
-      x: [B, C]; without y also [B, K, C], one row per domain.
-      y: int [B].
+  def __call__(self, x: Array, y: Array) -> Array:
+    """Maps x [B, C] by the layers of domains y [B].
 
     Returns:
-      [B, features] (NaN where y is out of range); without y [B, K, features].
+      [B, features]; NaN where y is out of range.
     """
     param_dtype = at_least_float32(self.dtype)
     shape = (self.num_domains, x.shape[-1], self.features)
@@ -98,16 +94,14 @@ class StackedDense(nn.Module):
     bias = self.param(
       'bias', nn.initializers.zeros, (shape[0], shape[2]), param_dtype
     )
-    selected = y is not None and self._runs_selected(y)
+    selected = self._runs_selected(y)
     if selected:
       kernel = kernel.at[y].get(mode='fill')
       bias = bias.at[y].get(mode='fill')
     x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
     if selected:
       return jnp.einsum('bc,bcf->bf', x, kernel) + bias
-    equation = 'bc,kcf->bkf' if x.ndim == 2 else 'bkc,kcf->bkf'
-    h = jnp.einsum(equation, x, kernel) + bias[None]
-    return h if y is None else select_domain(h, y)
+    return select_domain(jnp.einsum('bc,kcf->bkf', x, kernel) + bias[None], y)
 
   def _runs_selected(self, y: Array) -> bool:
     """Whether a layer for each image is less work than all of them.

@@ -21,8 +21,8 @@ def constant_then_linear(
     step: the iteration.
     value: up to and at `start`.
     start: from here on it falls.
-    steps: iterations until it is 0.
-    every: it changes at multiples of this alone, as in released codes that set
+    steps: how often it falls until it is 0; with every=1, in each iteration.
+    every: it falls at multiples of this alone, as in released codes that set
       their rate every so many iterations.
   """
   changes = step // every - start // every

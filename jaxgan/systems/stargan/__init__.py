@@ -1,14 +1,13 @@
 """StarGAN (Choi et al. 2018): the names of `contract.System`."""
 
-from jaxgan.systems.stargan.config import default_config, old_step_iterations
-from jaxgan.systems.stargan.data import (
-  create_datasets,
-  create_eval_data,
-  example_batch,
-  requests,
+from jaxgan.data.contracts.labelled import Data as create_data
+from jaxgan.systems.about import About
+from jaxgan.systems.stargan.config import (
+  SETTINGS,
+  default_config,
+  old_step_iterations,
 )
 from jaxgan.systems.stargan.evaluate import scores
-from jaxgan.systems.stargan.labelled import view
 from jaxgan.systems.stargan.official import export_official, import_official
 from jaxgan.systems.stargan.sample import grids
 from jaxgan.systems.stargan.step import (
@@ -23,25 +22,30 @@ from jaxgan.systems.stargan.step import (
   translate,
 )
 
+ABOUT = About(
+  'StarGAN',
+  'Choi et al. 2018, https://arxiv.org/abs/1711.09020',
+  data='a folder of images for each domain, or images with attributes',
+  output='one for a source and a domain or attribute',
+)
+
 __all__ = [
+  'ABOUT',
   'COLLAPSE_SIGNS',
   'KINDS',
   'SEPARABLE',
+  'SETTINGS',
   'check_config',
-  'create_datasets',
-  'create_eval_data',
+  'create_data',
   'create_model',
   'default_config',
-  'example_batch',
   'export_official',
   'grids',
   'import_official',
   'init_state',
   'old_step_iterations',
   'phases_at',
-  'requests',
   'scores',
   'train_step',
   'translate',
-  'view',
 ]

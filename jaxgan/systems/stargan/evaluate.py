@@ -10,30 +10,29 @@ import ml_collections
 import numpy as np
 from etils import epath
 
-from jaxgan.data import pictures, preprocess, shapes
-from jaxgan.data.contracts.domains_ref import EvalData
+from jaxgan.data import crops, preprocess, shapes, streams
+from jaxgan.data import labelled as labelled_lib
+from jaxgan.data.contracts.labelled import Data, Picks
+from jaxgan.data.eval_data import EvalData
+from jaxgan.data.feeding import HostFeed
+from jaxgan.data.labels import Labels, LabelSet, find_labels
+from jaxgan.data.streams import Stream
 from jaxgan.inference.translator import Translator
 from jaxgan.metrics import classification, evaluate, factors, translations
 from jaxgan.metrics import shapes as shapes_metrics
 from jaxgan.metrics.translations import Score
-from jaxgan.runtime import errors, files, sharding
-from jaxgan.systems.stargan import data as data_lib
-from jaxgan.systems.stargan import labelled as labelled_lib
+from jaxgan.runtime import errors, files, images, sharding
 from jaxgan.systems.stargan import step
-from jaxgan.systems.stargan.config import find_labels
-from jaxgan.systems.stargan.labels import Labels, LabelSet
 from jaxgan.systems.stargan.sample import known_labels
 
 _MODES = ('label', 'joint_label')  # of the data sets, in the names of scores
-_CLASSIFIER_ROLE = 9  # of random streams
 
 
 def scores(
   translator: Translator,
   config: ml_collections.ConfigDict,
   scorer: translations.Scorer,
-  train: EvalData,
-  val: EvalData,
+  data: Data,
   *,
   seed: int,
   save_dir: epath.Path,
@@ -44,8 +43,7 @@ def scores(
     translator: of the run.
     config: of the run.
     scorer: what to measure, and the networks for it.
-    train: real images of the first data set, by domain.
-    val: its sources.
+    data: real images and sources, of every data set.
     seed: draws the images of drawn data; of several processes, each translates
       and measures a part.
     save_dir: for the translations, if the scorer's options ask for them.
@@ -78,8 +76,7 @@ def scores(
       if 'classification' in options.metrics:
         found += _score_attributes(translator, index, config, scorer)
     elif scorer.labels.keys() - {'lpips'} or options.save_images:
-      if index:
-        train, val = data_lib.create_eval_data(config, index)
+      train, val = data.evaluation(index)
       found += scorer.score(
         _MODES[index],
         evaluate.LabelOutputs(translator, labels.span(index).start),
@@ -138,7 +135,7 @@ def _score_drawn_attributes(
 ) -> list[Score]:
   """`shapes/label/...` of every source with each attribute turned over."""
   labels, num = translator.model.labels, len(shapes.ATTRIBUTES)
-  rng = np.random.Generator(np.random.Philox(key=[seed, 3]))
+  rng = streams.generator(seed, Stream.FACTORS)
   sources = shapes.draw_attributes(rng, -(-factors.MIN_PAIRS // num))
   count = len(sources.hue)
   target = np.arange(num).repeat(count)
@@ -209,7 +206,7 @@ def _load_classifier(
   known = np.stack([train.label(0, i) for i in range(images.counts[0])])
   digests = images.digest(0), hashlib.sha256(known.tobytes()).hexdigest()
   return classification.load_or_train(
-    _Draws(train, config.data.skip_bad_images),
+    _Draws(train, config.data.img_size, config.data.skip_bad_images),
     len(names),
     exclusive=False,
     img_size=config.data.img_size,
@@ -276,26 +273,34 @@ def _name_errors(
 class _Draws:
   """Training batches of the classifier: any image alike."""
 
-  def __init__(self, train: labelled_lib.LabelledImages, skip_bad_images: bool):
-    self._train = train
-    self._skips = pictures.Skips(skip_bad_images)
+  def __init__(
+    self,
+    train: labelled_lib.LabelledImages,
+    img_size: int,
+    skip_bad_images: bool,
+  ):
+    part = Picks(
+      train.images,
+      crops.Whole(),
+      Stream.ATTRIBUTE_CLASSIFIER,
+      ('x',),
+      2,
+      train.label,
+      'c',
+    )
+    self._feed = HostFeed(
+      [part],
+      seed=0,
+      batch_size=classification.BATCH,
+      img_size=img_size,
+      skip_bad_images=skip_bad_images,
+    )
 
   def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
     """Images uint8 [B, S, S, 3] and labels [B, C]."""
-    drawn = [
-      pictures.first_readable(
-        lambda rng, late: self._train.draw(rng),
-        0,
-        _CLASSIFIER_ROLE,
-        slot,
-        step,
-        self._skips,
-        self._train.images.domains[0],
-      )
-      for slot in range(classification.BATCH)
-    ]
-    x, c = zip(*drawn, strict=True)
-    return np.stack(x), np.stack(c)
+    slots = [self._feed.slot(step, i) for i in range(classification.BATCH)]
+    x, c = (np.stack([slot[key] for slot in slots]) for key in 'xc')
+    return images.to_uint8(x), c
 
 
 def _batches(

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxgan.data.labels import Labels
 from jaxgan.losses import adversarial, distances
-from jaxgan.systems.stargan.labels import Labels
 from jaxgan.training.phases import Forward
 
 Array = jax.Array

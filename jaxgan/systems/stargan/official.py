@@ -18,11 +18,11 @@ import ml_collections
 import numpy as np
 from etils import epath
 
+from jaxgan.data import labelled as labelled_lib
 from jaxgan.data import shapes
+from jaxgan.data.labels import find_labels
 from jaxgan.pytorch import torch_files
 from jaxgan.runtime import errors
-from jaxgan.systems.stargan import config as config_lib
-from jaxgan.systems.stargan import labelled as labelled_lib
 from jaxgan.systems.stargan import step as step_lib
 from jaxgan.training.state import State
 
@@ -208,7 +208,7 @@ def _complete(
         f'them from ({e}): give them, as in {example}'
       ) from e
     data[f'{prefix}domains'] = opened.labels.names
-  names = config_lib.find_labels(config).names
+  names = find_labels(config).names
   labelled_lib.check_names(names)
   config.model.num_domains = len(names)
   return config

@@ -209,11 +209,8 @@ class MappingNetwork(nn.Module):
   dtype: DType = jnp.float32
 
   @nn.compact
-  def __call__(self, z: Array, y: Array | None = None) -> Array:
-    """Maps z [B, latent_dim] and y [B] to style codes [B, style_dim].
-
-    Without y the codes of all domains are returned, [B, K, style_dim].
-    """
+  def __call__(self, z: Array, y: Array) -> Array:
+    """Maps z [B, latent_dim] and y [B] to style codes [B, style_dim]."""
     h = z.astype(self.dtype)
     for i in range(4):
       h = layers.Dense(self.hidden_dim, dtype=self.dtype, name=f'shared_{i}')(h)

@@ -2,31 +2,31 @@
 
 import itertools
 import pathlib
+import types
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from etils import epath
 from PIL import Image
 
-from jaxgan.metrics import features, translations
-from jaxgan.metrics.styles import _ReferenceOutputs, _shuffled
-from jaxgan.runtime import errors, sharding
-from jaxgan.systems import stargan_v2
-from jaxgan.systems.stargan_v2 import losses
-from jaxgan.systems.stargan_v2.evaluate import evaluate
-from jaxgan.systems.stargan_v2.sample import Translator
+from jaxgan.inference.translator import Translator
+from jaxgan.metrics import evaluate, features, translations
+from jaxgan.metrics.evaluate import _ReferenceOutputs, _shuffled
+from jaxgan.runtime import errors
+from jaxgan.systems import contract
 from tests import tiny
 
 
 class _Translator:
   """Translates a source into the number of the style, in all its pixels."""
 
-  def encode(self, x, y):
-    return np.stack([np.rint((x[:, 0, 0, 0] + 1) * 127.5), y], axis=1)
+  model = types.SimpleNamespace(style_dim=2)
 
-  def translate(self, x, s):
+  def style(self, y, *, x_ref):
+    return np.stack([np.rint((x_ref[:, 0, 0, 0] + 1) * 127.5), y], axis=1)
+
+  def translate(self, x, y, s):
+    np.testing.assert_array_equal(s[:, 1], y)
     return np.broadcast_to(s[:, :1, None, None], x.shape)
 
 
@@ -47,7 +47,7 @@ def _used(make, num_sources, rng):
 
 
 def test_references_go_on_from_one_source_domain_to_the_next():
-  make = _ReferenceOutputs(_Translator(), _Val(), 2, 2)
+  make = _ReferenceOutputs(_Translator(), _Val(), 2)
   first = _used(make, 32, np.random.default_rng(0))
   # 40 references are one batch of 32 and 8 that are dropped: each output of a
   # batch of sources takes a batch, in which no reference comes twice.
@@ -108,21 +108,20 @@ class _Inception:
 
 def _evaluate(monkeypatch, folder, seed=0, **options):
   monkeypatch.setattr(features, 'Inception', _Inception)
-  state, frozen, static = tiny.create()
   config = tiny.config(
     data__name='folder', data__root=str(folder), data__skip_bad_images=True
   )
+  system, (model, state) = contract.get_system(config), tiny.create()
   options = translations.Options(
     metrics=('fid',), num_outputs=2, weights_dir='w', **options
   )
-  scores = evaluate(
-    stargan_v2.inference_params(state),
-    frozen,
+  scores = evaluate.evaluate(
+    Translator(system, model, system.inference_params(state), chunk=32),
     config,
     translations.Scorer(options),
+    system.create_data(config),
     seed=seed,
     save_dir=epath.Path(folder) / 'out',
-    **static,
   )
   return {score.name: score for score in scores}
 
@@ -166,25 +165,3 @@ def test_a_domain_without_a_readable_image_is_named(monkeypatch, folder):
     path.write_bytes((folder / 'val' / 'square' / '0.png').read_bytes())
   with pytest.raises(errors.UserError, match="'circle' has 1 readable real"):
     _evaluate(monkeypatch, folder)
-
-
-def test_translations_are_the_same_on_one_and_two_devices():
-  state, _, static = tiny.create()
-  translator = Translator(state.params, {}, nets=static['nets'], chunk=4)
-  assert sharding.create_local_mesh().size == 2
-  x = tiny.batch(3)['x_src']
-  s = np.float32(np.random.default_rng(0).standard_normal((3, 5)))
-  expected = losses.translate(
-    static['nets'], state.params, jnp.asarray(x), jnp.asarray(s)
-  )
-  assert len(expected.devices()) == 1
-  actual = translator.translate(x, s)
-  np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
-  y = jnp.array([0, 2, 1])
-  np.testing.assert_allclose(
-    translator.encode(x, np.asarray(y)),
-    losses.style(static['nets'], state.params, y, x_ref=jnp.asarray(x)),
-    rtol=1e-5,
-    atol=1e-5,
-  )
-  assert jax.device_count() == 2

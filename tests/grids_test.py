@@ -1,0 +1,189 @@
+"""The sample grids, with images that tell what they were made of."""
+
+import types
+
+import jax
+import numpy as np
+import pytest
+
+from jaxgan.data import preprocess
+from jaxgan.inference import grids
+
+S = 2  # pixels
+
+
+def _image(*channels):
+  return np.full((S, S, 3), channels, np.uint8)
+
+
+class _Val:
+  """Image n of domain d is of colour (100 d + n, 0, 0)."""
+
+  def __init__(self, *domains):
+    self.domains = domains
+
+  def readable(self, domain, index):
+    return _image(100 * domain + index, 0, 0)
+
+
+class _Translator:
+  """The colour of an output: its source's red, its target, its style.
+
+  A style of a reference is the red of that, one of a latent its row, and 100
+  times psi where it is truncated.
+  """
+
+  def __init__(self, sources, kinds, reconstruct=None):
+    self.system = types.SimpleNamespace(
+      SOURCES=sources, KINDS=kinds, reconstruct=reconstruct
+    )
+    self.model = types.SimpleNamespace(latent_dim=4)
+
+  def style(self, y, *, z=None, x_ref=None):
+    marks = np.arange(len(y)) if x_ref is None else _red(x_ref)
+    return np.stack([marks, y], axis=1)
+
+  def truncated_style(self, y, z, psi):
+    assert z.shape == (grids.LATENTS_PER_DOMAIN, 4)
+    s = self.style(np.full(len(z), y), z=z)
+    return s + np.array([100 * psi, 0])[None]
+
+  def translate(self, x, y, s=None):
+    s = np.stack([np.full(len(y), 255), y], 1) if s is None else s
+    # A style is used with its own domain.
+    np.testing.assert_array_equal(s[:, 1], y)
+    colours = np.stack([_red(x), y, s[:, 0]], axis=1).astype(np.uint8)
+    return preprocess.to_float(np.stack([_image(*c) for c in colours]))
+
+  def translate_all(self, x, y, styles):
+    y = np.full(len(x), y)
+    return np.stack(
+      [self.translate(x, y, s[None].repeat(len(x), 0)) for s in styles]
+    )
+
+  def apply(self, fn, y, x):
+    return fn(y, x)
+
+
+def _red(x):
+  return np.rint((x[:, 0, 0, 0] + 1) * 127.5)
+
+
+def _cells(grid):
+  """The colours of the images in a grid: [rows, columns, 3]."""
+  return grid[2 :: S + 2, 2 :: S + 2].tolist()
+
+
+WHITE = [255, 255, 255]
+
+
+def test_sources_of_any_domain_in_styles_of_references_and_latents():
+  translator = _Translator('any', ('latent', 'reference'))
+  drawn = grids.draw(translator, _Val('a', 'b'), jax.random.key(0))
+  assert list(drawn) == [
+    'reference',
+    'cycle',
+    'latent_psi0.5',
+    'latent_psi0.7',
+    'latent_psi1.0',
+  ]
+  # The domains in turn; references are other images than the sources.
+  sources = [0, 100, 1, 101, 2, 102, 3, 103]
+  references = [104, 4, 105, 5, 106, 6, 107, 7]
+  y_src, y_ref = [0, 1] * 4, [1, 0] * 4
+  above = [[red, 0, 0] for red in sources]
+  assert _cells(drawn['reference']) == [
+    [WHITE, *above],
+    *(
+      [[ref, 0, 0], *([red, y, ref] for red in sources)]
+      for ref, y in zip(references, y_ref, strict=True)
+    ),
+  ]
+  assert _cells(drawn['cycle']) == [
+    above,
+    [[ref, 0, 0] for ref in references],
+    [list(c) for c in zip(sources, y_ref, references, strict=True)],
+    [list(c) for c in zip(sources, y_src, sources, strict=True)],
+  ]
+  for psi in (0.5, 0.7, 1.0):
+    assert _cells(drawn[f'latent_psi{psi}']) == [
+      above,
+      *(
+        [[red, y, round(100 * psi) + n] for red in sources]
+        for y in (0, 1)
+        for n in range(3)
+      ),
+    ]
+
+
+def test_a_system_of_one_kind_has_its_grids_alone():
+  val, rng = _Val('a', 'b'), jax.random.key(0)
+  drawn = grids.draw(_Translator('any', ('reference',)), val, rng)
+  assert list(drawn) == ['reference', 'cycle']
+  drawn = grids.draw(_Translator('any', ('latent',)), val, rng)
+  assert len(drawn) == len(grids.PSIS)
+
+
+@pytest.mark.parametrize(
+  'num_domains, shown',
+  [
+    (1, [0]),
+    (10, range(10)),
+    (11, [0, 1, 2, 3, 4, 5, 6, 7, 8, 10]),
+    (100, range(0, 100, 11)),
+  ],
+)
+def test_of_many_domains_the_grids_show_some(num_domains, shown):
+  val = _Val(*map(str, range(num_domains)))
+  val.readable = lambda domain, index: _image(0, 0, 0)
+  drawn = grids.draw(_Translator('any', ('latent',)), val, jax.random.key(0))
+  assert list(drawn) == ['latent_psi0.5', 'latent_psi0.7', 'latent_psi1.0']
+  for grid in drawn.values():
+    targets = [row[0][1] for row in _cells(grid)[1:]]
+    np.testing.assert_array_equal(targets, np.repeat(shown, 3))
+
+
+def test_between_two_domains_each_direction_has_its_grids():
+  def reconstruct(y, x):
+    return preprocess.to_float(
+      np.stack([_image(red, d, 77) for red, d in zip(_red(x), y, strict=True)])
+    )
+
+  kinds = ('latent', 'reference')
+  translator = _Translator('other', kinds, reconstruct)
+  drawn = grids.draw(translator, _Val('a', 'b'), jax.random.key(0))
+  names = [f'{way}_{k}' for way in ('a2b', 'b2a') for k in (*kinds, 'cycle')]
+  assert list(drawn) == names
+  for source, way in ((0, 'a2b'), (1, 'b2a')):
+    target = 1 - source
+    sources = [100 * source + n for n in range(8)]
+    references = [100 * target + n for n in range(6)]
+    above = [[red, 0, 0] for red in sources]
+    assert _cells(drawn[f'{way}_latent']) == [
+      above,
+      *([[red, target, n] for red in sources] for n in range(6)),
+    ]
+    assert _cells(drawn[f'{way}_reference']) == [
+      [WHITE, *above],
+      *(
+        [[ref, 0, 0], *([red, target, ref] for red in sources)]
+        for ref in references
+      ),
+    ]
+    # A latent for each source, beside those of the grid of latents.
+    assert _cells(drawn[f'{way}_cycle']) == [
+      above,
+      [[red, source, 77] for red in sources],
+      [[red, target, 6 + n] for n, red in enumerate(sources)],
+      [[red, source, red] for red in sources],
+    ]
+
+
+def test_of_a_system_without_styles_the_way_back_is_all():
+  translator = _Translator('other', ('label',))
+  drawn = grids.draw(translator, _Val('a', 'b'), jax.random.key(0))
+  assert list(drawn) == ['a2b', 'b2a']
+  assert _cells(drawn['b2a']) == [
+    [[100 + n, y, style] for n in range(8)]
+    for y, style in ((0, 0), (0, 255), (1, 255))
+  ]
