@@ -16,12 +16,12 @@ from absl import logging as absl_logging
 
 from jaxgan.runs import checkpoint
 from jaxgan.runtime import errors, sharding
-from jaxgan.systems.stargan_v2.step import TrainState
+from jaxgan.training.state import State
 
 
-def _state(value: float) -> TrainState:
+def _state(value: float) -> State:
   params = {'net': {'w': jnp.full((64, 3), value), 'b': jnp.arange(3.0)}}
-  return TrainState(
+  return State(
     step=jnp.int32(value),
     params=params,
     opt_state={'net': optax.adam(1e-3).init(params['net'])},
