@@ -4,23 +4,28 @@ import jaxgan
 
 model = jaxgan.load('runs/demo')
 styles = model.latent_styles('square', 3, seed=0)
-model.translate([model.read('circle.png')], styles)[0][0].save('square.png')
+source = model.read('circle.png')
+model.translate([source], 'square', styles)[0][0].save('square.png')
 
-Nothing is imported before it is asked for.
+`jaxgan.SYSTEMS` names the systems. Nothing is imported before it is asked for.
 """
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
   from jaxgan.apps.trained_model import load as load
+  from jaxgan.systems.contract import SYSTEMS as SYSTEMS
 
 __version__ = '0.1.0'
 
-_HOMES = {'load': 'jaxgan.apps.trained_model'}
-
 
 def __getattr__(name: str) -> Any:
-  if name not in _HOMES:
-    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-  return getattr(importlib.import_module(_HOMES[name]), name)
+  if name == 'load':
+    from jaxgan.apps.trained_model import load
+
+    return load
+  if name == 'SYSTEMS':
+    from jaxgan.systems.contract import SYSTEMS
+
+    return SYSTEMS
+  raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -207,14 +207,13 @@ def _evaluate(
   _say(f'evaluating step {run.step} of {directory} ...')
   first = run.config.seed
   translator = run.translator(chunk=BATCH)
-  train, val = run.system.create_eval_data(run.config)
+  data = run.system.create_data(run.config)
   by_seed = {
     seed: run.system.scores(
       translator,
       run.config,
       scorer,
-      train,
-      val,
+      data,
       seed=seed,
       save_dir=path / 'images' / f'{run.step}_{seed}',
     )

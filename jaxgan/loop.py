@@ -67,7 +67,6 @@ def train_and_evaluate(
   with contextlib.ExitStack() as stack:
     stack.enter_context(stop.handled())
     system = contract.get_system(config)
-    _check_settings(config)
     contract.check_config(system, config)
     sharding.check_same(
       {
@@ -86,12 +85,12 @@ def train_and_evaluate(
     )
     if jax.default_backend() == 'cpu':
       host.keep_freed_memory()
-    train, val = system.create_datasets(
-      config, jax.process_index(), jax.process_count()
+    data = system.create_data(config).training(
+      jax.process_index(), jax.process_count()
     )
-    config.update_from_flattened_dict(train.facts)
+    config.update_from_flattened_dict(data.resolved)
     workdir.check_config(
-      path, config, allow_config_change, system.default_config()
+      path, config, allow_config_change, contract.default_config(config)
     )
 
     init_rng, train_rng, sample_rng = jax.random.split(
@@ -125,12 +124,8 @@ def train_and_evaluate(
       return state, 0, {}
 
     state, start_step, facts = begin()
-    if facts.get(checkpoint.PARTIAL):
-      raise errors.UserError(
-        f'{path} holds only what translations are made with, no discriminator '
-        'and no optimisers, and cannot be trained on: start a new run with '
-        f'--init_from={path}'
-      )
+    if facts:
+      _check_resumable(path, system, start_step, facts)
     if jax.process_index() == 0:
       workdir.save_frozen(path, sharding.local_copy(frozen))
       workdir.save_config(path, config)
@@ -138,7 +133,7 @@ def train_and_evaluate(
       path,
       start_step,
       config.num_train_steps,
-      train.images_per_step,
+      data.images_per_step,
       functools.partial(
         collapse.Watcher,
         system.COLLAPSE_SIGNS,
@@ -150,11 +145,16 @@ def train_and_evaluate(
     logger.write_parameters(sharding.replicate(state.params, mesh))
     if facts:
       logger.say(f'resuming after step {start_step}')
+    if facts and facts['format'] < checkpoint.FORMAT:
+      logger.say(
+        'the checkpoint is of an earlier version: from here on batches are '
+        'drawn otherwise'
+      )
     left_out = _LeftOut(facts, config.on_nan == 'restore')
 
     def save(step: int, state: Tree, health: Tree) -> None:
       _raise_if_not_finite(health, state)
-      facts = {'system': config.system, 'domains': list(train.domains)}
+      facts = {'system': config.system, 'domains': list(data.domains)}
       checkpointer.save(step, state, facts | left_out.facts())
 
     def sample(step: int, state: Tree) -> None:
@@ -162,7 +162,9 @@ def train_and_evaluate(
       if jax.process_index() == 0:
         local = sharding.local_copy((params, frozen))
         translator = Translator(system, model, *local)
-        logger.write_images(step, system.grids(translator, val, sample_rng))
+        logger.write_images(
+          step, system.grids(translator, data.val, sample_rng)
+        )
 
     def train_step(
       state: State, frozen: Tree, fed: Tree, rng: jax.Array, **phases: Any
@@ -179,7 +181,7 @@ def train_and_evaluate(
     with processes.failures_told(logger.keep_error):
       while True:
         steps_left = max(0, config.num_train_steps - start_step)
-        batches, to_batch = train.feed(mesh, start_step, steps_left)
+        batches, to_batch = data.source.feed(mesh, start_step, steps_left)
         try:
           _iterate(
             program,
@@ -203,8 +205,8 @@ def train_and_evaluate(
         logger.go_back(start_step)
         logger.say(f'{problem}: back to step {start_step}, {left_out}')
       checkpointer.wait()  # before the last report takes its time
-    if train.skipped:
-      logger.say(f'{train.skipped} draws of unreadable images were skipped')
+    if skipped := data.source.skipped:
+      logger.say(f'{skipped} draws of unreadable images were skipped')
 
 
 def _iterate(
@@ -476,23 +478,30 @@ def _take_weights(
   return state.replace(**taken)
 
 
-def _check_settings(config: ml_collections.ConfigDict) -> None:
-  if config.on_nan not in ('stop', 'restore'):
+def _check_resumable(
+  path: epath.Path, system: contract.System, step: int, facts: Mapping[str, Any]
+) -> None:
+  """Raises UserError for a checkpoint that cannot be trained on.
+
+  Args:
+    path: work directory.
+    system: of the run.
+    step: of the checkpoint.
+    facts: beside it.
+  """
+  if facts.get(checkpoint.PARTIAL):
     raise errors.UserError(
-      f'config.on_nan must be stop or restore: {config.on_nan!r}'
+      f'{path} holds only what translations are made with, no discriminator '
+      'and no optimisers, and cannot be trained on: start a new run with '
+      f'--init_from={path}'
     )
-  for key in (
-    'batch_size',
-    'log_every_steps',
-    'sample_every_steps',
-    'checkpoint_every_steps',
-    'keep',
-  ):
-    if config[key] < 1:
-      raise errors.UserError(f'config.{key} must be 1 or more: {config[key]}')
-  if not 0 <= config.seed < 2**32:
+  iterations = contract.iterations_per_step(path, system, facts)
+  if iterations > 1:
     raise errors.UserError(
-      f'config.seed must be from 0 to 2**32 - 1: {config.seed}'
+      f'{path} is of an earlier version, with {iterations} iterations in a '
+      f'step: its step {step} would be step {step * iterations} now, and it '
+      'cannot be trained on: evaluate and use it, or start a new run with '
+      f'--init_from={path}'
     )
 
 

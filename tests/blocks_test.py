@@ -126,7 +126,7 @@ def test_smaller_images_are_means_of_the_pixels_that_there_are():
 
 
 def test_each_scale_sees_a_smaller_image_by_its_own_network():
-  net = blocks.PairDiscriminator(2, 1, 2)
+  net = blocks.PerDomainDiscriminator(2, 1, 2)
   x = _draw(2, 8, 8, 3)
   params = net.init(jax.random.key(0), x, method='both')['params']
   run = jax.jit(net.apply, static_argnums=2)
@@ -163,7 +163,7 @@ def test_a_patch_discriminator_by_hand():
 
 def test_how_parameters_are_drawn():
   x = jnp.zeros((1, 16, 16, 3))
-  discriminator = blocks.PairDiscriminator(16, 2, 1)
+  discriminator = blocks.PerDomainDiscriminator(16, 2, 1)
   encoder, decoder = blocks.ContentEncoder(16, 1, 1), blocks.Decoder(1, 1)
   code = jnp.zeros((1, 8, 8, 32))
 

@@ -194,3 +194,16 @@ def test_a_small_array_that_lies_on_many_devices_is_written_by_one(tmp_path):
   keys = tensorstore.KvStore.open(store).result().list().result()
   pieces = [key.decode() for key in keys if not key.endswith(b'.zarray')]
   assert sorted(pieces) == ['a/0.0', 'b/0']
+
+
+def test_a_part_that_an_older_version_did_not_know_is_empty(tmp_path):
+  old = {'step': jnp.int32(3), 'params': {'a': jnp.arange(4.0)}}
+  checkpointer = checkpoint.Checkpointer(tmp_path)
+  checkpointer.save(3, old, {})
+  new = {**old, 'memory': {}}
+  restored, step = checkpointer.restore(new)
+  assert step == 3 and restored['memory'] == {}
+  np.testing.assert_array_equal(restored['params']['a'], np.arange(4.0))
+  with pytest.raises(errors.UserError, match='memory/pool has shape None'):
+    checkpointer.restore({**new, 'memory': {'pool': jnp.zeros(2)}})
+  checkpointer.close()

@@ -220,3 +220,13 @@ def test_what_cannot_be_mirrored_is_said(form):
     convolutions.halve(
       jnp.zeros((1, 4, 4, 3)), jnp.zeros((4, 4, 3, 4)), form, 'edge'
     )
+
+
+def test_planes_are_a_convolution_of_constants():
+  c, kernel = _draw((2, 3), (7, 7, 3, 5))
+  with jax.enable_x64(True):
+    c, kernel = jnp.asarray(c), jnp.asarray(kernel)
+    planes = jnp.broadcast_to(c[:, None, None], (2, 4, 9, 3))
+    expected = convolutions.convolve_image(planes, kernel, 'plain')
+    got = convolutions.convolve_planes(c, kernel, (4, 9))
+  np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-12)

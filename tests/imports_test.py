@@ -12,7 +12,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 # settings and the contract, `systems/<name>` never imports a sibling.
 ORDER = (
   *('runtime', 'data', 'pytorch', 'nets', 'losses', 'training', 'runs'),
-  *('metrics', 'systems', 'loop', 'evaluation', 'apps', 'tools'),
+  *('metrics', 'inference', 'systems', 'loop', 'evaluation', 'apps', 'tools'),
 )
 
 SYSTEMS = {

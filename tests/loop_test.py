@@ -11,6 +11,7 @@ from etils import epath
 from PIL import Image
 
 from jaxgan import evaluation, loop
+from jaxgan.data.contracts import domains_ref
 from jaxgan.runs import checkpoint, collapse, workdir
 from jaxgan.runtime import errors, sharding
 from jaxgan.systems import contract, stargan_v2
@@ -115,11 +116,11 @@ def test_metrics_are_cut_back_to_the_resumed_step(finished, tmp_path):
 
 
 def test_sigterm_saves_and_returns(finished, tmp_path, monkeypatch, capsys):
-  batches = stargan_v2.create_datasets
+  training = domains_ref.Data.training
 
   def killing(*args):
-    train, val = batches(*args)
-    slots = train.feed.__self__
+    data = training(*args)
+    slots = data.source.feed.__self__
     real = slots.batches
 
     def send_at_batch_three(start_step):
@@ -129,9 +130,9 @@ def test_sigterm_saves_and_returns(finished, tmp_path, monkeypatch, capsys):
         yield batch
 
     slots.batches = send_at_batch_three
-    return train, val
+    return data
 
-  monkeypatch.setattr(stargan_v2, 'create_datasets', killing)
+  monkeypatch.setattr(domains_ref.Data, 'training', killing)
   loop.train_and_evaluate(tiny.config(num_train_steps=50), str(tmp_path))
   assert 'stopped by SIGTERM' in capsys.readouterr().out
   assert 1 <= _final_run(tmp_path).step <= 3
@@ -142,11 +143,11 @@ def test_sigterm_saves_and_returns(finished, tmp_path, monkeypatch, capsys):
 
 
 def test_broken_data_does_not_lose_the_steps_before_it(tmp_path, monkeypatch):
-  create = stargan_v2.create_datasets
+  training = domains_ref.Data.training
 
   def breaking(*args):
-    train, val = create(*args)
-    slots = train.feed.__self__
+    data = training(*args)
+    slots = data.source.feed.__self__
     real = slots.batches
 
     def end_at_step_three(start_step):
@@ -154,9 +155,9 @@ def test_broken_data_does_not_lose_the_steps_before_it(tmp_path, monkeypatch):
       raise errors.UserError('x.png cannot be read')
 
     slots.batches = end_at_step_three
-    return train, val
+    return data
 
-  monkeypatch.setattr(stargan_v2, 'create_datasets', breaking)
+  monkeypatch.setattr(domains_ref.Data, 'training', breaking)
   config = tiny.config(num_train_steps=9, checkpoint_every_steps=100)
   with pytest.raises(errors.UserError, match='x.png'):
     loop.train_and_evaluate(config, str(tmp_path))

@@ -119,7 +119,7 @@ def _evaluate(monkeypatch, folder, seed=0, **options):
     Translator(system, model, system.inference_params(state), chunk=32),
     config,
     translations.Scorer(options),
-    *system.create_eval_data(config),
+    system.create_data(config),
     seed=seed,
     save_dir=epath.Path(folder) / 'out',
   )

@@ -11,8 +11,7 @@ A file has, beside `config`, for the iteration i and the data set k of it
 """
 
 import functools
-import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -20,8 +19,11 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from jaxgan.systems.stargan import config as config_lib
-from jaxgan.systems.stargan import losses, official, step
+from jaxgan.systems.stargan import official, step
+from jaxgan.systems.stargan.config import default_config
+from jaxgan.training import phases
+from jaxgan.training import state as state_lib
+from jaxgan.training.state import State
 from tests.comparison import Comparison, floats, nchw, nhwc
 
 # Settings beside a file's, each a way of its own through the code.
@@ -30,7 +32,6 @@ PATHS: dict[str, dict[str, Any]] = {
   'resample=phases': {'model.resample': 'phases'},
   'micro_batches': {'micro_batches': None},  # of one image
 }
-_PHASES = {'d': 'discriminator', 'g': 'generator'}
 _DATA = {
   'CelebA': ('celeba', ''),
   'RaFD': ('folder', ''),
@@ -58,7 +59,7 @@ def compare(
 
 def _config(settings: Mapping[str, Any]) -> ml_collections.ConfigDict:
   """The defaults, with the file's settings."""
-  config = config_lib.default_config()
+  config = default_config()
   for group in (config.data, config.model, config.hparams, config.optim):
     group.update({key: settings[key] for key in group if key in settings})
   data = config.data
@@ -80,125 +81,123 @@ def _run(
   config: ml_collections.ConfigDict,
   settings: Mapping[str, Any],
 ) -> None:
-  init_fn, static = step.create_training(config)
-  state = jax.jit(init_fn)(jax.random.key(0))
+  model = step.create_model(config)
+  like = jax.eval_shape(
+    functools.partial(step.init_state, model), jax.random.key(0)
+  ).params
   init = {}
-  for name in step.NETWORKS:
+  for name in model.nets:
     tensors = comparison.take(f'init/{name}/')
-    params, unused = official.from_state_dict(name, tensors, state.params[name])
+    params, unused = official.from_state_dict(name, tensors, like[name])
     comparison.read.difference_update(f'init/{name}/{key}' for key in unused)
     init[name] = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), params)
-  state = state.replace(params=init)
 
-  num_sets = len(static['labels'].sets)
-  update = jax.jit(functools.partial(step.update, **static))
-  steps = {
-    (k, phase): jax.jit(
-      functools.partial(step.step_network, net, index=k, **static)
-    )
-    for k, (phase, net) in itertools.product(range(num_sets), _PHASES.items())
-  }
-  n_critic = settings['n_critic']
-  whole = state  # stepped by whole steps; `state` network by network
-  iterations: list[list[dict[str, jax.Array]]] = []
+  @functools.cache
+  def compiled(phases: tuple[str, ...]) -> Callable:
+    return jax.jit(functools.partial(step.update, model, phases=phases))
+
+  rng = jax.random.key(0)  # nothing draws
+  # One is stepped by whole iterations, the other one phase by phase.
+  whole = apart = state_lib.create(init, dict(model.tx))
   for i in range(settings['iters']):
-    batches = [_batch(comparison, i, k, static) for k in range(num_sets)]
+    batch = _batch(comparison, i, model)
     if i == 0:
-      _check_forward(comparison, state.params, batches[0], static)
-    lr = step.learning_rate(jnp.asarray(i), static['hp'])
-    comparison.check('lr', f'lr{i}', lr)
-    state = _iterate(comparison, i, state, batches, steps, lr, n_critic)
+      _check_forward(comparison, model, whole.params, batch)
+    chosen = step.phases_at(model, i)
+    for phase in chosen:
+      after, metrics, grads = compiled((phase,))(apart, {}, batch, rng)
+      _check_phase(comparison, i, phase, metrics, grads[phase])
+      apart = after.replace(step=apart.step)
+    apart = apart.replace(step=apart.step + 1)
+    whole, metrics, _ = compiled(chosen)(whole, {}, batch, rng)
+    comparison.check('lr', f'lr{i}', metrics['lr'])
+    for phase in chosen:
+      _check_losses(comparison, i, phase, metrics)
     if comparison.keys(f'after{i + 1}/'):
-      _check_after(comparison, f'after{i + 1}', state)
-    iterations.append(batches)
-    if len(iterations) == n_critic:
-      whole, metrics = update(whole, iterations)
-      iterations = []
-      comparison.check('lr', f'lr{i}', metrics['lr'])
-      _check_losses(comparison, i, metrics)
-      if comparison.keys(f'after{i + 1}/'):
-        _check_after(comparison, f'after{i + 1}', whole)
+      for state in (apart, whole):
+        _check_after(comparison, f'after{i + 1}', state)
 
 
 def _batch(
-  comparison: Comparison, i: int, k: int, static: Mapping[str, Any]
+  comparison: Comparison, i: int, model: step.Model
 ) -> dict[str, jax.Array]:
-  inputs = comparison.take(f'input{i}/{k}/')
-  # What the labels are completed with comes out of the code that is tested.
-  span = static['labels'].span(k)
-  batch = {
-    'x': nhwc(inputs['x_real']),
-    'c': floats(inputs['c_org'][:, span]),
-    'c_trg': floats(inputs['c_trg'][:, span]),
-    'alpha': floats(inputs['alpha']),
-  }
-  whole = static['labels'].complete(k, batch['c_trg'])
-  np.testing.assert_array_equal(whole, inputs['c_trg'])
+  batch = {}
+  for k in range(len(model.labels.sets)):
+    inputs = comparison.take(f'input{i}/{k}/')
+    # What the labels are completed with comes out of the code that is tested.
+    span = model.labels.span(k)
+    c_trg = floats(inputs['c_trg'][:, span])
+    np.testing.assert_array_equal(
+      model.labels.complete(k, c_trg), inputs['c_trg']
+    )
+    batch |= {
+      f'x{k}': nhwc(inputs['x_real']),
+      f'c{k}': floats(inputs['c_org'][:, span]),
+      f'c_trg{k}': c_trg,
+      f'alpha{k}': floats(inputs['alpha']),
+    }
   return batch
 
 
 def _check_forward(
   comparison: Comparison,
+  model: step.Model,
   params: Mapping,
   batch: Mapping[str, jax.Array],
-  static: Mapping[str, Any],
 ) -> None:
-  nets, labels = static['nets'], static['labels']
+  labels = model.labels
 
   @jax.jit
   def run(params, x, c, c_trg):
-    fake = losses.translate(nets, params, x, labels.complete(0, c_trg))
-    rec = losses.translate(nets, params, fake, labels.complete(0, c))
-    src, cls = losses.discriminate(nets, params, x)
+    f = phases.inference(model, params)
+    fake = f('generator', x, labels.complete(0, c_trg))
+    rec = f('generator', fake, labels.complete(0, c))
+    src, cls = f('discriminator', x)
     return fake, rec, src, cls
 
-  fake, rec, src, cls = run(params, batch['x'], batch['c'], batch['c_trg'])
+  inputs = (batch[key] for key in ('x0', 'c0', 'c_trg0'))
+  fake, rec, src, cls = run(params, *inputs)
   comparison.check('forward', 'forward/fake', nchw(fake))
   comparison.check('forward', 'forward/rec', nchw(rec))
   comparison.check('forward', 'forward/src', src[:, None])
   comparison.check('forward', 'forward/cls', cls)
 
 
-def _iterate(
+def _check_phase(
   comparison: Comparison,
   i: int,
-  state: step.TrainState,
-  batches: list[dict[str, jax.Array]],
-  steps: Mapping,
-  lr: jax.Array,
-  n_critic: int,
-) -> step.TrainState:
-  """Iteration i network by network, with its losses and gradients."""
-  for k, batch in enumerate(batches):
-    for phase, net in _PHASES.items():
-      if phase == 'g' and (i + 1) % n_critic:
-        continue
-      state, terms, grads = steps[k, phase](state, batch, lr)
-      for key in comparison.keys(f'loss{i}/{k}/{phase}/'):
-        comparison.check('loss', key, terms[key.rpartition('/')[2]])
-      prefix = f'grad{i}/{k}/{phase}/{net}/'
-      if keys := comparison.keys(prefix):
-        scale = max(np.max(np.abs(comparison.reference[key])) for key in keys)
-        for key, value in official.to_state_dict(net, grads).items():
-          comparison.check('grad', prefix + key, value, scale)
-  return state
+  phase: str,
+  metrics: Mapping[str, jax.Array],
+  grads: Mapping[str, Mapping],
+) -> None:
+  """The losses and gradients of a phase of iteration i."""
+  _check_losses(comparison, i, phase, metrics)
+  for net, tree in grads.items():
+    prefix = f'grad{i}/{_name(phase)}/{net}/'
+    if keys := comparison.keys(prefix):
+      scale = max(np.max(np.abs(comparison.reference[key])) for key in keys)
+      for key, value in official.to_state_dict(net, tree).items():
+        comparison.check('grad', prefix + key, value, scale)
+
+
+def _name(phase: str) -> str:
+  """A phase as the files name it: `<data set>/<d or g>`."""
+  letter, _, rest = phase.partition('/')
+  return f'{int(rest.startswith("joint_"))}/{letter.lower()}'
 
 
 def _check_losses(
-  comparison: Comparison, i: int, metrics: Mapping[str, jax.Array]
+  comparison: Comparison,
+  i: int,
+  phase: str,
+  metrics: Mapping[str, jax.Array],
 ) -> None:
-  """The metrics of a step are the losses of its last iteration."""
-  for key in comparison.keys(f'loss{i}/'):
-    _, k, phase, term = key.split('/')
-    prefix = 'joint_' if int(k) else ''
-    comparison.check(
-      'loss', key, metrics[f'{phase.upper()}/{prefix}loss_{term}']
-    )
+  for key in comparison.keys(f'loss{i}/{_name(phase)}/'):
+    term = key.rpartition('/')[2]
+    comparison.check('loss', key, metrics[f'{phase}_{term}'])
 
 
-def _check_after(
-  comparison: Comparison, prefix: str, state: step.TrainState
-) -> None:
+def _check_after(comparison: Comparison, prefix: str, state: State) -> None:
   reference = comparison.reference
   for name, tree in state.params.items():
     for key, value in official.to_state_dict(name, tree).items():

@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 from jaxgan.data import shapes
+from jaxgan.data.labels import LabelSet
 from jaxgan.metrics import shapes as shapes_metrics
 from jaxgan.runtime import errors, sharding
 from jaxgan.systems import stargan
 from jaxgan.systems.stargan import data, labelled
-from jaxgan.systems.stargan.labels import LabelSet
 from tests import tiny_stargan as tiny
 
 NAMES = [f'{i:06}.png' for i in range(1, 13)]
@@ -103,8 +103,8 @@ def _assert_same(a, b):
 def test_a_batch_is_a_function_of_seed_and_step():
   config = tiny.config(batch_size=4)
   batches = _take(config, 3)
-  assert batches[0]['x0'].shape == (4, 2, 16, 16, 3)
-  assert batches[0]['c0'].shape == (4, 2, 3)
+  assert batches[0]['x0'].shape == (4, 16, 16, 3)
+  assert batches[0]['c0'].shape == (4, 3)
   assert batches[0]['x0'].dtype == batches[0]['c0'].dtype == np.float32
   assert -1 <= batches[0]['x0'].min() < batches[0]['x0'].max() <= 1
   (again,) = _take(config, 1, start=2)
@@ -113,8 +113,8 @@ def test_a_batch_is_a_function_of_seed_and_step():
   (other,) = _take(tiny.config(batch_size=4, seed=1), 1)
   assert np.any(other['x0'] != batches[0]['x0'])
   # No image comes twice: not in a slot, and not in another one.
-  x = batches[0]['x0'].reshape(8, -1)
-  assert len(np.unique(x, axis=0)) == 8
+  x = np.stack([batch['x0'] for batch in batches]).reshape(12, -1)
+  assert len(np.unique(x, axis=0)) == 12
 
 
 def test_two_processes_share_the_batch_of_one():
@@ -147,14 +147,13 @@ def test_half_of_the_images_are_mirrored(folder, u, column):
 
 
 def test_only_training_images_are_mirrored(folder):
-  config = _folder(folder, batch_size=8, hparams__n_critic=8)
-  train, val = stargan.create_datasets(config, 0, 1)
-  x = next(train.batches())['x0'].reshape(64, 16, 16, 3)
+  train, val = stargan.create_datasets(_folder(folder, batch_size=64), 0, 1)
+  x = next(train.batches())['x0']
   bright = np.mean(x[:, 0, 0, 0] > 0), np.mean(x[:, 0, 15, 0] > 0)
   assert sum(bright) == 1 and 0.3 < bright[0] < 0.7
   assert (val.batch(8)['x0'][:, 0, 0, 0] > 0).all()
   (plain,) = _take(_folder(folder, batch_size=8, data__augment=False), 1)
-  assert (plain['x0'][:, :, 0, 0, 0] > 0).all()
+  assert (plain['x0'][:, 0, 0, 0] > 0).all()
 
 
 def test_a_validation_batch_takes_the_domains_in_turn(folder):
@@ -215,7 +214,7 @@ def test_crops_lie_where_those_of_torchvision_do(size, crop_size, left, top):
 
 
 def test_labels_of_celeba_come_with_their_images(celeba):
-  config = _celeba(celeba, batch_size=8, data__domains=())
+  config = _celeba(celeba, batch_size=16, data__domains=())
   train, _ = stargan.create_datasets(config, 0, 1)
   assert train.domains == ATTRIBUTES
   assert train.facts == {
@@ -223,8 +222,8 @@ def test_labels_of_celeba_come_with_their_images(celeba):
     'data.domains': ATTRIBUTES,
   }
   batch = next(train.batches())
-  x = np.rint((batch['x0'] + 1) * 127.5).reshape(16, 16, 16, 3)
-  for pixels, label in zip(x, batch['c0'].reshape(16, 3), strict=True):
+  x = np.rint((batch['x0'] + 1) * 127.5)
+  for pixels, label in zip(x, batch['c0'], strict=True):
     number = int(pixels[0, 0, 2])
     assert number in (5, 12, 7, 6, 10, 11, 1, 2, 8)
     assert label.tolist() == _values(number)
@@ -276,7 +275,7 @@ def test_two_sets_are_fed_together(celeba, folder):
     'data.joint_domains': ('a', 'b'),
   }
   batch = next(train.batches())
-  assert batch['c0'].shape == batch['c1'].shape == (2, 2, 2)
+  assert batch['c0'].shape == batch['c1'].shape == (2, 2)
   assert (batch['c1'].sum(-1) == 1).all()
   assert (batch['x0'] != batch['x1']).any()
   # The second is seen whole: its crop is a setting of its own.
@@ -297,9 +296,9 @@ class Noise:
 
 
 def test_two_sets_are_drawn_apart():
-  train = data.TrainData(tiny.config(batch_size=8), [Noise(), Noise()])
+  train = data.TrainData(tiny.config(batch_size=16), [Noise(), Noise()])
   batch = next(train.batches())
-  first, second = (batch[key][:, :, 0, 0, 0] for key in ('x0', 'x1'))
+  first, second = (batch[key][:, 0, 0, 0] for key in ('x0', 'x1'))
   assert (first != second).mean() > 0.9
 
 
@@ -330,12 +329,12 @@ def test_an_unreadable_image_is_named_or_another_one_drawn(celeba):
   _break(celeba, 5, 12)
   with pytest.raises(errors.UserError, match='000005.png|000012.png'):
     stargan.create_datasets(_celeba(celeba), 0, 1)
-  late = _celeba(celeba, data__check_images=False, batch_size=16)
+  late = _celeba(celeba, data__check_images=False, batch_size=32)
   train, _ = stargan.create_datasets(late, 0, 1)
   with pytest.raises(errors.UserError, match='0000.*png cannot be read'):
     next(train.batches())
 
-  skipping = _celeba(celeba, data__skip_bad_images=True, batch_size=16)
+  skipping = _celeba(celeba, data__skip_bad_images=True, batch_size=32)
   train, _ = stargan.create_datasets(skipping, 0, 1)
   x = np.rint((next(train.batches())['x0'] + 1) * 127.5)
   numbers = set(x[..., 0, 0, 2].ravel().tolist())
@@ -389,7 +388,7 @@ def test_drawn_attributes_are_all_or_none():
 def test_noise_meets_the_contract():
   config = tiny.config(**tiny.JOINT)
   train, _ = stargan.create_datasets(config, 0, 1)
-  made, real = data.example_batch(config), next(train.batches())
+  made, real = stargan.example_batch(config), next(train.batches())
   assert made.keys() == real.keys()
   for key, x in real.items():
     assert (made[key].shape, made[key].dtype) == (x.shape, x.dtype)
@@ -397,14 +396,21 @@ def test_noise_meets_the_contract():
   assert set(np.unique(made['c0'])) == set(np.unique(real['c0'])) == {0, 1}
 
 
+def test_a_request_asks_for_every_label_in_turn():
+  batch = tiny.batch(8, **tiny.JOINT)
+  x, y, source = stargan.requests(batch)
+  assert x is batch['x0'] and source == {}
+  assert y.tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
+
+
 def test_what_stays_on_the_device_is_drawn_there():
   config = tiny.config(
     data__on_device=True,
     data__joint_name='shapes_attributes',
-    batch_size=4,
+    batch_size=8,
   )
   train, _ = stargan.create_datasets(config, 0, 1)
-  mesh = sharding.create_mesh(4)
+  mesh = sharding.create_mesh(8)
   fed, to_batch = train.feed(mesh, 0, 2)
   resident = next(fed)
   draw = jax.jit(to_batch)
@@ -412,18 +418,14 @@ def test_what_stays_on_the_device_is_drawn_there():
   for key, x in batch.items():
     np.testing.assert_array_equal(x, again[key])
     assert not np.array_equal(x, later[key])
-  assert batch['x0'].shape == (4, tiny.N_CRITIC, tiny.SIZE, tiny.SIZE, 3)
+  assert batch['x0'].shape == (8, tiny.SIZE, tiny.SIZE, 3)
   # Each with its own label, of images that are seen in order.
   opened = labelled.open_set(config, 'train', 0)
   known = {
     opened.images.get(y, i).tobytes(): y for y in range(3) for i in range(1000)
   }
   pixels = np.uint8(np.round((np.asarray(batch['x0']) + 1) * 127.5))
-  for x, c in zip(
-    pixels.reshape(-1, tiny.SIZE, tiny.SIZE, 3),
-    np.asarray(batch['c0']).reshape(-1, 3),
-    strict=True,
-  ):
+  for x, c in zip(pixels, batch['c0'], strict=True):
     np.testing.assert_array_equal(c, np.eye(3)[known[x.tobytes()]])
 
 
@@ -444,13 +446,12 @@ def test_on_the_device_half_of_the_images_are_mirrored_and_bad_ones_left_out(
     data__on_device=True,
     data__skip_bad_images=True,
     data__cache_dir=str(tmp_path / 'cache'),
-    batch_size=32,
+    batch_size=64,
   )
   train, _ = stargan.create_datasets(config, 0, 1)
-  fed, to_batch = train.feed(sharding.create_mesh(32), 0, 1)
+  fed, to_batch = train.feed(sharding.create_mesh(64), 0, 1)
   batch = jax.jit(to_batch)(next(fed), np.int32(0))
-  x = np.asarray(batch['x0']).reshape(-1, tiny.SIZE, tiny.SIZE, 3)
-  c = np.asarray(batch['c0']).reshape(-1, 2)
+  x, c = np.asarray(batch['x0']), np.asarray(batch['c0'])
   brightest = np.round((x.max((1, 2, 3)) + 1) * 127.5)
   np.testing.assert_array_equal(brightest, 100 + c[:, 1])
   left = (x[:, :, 0] > x[:, :, -1]).all((1, 2))

@@ -1,44 +1,61 @@
 """Scores of StarGAN, with stand-ins to see through."""
 
 import functools
-import importlib
+import types
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from etils import epath
 from PIL import Image
 
-from jaxgan.data import preprocess, shapes
+from jaxgan.data import labelled, labels, preprocess, shapes
 from jaxgan.metrics import classification, factors, features, translations
 from jaxgan.metrics import shapes as shapes_metrics
 from jaxgan.runtime import errors
 from jaxgan.runtime.images import to_uint8
 from jaxgan.systems import stargan
-from jaxgan.systems.stargan import labelled
-from jaxgan.systems.stargan.sample import Translator
+from jaxgan.systems.stargan import step
 from tests import tiny_stargan as tiny
 
-# Not by its name, which is that of a function too.
-module = importlib.import_module('jaxgan.systems.stargan.evaluate')
 
+class _Idle:
+  """In the place of a `Translator`: leaves every image as it is."""
 
-class _Idle(Translator):
-  """Leaves every image as it is."""
+  system = types.SimpleNamespace(KINDS=stargan.KINDS)
 
-  def translate(self, x, c):
+  def __init__(self, model):
+    self.model, self.labels = model, model.labels
+
+  def translate(self, x, y, s=None):
+    assert s is None
+    known = self.estimate(x) if self.labels.ask else 0 * self.labels.codes[y]
+    return self.apply(step.translate_known, y, x, known)
+
+  def apply(self, fn, y, x, *c):
+    if fn is step.estimate:
+      return self.estimate(x)
+    if fn is step.translate_known:
+      (own,) = map(jnp.asarray, c)
+      c = (np.asarray(labels.resolve(self.labels.codes[y], own)),)
+    else:
+      assert fn is step.generate
+    return self.generate(x, *c)
+
+  def generate(self, x, c):
     return x
 
   def estimate(self, x):
     raise AssertionError('the labels are known')
 
 
-class _Perfect(Translator):
+class _Perfect(_Idle):
   """Draws what is asked for, over what an image shows."""
 
-  def translate(self, x, c):
+  def generate(self, x, c):
     assert set(np.unique(c)) <= {0, 1}
     shown = _measure(x)
-    if self._labels.sets[0].exclusive:
+    if self.labels.sets[0].exclusive:
       changed = shown._replace(domain=c[:, : len(shapes.DOMAINS)].argmax(1))
     else:
       turned = c[:, : len(shapes.ATTRIBUTES)] != shapes.attributes_of(shown)
@@ -65,23 +82,21 @@ def run(monkeypatch, tmp_path):
   monkeypatch.setattr(factors, 'MIN_PAIRS', 90)
 
   def run(translator, kind, metrics=(), options=None, **overrides):
-    monkeypatch.setattr(module, 'Translator', translator)
     overrides = getattr(tiny, kind) | {'data__img_size': 32} | overrides
     config = tiny.config(**overrides)
-    # Of the networks only the labels are asked for.
-    _, static = stargan.create_training(config)
+    # Of the model only the labels are asked for.
+    made = translator(stargan.create_model(config))
     options = {'cache_dir': str(tmp_path / 'cache')} | (options or {})
     scorer = translations.Scorer(
       translations.Options(metrics=metrics, **options)
     )
-    scores = stargan.evaluate(
-      {},
-      {},
+    scores = stargan.scores(
+      made,
       config,
       scorer,
+      stargan.create_data(config),
       seed=0,
       save_dir=epath.Path(tmp_path) / 'out',
-      **static,
     )
     assert len({score.name for score in scores}) == len(scores)
     return {score.name: score for score in scores}
@@ -131,11 +146,11 @@ def test_scores_of_drawn_attributes(run):
 class _OneAttribute(_Perfect):
   """Knows what large is, and nothing else."""
 
-  def translate(self, x, c):
+  def generate(self, x, c):
     c = np.array(c)
     shown = shapes.attributes_of(_measure(x))
     c[:, 0], c[:, 2] = shown[:, 0], shown[:, 2]
-    return super().translate(x, c)
+    return super().generate(x, c)
 
 
 def test_accuracy_is_told_for_each_attribute(run):
@@ -171,10 +186,15 @@ def classifier(monkeypatch):
 
 
 @pytest.mark.parametrize('translator, error', [(_Perfect, 0), (_Idle, 1)])
-def test_a_classifier_judges_attributes(run, classifier, translator, error):
+@pytest.mark.parametrize('kind', ['ATTRIBUTES', 'JOINT'])
+def test_a_classifier_judges_attributes(
+  run, classifier, kind, translator, error
+):
+  if kind == 'JOINT':
+    translator = functools.partial(_known, translator)
   scores = run(
-    functools.partial(_known, translator),
-    'ATTRIBUTES',
+    translator,
+    kind,
     metrics=('classification',),
     options={'num_sources': 40},
   )
@@ -190,9 +210,9 @@ def test_a_classifier_judges_attributes(run, classifier, translator, error):
   )
 
 
-def _known(translator, *args, **kwargs):
+def _known(translator, model):
   """The classifier's labels are overwritten by those of the data."""
-  made, width = translator(*args, **kwargs), len(kwargs['labels'].names)
+  made, width = translator(model), len(model.labels.names)
   made.estimate = lambda x: np.full((len(x), width), 9, np.float32)
   return made
 
@@ -202,7 +222,7 @@ def test_another_list_of_attributes_is_another_classifier(
 ):
   go = functools.partial(
     run,
-    functools.partial(_known, _Idle),
+    _Idle,
     'ATTRIBUTES',
     metrics=('classification',),
     options={'num_sources': 1},
@@ -223,7 +243,7 @@ def test_a_classifier_is_trained_and_kept(run, monkeypatch, tmp_path):
   monkeypatch.setattr(classification, 'load_or_train', short)
   go = functools.partial(
     run,
-    functools.partial(_known, _Idle),
+    _Idle,
     'ATTRIBUTES',
     metrics=('classification',),
     options={'num_sources': 40},
@@ -265,7 +285,7 @@ def yes(run, monkeypatch, tmp_path):
   )
   return functools.partial(
     run,
-    functools.partial(_known, _Idle),
+    _Idle,
     'ATTRIBUTES',
     metrics=('classification',),
     **celeba,
@@ -362,7 +382,7 @@ def test_scores_of_a_folder(run, folder, monkeypatch, tmp_path):
 
 def test_domains_without_weights_cannot_be_scored(run, folder, monkeypatch):
   monkeypatch.delenv('JAXGAN_WEIGHTS', raising=False)
-  monkeypatch.setattr(_Idle, 'translate', None)  # said before the work
+  monkeypatch.setattr(_Idle, 'generate', None)  # said before the work
   with pytest.raises(
     errors.UsageError, match='measured .fid: .* is needed.*=classification'
   ):
@@ -387,7 +407,7 @@ def test_two_data_sets_have_scores_of_their_own(run):
 def test_images_of_attributes_cannot_be_saved(run):
   with pytest.raises(errors.UsageError, match='--save_images is of domains'):
     run(
-      functools.partial(_known, _Perfect),
+      _Perfect,
       'ATTRIBUTES',
       options={'save_images': True},
     )

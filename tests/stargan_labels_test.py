@@ -2,8 +2,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan.systems.stargan import labels
-from jaxgan.systems.stargan.labels import FLIP, KEEP, Labels, LabelSet
+from jaxgan.data import labels
+from jaxgan.data.labels import FLIP, KEEP, Labels, LabelSet
 
 FACES = LabelSet(('Black_Hair', 'Male', 'Blond_Hair', 'Brown_Hair'), False)
 MOODS = LabelSet(('happy', 'sad'), True)

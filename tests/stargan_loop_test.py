@@ -1,6 +1,5 @@
 """A StarGAN from its training to the programs that use it."""
 
-import functools
 import json
 import pathlib
 import subprocess
@@ -14,7 +13,7 @@ from jax import export
 from PIL import Image
 
 from jaxgan import evaluation, loop
-from jaxgan.apps import trained_model, translate_files
+from jaxgan.apps import import_export, trained_model, translate_files
 from jaxgan.metrics import factors
 from jaxgan.runs import finetune, workdir
 from jaxgan.runtime import errors, sharding
@@ -26,7 +25,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 def _final(directory):
   device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-  return contract.restore_run(directory, device)
+  return contract.open_run(directory, device)
 
 
 def _lines(directory):
@@ -35,7 +34,7 @@ def _lines(directory):
 
 @pytest.fixture(scope='module')
 def finished(tmp_path_factory):
-  """A run of four steps."""
+  """A run of four iterations, the generator's in the second and the last."""
   directory = tmp_path_factory.mktemp('runs') / 'finished'
   loop.train_and_evaluate(tiny.config(sample_every_steps=3), str(directory))
   return directory
@@ -61,8 +60,11 @@ def pictures(tmp_path_factory):
 def test_run_leaves_what_it_promises(finished):
   lines = [json.loads(line) for line in _lines(finished)]
   assert [line['step'] for line in lines] == [1, 2, 3, 4]
-  for key in ('D/loss_gp', 'G/loss_rec', 'G/change', 'lr'):
+  for key in ('D/loss_gp', 'lr'):
     assert np.isfinite([line[key] for line in lines]).all()
+  for key in ('G/loss_rec', 'G/change'):
+    assert [key in line for line in lines] == [False, True, False, True]
+    assert np.isfinite([line[key] for line in lines[1::2]]).all()
   config = json.loads((finished / 'config.json').read_text())
   assert config['system'] == 'stargan'
   assert config['data']['domains'] == ['circle', 'square', 'triangle']
@@ -122,11 +124,11 @@ def test_every_source_becomes_every_domain(model, pictures, tmp_path, capsys):
   said = capsys.readouterr().out
   assert said == f'{tmp_path}: 6 translations, grid.png\n'
   source = model.read(paths[1])
-  [[expected]] = model.translate([source], model.label_styles('square'))
+  [[expected]] = model.translate([source], 'square')
   with Image.open(tmp_path / 'b_to_square.png') as image:
     np.testing.assert_array_equal(image, expected)
   with pytest.raises(errors.UserError, match="no domain 'cat', but: circle"):
-    model.label_styles('cat')
+    translate_files.label_styles(model, ['cat'])
 
 
 def test_exported_it_does_the_same(model, pictures):
@@ -135,7 +137,7 @@ def test_exported_it_does_the_same(model, pictures):
   paths = translate_files.find([str(pictures)])
   x = np.stack([model.read(path) for path in paths])
   got = program.call(x / np.float32(127.5) - 1, np.array([2, 2], np.int32))
-  (expected,) = model.translate(x, model.label_styles('triangle'))
+  (expected,) = model.translate(x, 'triangle')
   pixels = np.clip((np.asarray(got) + 1) * 127.5, 0, 255)
   assert abs(pixels - np.stack(expected)).max() < 0.51
 
@@ -223,6 +225,75 @@ def test_init_from_takes_the_weights(finished):
     jax.tree.map(np.testing.assert_array_equal, taken, old.state.params[name])
 
 
+@pytest.fixture
+def old_run(tmp_path):
+  """A run of two steps from when a step was N_CRITIC iterations."""
+  directory = tmp_path / 'old'
+  tiny.write_old_run(directory)
+  return directory
+
+
+def test_an_old_run_is_used_and_its_iterations_are_counted(
+  old_run, pictures, monkeypatch, capsys
+):
+  run = _final(old_run)
+  assert run.step == 2 and run.state.step == 2 * tiny.N_CRITIC
+  fresh, _ = tiny.create()
+  jax.tree.map(np.testing.assert_array_equal, run.state.params, fresh.params)
+
+  monkeypatch.setattr(factors, 'MIN_PAIRS', 30)
+  values = evaluation.evaluate_run(str(old_run))
+  assert 0 <= values['shapes/label/domain_accuracy'] <= 1
+  # By the number of its checkpoint.
+  assert (old_run / 'eval' / '2_stargan_v2.json').exists()
+
+  model = trained_model.load(old_run)
+  [[image]] = model.translate([model.read(pictures / 'a.png')], 'square')
+  assert image.size == (tiny.SIZE, tiny.SIZE)
+  assert list(model.export()) == ['label']
+
+
+def test_files_of_an_old_run_are_named_by_its_iterations(old_run, tmp_path):
+  pytest.importorskip('torch')
+  import_export.export_run(str(old_run), str(tmp_path / 'out'))
+  names = sorted(path.name for path in (tmp_path / 'out').iterdir())
+  assert names == ['4-D.ckpt', '4-G.ckpt']
+
+
+@pytest.mark.parametrize('n_critic', [tiny.N_CRITIC, 1])
+def test_an_old_run_is_not_trained_on_and_says_how_far_it_is(old_run, n_critic):
+  before = (old_run / 'config.json').read_text()
+  with pytest.raises(errors.UserError) as error:
+    loop.train_and_evaluate(
+      tiny.config(hparams__n_critic=n_critic),
+      str(old_run),
+      allow_config_change=n_critic == 1,
+    )
+  said = str(error.value)
+  assert len(said.splitlines()) == 1
+  assert '2 iterations in a step: its step 2 would be step 4 now' in said
+  assert said.endswith(f'--init_from={old_run}')
+  assert (old_run / 'config.json').read_text() == before
+
+
+def test_an_old_run_whose_steps_were_iterations_goes_on(tmp_path):
+  tiny.write_old_run(tmp_path, hparams__n_critic=1)
+  config = tiny.config(hparams__n_critic=1, num_train_steps=2)
+  loop.train_and_evaluate(config, str(tmp_path))  # nothing to do, and no error
+  assert _final(tmp_path).state.step == 2
+
+
+def test_a_new_run_takes_the_weights_of_an_old_one(old_run, tmp_path):
+  run = tmp_path / 'new'
+  config = tiny.config(num_train_steps=1, optim__lr=0.0)  # they stay
+  loop.train_and_evaluate(config, str(run), init_from=str(old_run))
+  old, new = _final(old_run), _final(run)
+  assert new.state.step == 1
+  jax.tree.map(
+    np.testing.assert_array_equal, new.state.params, old.state.params
+  )
+
+
 @pytest.mark.slow
 def test_two_sets_train_together(tmp_path):
   config = tiny.config(
@@ -251,9 +322,8 @@ def test_two_sets_train_together(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize('divided', [False, True])
 def test_two_devices_learn_what_one_learns(divided):
-  state, static = tiny.create()
-  step_fn = functools.partial(stargan.train_step, **static)
-  run = jax.jit(lambda s, b: step_fn(s, {}, b, jax.random.key(0)))
+  state, _ = tiny.create()
+  run = jax.jit(lambda s, b: tiny.train_fn()(s, {}, b, jax.random.key(0)))
   one, metrics_one = run(state, tiny.batch())
   mesh = sharding.create_mesh(tiny.BATCH)
   assert mesh.size == 2
@@ -269,6 +339,7 @@ def test_two_devices_learn_what_one_learns(divided):
   assert kernel.sharding.is_fully_replicated != divided
 
 
-def test_images_of_a_step_are_those_of_all_its_iterations():
-  train, _ = stargan.create_datasets(tiny.config(**tiny.JOINT), 0, 1)
-  assert train.images_per_step == tiny.BATCH * tiny.N_CRITIC * 2
+def test_images_of_a_step_are_those_of_both_data_sets():
+  for kind, sets in ((tiny.DOMAINS, 1), (tiny.JOINT, 2)):
+    data = stargan.create_data(tiny.config(**kind)).training(0, 1)
+    assert data.images_per_step == tiny.BATCH * sets

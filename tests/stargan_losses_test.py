@@ -1,46 +1,39 @@
-import types
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxgan.data.labels import Labels, LabelSet
 from jaxgan.systems.stargan import losses
-from jaxgan.systems.stargan.labels import Labels, LabelSet
 
-HP = losses.HParams(lambda_cls=2.0, lambda_rec=3.0, lambda_gp=5.0)
-
-
-def _net(fn):
-  return types.SimpleNamespace(
-    apply=lambda variables, *args: fn(variables['params'], *args)
-  )
-
+W = losses.Weights(lambda_cls=2.0, lambda_rec=3.0, lambda_gp=5.0)
 
 # One number per network, one pixel per image: G(x, c) = g x + c_0, D(x) = d x,
 # and the logits are d x and 0.
-NETS = types.SimpleNamespace(
-  generator=_net(lambda g, x, c: g * x + c[:, None, None, :1]),
-  discriminator=_net(
-    lambda d, x: (d * x[..., 0], d * x[:, 0, 0] * jnp.array([[1.0, 0.0]]))
+NETS = {
+  'generator': lambda g, x, c: g * x + c[:, None, None, :1],
+  'discriminator': lambda d, x: (
+    d * x[..., 0],
+    d * x[:, 0, 0] * jnp.array([[1.0, 0.0]]),
   ),
-)
+}
 PARAMS = {'generator': 0.5, 'discriminator': 3.0}
 DOMAINS = Labels((LabelSet(('a', 'b'), True),))
 ATTRIBUTES = Labels((LabelSet(('a', 'b'), False),))
 BATCH = {
-  'x': jnp.array([4.0, 6.0]).reshape(2, 1, 1, 1),
-  'c': jnp.eye(2),
-  'c_trg': jnp.eye(2)[::-1],
-  'alpha': jnp.array([0.75, 0.25]),
+  'x0': jnp.array([4.0, 6.0]).reshape(2, 1, 1, 1),
+  'c0': jnp.eye(2),
+  'c_trg0': jnp.eye(2)[::-1],
+  'alpha0': jnp.array([0.75, 0.25]),
 }
 
 
-def _run(loss_fn, trained, labels=DOMAINS, params=PARAMS, **overrides):
-  settings = {'nets': NETS, 'index': 0, 'hp': HP, 'batch': BATCH} | overrides
-  return loss_fn(
-    {name: params[name] for name in trained}, params, labels=labels, **settings
-  )
+def _run(loss, labels=DOMAINS, params=PARAMS, nets=NETS, index=0):
+  def f(name, *args):
+    return nets[name](params[name], *args)
+
+  batch = {f'{key[:-1]}{index}': value for key, value in BATCH.items()}
+  return loss(f, batch, W, labels=labels, index=index)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +48,7 @@ def _run(loss_fn, trained, labels=DOMAINS, params=PARAMS, **overrides):
 )
 def test_d_loss_by_hand(labels, cls):
   # Fakes 0.5 * 4 + 0 = 2 and 0.5 * 6 + 1 = 4.
-  total, terms = _run(losses.d_loss, ['discriminator'], labels)
+  total, terms = _run(losses.d_loss, labels)
   assert terms['real'] == -(12 + 18) / 2
   assert terms['fake'] == (6 + 12) / 2
   assert terms['gp'] == (3 - 1) ** 2
@@ -64,12 +57,12 @@ def test_d_loss_by_hand(labels, cls):
 
 
 def test_the_penalty_is_between_the_real_and_the_fake_image():
-  nets = types.SimpleNamespace(**vars(NETS))
-  nets.discriminator = _net(
-    lambda d, x: (d * x[..., 0] ** 2 / 2, jnp.zeros((len(x), 2)))
-  )
+  def discriminator(d, x):
+    return d * x[..., 0] ** 2 / 2, jnp.zeros((len(x), 2))
+
+  nets = NETS | {'discriminator': discriminator}
   params = PARAMS | {'discriminator': 1.0}
-  _, terms = _run(losses.d_loss, ['discriminator'], params=params, nets=nets)
+  _, terms = _run(losses.d_loss, params=params, nets=nets)
   # The gradient is the image: 0.75 * 4 + 0.25 * 2, and 0.25 * 6 + 0.75 * 4.
   expected = ((3.5 - 1) ** 2 + (4.5 - 1) ** 2) / 2
   np.testing.assert_allclose(terms['gp'], expected)
@@ -86,7 +79,7 @@ def test_the_penalty_is_between_the_real_and_the_fake_image():
 )
 def test_g_loss_by_hand(labels, cls):
   # Fakes 2 and 4; back 0.5 * 2 + 1 = 2 of 4, and 0.5 * 4 + 0 = 2 of 6.
-  total, terms = _run(losses.g_loss, ['generator'], labels)
+  total, terms = _run(losses.g_loss, labels)
   assert terms['fake'] == -(6 + 12) / 2
   assert terms['rec'] == (2 + 4) / 2
   assert terms['src'] == (2 + 2) / 2
@@ -98,7 +91,7 @@ def test_g_loss_gradient_by_hand():
   # fake: -d x; back: -(2 g x + c_trg), it falls short of x; cls: -(1 - p) or p
   # times d x, p the share of the first logit.
   def loss(trained):
-    return _run(losses.g_loss, [], params=PARAMS | trained)[0]
+    return _run(losses.g_loss, params=PARAMS | trained)[0]
 
   share = 1 / (1 + np.exp(-np.array([6.0, 12.0])))
   cls = (share[0] * 3 * 4 - (1 - share[1]) * 3 * 6) / 2
@@ -111,24 +104,20 @@ def test_g_loss_gradient_by_hand():
 
 def test_of_two_sets_each_has_its_own_logits_and_the_generator_the_mask():
   seen = []
-  nets = types.SimpleNamespace(
-    generator=_net(
-      lambda g, x, c: seen.append(c) or g * x + c[:, None, None, 2:3]
-    ),
-    discriminator=_net(
-      lambda d, x: (
-        d * x[..., 0],
-        d * x[:, 0, 0] * jnp.array([[100.0, 100.0, 1.0, 0.0]]),
-      )
-    ),
-  )
+
+  def generator(g, x, c):
+    seen.append(c)
+    return g * x + c[:, None, None, 2:3]
+
+  def discriminator(d, x):
+    logits = d * x[:, 0, 0] * jnp.array([[100.0, 100.0, 1.0, 0.0]])
+    return d * x[..., 0], logits
+
+  nets = {'generator': generator, 'discriminator': discriminator}
   labels = Labels((LabelSet(('p', 'q'), False), LabelSet(('a', 'b'), True)))
-  for loss_fn, trained in (
-    (losses.d_loss, ['discriminator']),
-    (losses.g_loss, ['generator']),
-  ):
-    _, alone = _run(loss_fn, trained)
-    _, terms = _run(loss_fn, trained, labels, nets=nets, index=1)
+  for loss in (losses.d_loss, losses.g_loss):
+    _, alone = _run(loss)
+    _, terms = _run(loss, labels, nets=nets, index=1)
     assert terms == alone
   forth, back = [0, 0, 0, 1, 0, 1], [0, 0, 1, 0, 0, 1]
   assert [c[0].tolist() for c in seen] == [forth, forth, back]

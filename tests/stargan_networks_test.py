@@ -9,7 +9,7 @@ import pytest
 
 from jaxgan.nets import convolutions
 from jaxgan.systems import stargan
-from jaxgan.systems.stargan import losses, networks
+from jaxgan.systems.stargan import networks
 from tests import tiny_stargan as tiny
 
 
@@ -22,21 +22,22 @@ from tests import tiny_stargan as tiny
   ],
 )
 def test_parameter_counts(img_size, num_labels, label_dim, counts):
-  nets = networks.Networks(
-    networks.Generator(), networks.Discriminator(img_size, num_labels)
+  nets = networks.create_networks(img_size=img_size, num_labels=num_labels)
+  init = functools.partial(
+    networks.init_params, nets, img_size=img_size, label_dim=label_dim
   )
-  init = functools.partial(networks.init_params, nets, label_dim=label_dim)
   params = jax.eval_shape(init, jax.random.key(0))
   names = ('generator', 'discriminator')
   sizes = [sum(x.size for x in jax.tree.leaves(params[n])) for n in names]
   assert tuple(sizes) == counts
 
+  def apply(name, *args):
+    variables = {'params': params[name]}
+    return jax.eval_shape(nets[name].apply, variables, *args)
+
   x, c = jnp.zeros((2, img_size, img_size, 3)), jnp.zeros((2, label_dim))
-  fake = jax.eval_shape(functools.partial(losses.translate, nets), params, x, c)
-  assert fake.shape == x.shape
-  source, logits = jax.eval_shape(
-    functools.partial(losses.discriminate, nets), params, x
-  )
+  assert apply('generator', x, c).shape == x.shape
+  source, logits = apply('discriminator', x)
   assert source.shape == (2, img_size // 64, img_size // 64)
   assert logits.shape == (2, num_labels)
 
@@ -81,12 +82,16 @@ def test_phases_are_the_plain_convolution_and_so_are_its_gradients(resample):
 
 
 def test_parameters_are_drawn_as_pytorch_does():
-  nets = networks.Networks(
-    networks.Generator(8, 1), networks.Discriminator(16, 7, 8, 2)
+  nets = networks.create_networks(
+    img_size=16,
+    num_labels=7,
+    g_conv_dim=8,
+    g_repeat_num=1,
+    d_conv_dim=8,
+    d_repeat_num=2,
   )
-  params = jax.jit(functools.partial(networks.init_params, nets, label_dim=7))(
-    jax.random.key(0)
-  )
+  init = functools.partial(networks.init_params, nets, img_size=16, label_dim=7)
+  params = jax.jit(init)(jax.random.key(0))
   flat = flax.traverse_util.flatten_dict(params, sep='/')
   kernels = {key: x for key, x in flat.items() if key.endswith('kernel')}
   assert len(kernels) == 8 + 4
@@ -115,9 +120,9 @@ def test_parameters_are_drawn_as_pytorch_does():
 
 def test_the_label_reaches_the_picture():
   # A norm would take away constant planes if padding were not of zeros.
-  state, static = tiny.create()
-  x = tiny.iteration()['x']
-  translate = tiny.translate_fn(static['nets'])
+  state, model = tiny.create()
+  x = tiny.drawn()['x0']
+  translate = tiny.translate_fn(model)
   fakes = [translate(state.params, x, jnp.eye(2, 3, k)) for k in (0, 1)]
   assert np.abs(fakes[0] - fakes[1]).max() > 1e-3
   assert np.abs(fakes[0]).max() < 1
@@ -125,19 +130,19 @@ def test_the_label_reaches_the_picture():
 
 def test_bfloat16_keeps_parameters_and_outputs_float32():
   config = tiny.config(**tiny.DOMAINS, model__dtype='bfloat16')
-  init_fn, static = stargan.create_training(config)
-  state = jax.eval_shape(init_fn, jax.random.key(0))
+  model = stargan.create_model(config)
+  init = functools.partial(stargan.init_state, model)
+  state = jax.eval_shape(init, jax.random.key(0))
   assert {x.dtype for x in jax.tree.leaves(state.params)} == {
     np.dtype('float32')
   }
-  batch, (state, exact) = tiny.iteration(), tiny.create()
+  batch, (state, exact) = tiny.drawn(), tiny.create()
 
-  def run(nets):
-    fake = tiny.translate_fn(nets)(state.params, batch['x'], batch['c'])
-    return fake, *tiny.discriminate_fn(nets)(state.params, batch['x'])
+  def run(model):
+    fake = tiny.translate_fn(model)(state.params, batch['x0'], batch['c0'])
+    return fake, *tiny.discriminate_fn(model)(state.params, batch['x0'])
 
-  got, expected = run(static['nets']), run(exact['nets'])
-  for a, b in zip(got, expected, strict=True):
+  for a, b in zip(run(model), run(exact), strict=True):
     assert a.dtype == np.float32
     np.testing.assert_allclose(a, b, rtol=0.1, atol=0.05)
     assert np.any(np.asarray(a) != np.asarray(b))

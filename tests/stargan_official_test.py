@@ -1,6 +1,7 @@
 """Files of the original: what is in them is read, and comes back."""
 
 import collections
+import functools
 
 import jax
 import numpy as np
@@ -101,18 +102,17 @@ def test_every_tensor_comes_back(original, tmp_path, capsys):
   import_export.import_run(
     str(path.with_name('7-D.ckpt')), tiny.config(), str(run)
   )
-  assert 'a run at step 3: weights without opt' in capsys.readouterr().out
+  assert 'a run at step 7: weights without opt' in capsys.readouterr().out
   import_export.export_run(str(run), str(out))
-  # Three steps of two iterations.
-  assert sorted(p.name for p in out.iterdir()) == ['6-D.ckpt', '6-G.ckpt']
+  assert sorted(p.name for p in out.iterdir()) == ['7-D.ckpt', '7-G.ckpt']
   for letter, tensors in written.items():
-    back = torch_files.load(out / f'6-{letter}.ckpt')
+    back = torch_files.load(out / f'7-{letter}.ckpt')
     assert back.keys() == tensors.keys()
     for key, value in tensors.items():
       assert back[key].dtype == value.dtype, key
       np.testing.assert_array_equal(back[key], value, err_msg=key)
   assert written['G']['main.1.num_batches_tracked'].dtype == np.int64
-  with pytest.raises(errors.UserError, match='6-G.ckpt exists'):
+  with pytest.raises(errors.UserError, match='7-G.ckpt exists'):
     import_export.export_run(str(run), str(out))
 
 
@@ -120,12 +120,14 @@ def test_what_is_imported_is_a_run(original, tmp_path):
   path, _ = original
   config = tiny.config(hparams__n_critic=5)
   config, state, frozen, partial, _ = stargan.import_official(path, config)
-  assert int(state.step) == 1 and not partial and set(frozen) == {'unused'}
+  assert int(state.step) == 7 and not partial and set(frozen) == {'unused'}
   assert list(config.data.domains) == ['circle', 'square', 'triangle']
   assert config.model.num_domains == 3
   state = stargan.import_official(path, config, 9).state
   assert int(state.step) == 9 and state.step.dtype == np.int32
-  fresh = jax.eval_shape(stargan.create_training(config)[0], jax.random.key(0))
+  init = functools.partial(stargan.init_state, stargan.create_model(config))
+  fresh = jax.eval_shape(init, jax.random.key(0))
+  assert jax.tree.structure(state) == jax.tree.structure(fresh)
   for a, b in zip(*map(jax.tree.leaves, (state, fresh)), strict=True):
     assert (a.shape, a.dtype) == (b.shape, b.dtype)
 
@@ -139,28 +141,28 @@ def _load(folder, number):
 
 
 def test_a_run_begun_here_does_in_pytorch_what_it_does_here(tmp_path):
-  state, static = tiny.create()
+  state, model = tiny.create()
   params = jax.tree.map(lambda x: x + 0.01, state.params)  # norms too
   state = state.replace(params=params, step=np.int32(5))
   config = tiny.config(**tiny.DOMAINS)
   made = stargan.export_official(state, {}, config, False)
   for name, tensors in made.items():
     torch_files.save(tmp_path / name, tensors)
-  nets = _load(tmp_path, 10)
+  nets = _load(tmp_path, 5)
   for key, value in nets['G'].state_dict().items():
     if key.endswith('running_var'):
       assert (value == 1).all()
     elif 'running' in key or key.endswith('tracked'):
       assert not value.any()
 
-  batch = tiny.iteration()
-  x, c = (torch.from_numpy(np.array(batch[k])) for k in ('x', 'c'))
+  batch = tiny.drawn()
+  x, c = (torch.from_numpy(np.array(batch[k])) for k in ('x0', 'c0'))
   with torch.no_grad():
     x = x.permute(0, 3, 1, 2)
     fake, (source, logits) = nets['G'](x, c), nets['D'](x)
-  got = tiny.translate_fn(static['nets'])(params, batch['x'], batch['c'])
+  got = tiny.translate_fn(model)(params, batch['x0'], batch['c0'])
   np.testing.assert_allclose(got, fake.permute(0, 2, 3, 1), atol=1e-5)
-  got = tiny.discriminate_fn(static['nets'])(params, batch['x'])
+  got = tiny.discriminate_fn(model)(params, batch['x0'])
   np.testing.assert_allclose(got[0], source[:, 0], atol=1e-5)
   np.testing.assert_allclose(got[1], logits, atol=1e-5)
 
@@ -231,7 +233,7 @@ def test_labels_are_given_or_taken_from_the_data(original, tmp_path):
   assert tuple(config.data.domains) == ('angry', 'happy', 'sad')
   given = tiny.config(data__name='celeba', data__domains=('a', 'b', 'c'))
   config = stargan.import_official(path, given).config
-  assert stargan.domain_names(config) == ('a', 'b', 'c')
+  assert contract.domain_names(config) == ('a', 'b', 'c')
 
 
 def test_a_parallel_module_is_read_too(original, tmp_path):
@@ -251,5 +253,5 @@ def test_files_of_stargan_v2_are_not_those_of_stargan(original, tmp_path):
   path, _ = original
   import_export.import_run(str(path), tiny.config(), str(tmp_path / 'run'))
   device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-  run = contract.restore_run(tmp_path / 'run', device)
-  assert run.config.system == 'stargan' and run.step == 3
+  run = contract.open_run(tmp_path / 'run', device)
+  assert run.config.system == 'stargan' and run.step == 7

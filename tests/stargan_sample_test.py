@@ -1,20 +1,14 @@
 import functools
-import importlib
 
 import jax
 import numpy as np
 import pytest
 
+from jaxgan.data.labels import FLIP, KEEP
 from jaxgan.runtime import sharding
 from jaxgan.systems import stargan
-from jaxgan.systems.stargan.labels import FLIP, KEEP
-from jaxgan.systems.stargan.sample import NUM_SOURCES, Translator
+from jaxgan.systems.stargan import sample, step
 from tests import tiny_stargan as tiny
-
-
-def _translator(**overrides):
-  state, static = tiny.create(**overrides)
-  return Translator(state.params, {}, chunk=4, **static), state, static
 
 
 def _noise(count):
@@ -26,10 +20,9 @@ def _noise(count):
 @functools.cache
 def _grids(kind):
   overrides = getattr(tiny, kind)
-  state, static = tiny.create(**overrides)
-  _, val = stargan.create_datasets(tiny.config(**overrides), 0, 1)
-  grids = stargan.sample(state.params, {}, val, jax.random.key(0), **static)
-  return grids, val.batch(NUM_SOURCES), state, static
+  val = stargan.create_data(tiny.config(**overrides)).training(0, 1).val
+  grids = stargan.grids(tiny.translator(**overrides), val, jax.random.key(0))
+  return grids, val.batch(sample.NUM_SOURCES)
 
 
 @pytest.mark.parametrize(
@@ -61,8 +54,9 @@ def _pixels(x):
 
 
 def test_cells_are_sources_translations_and_the_way_back():
-  grids, batch, state, static = _grids('DOMAINS')
-  translate = functools.partial(tiny.translate_fn(static['nets']), state.params)
+  grids, batch = _grids('DOMAINS')
+  state, model = tiny.create()
+  translate = functools.partial(tiny.translate_fn(model), state.params)
   x = batch['x0'][3:4]  # a circle
   there = [translate(x, np.eye(3, dtype=np.float32)[[i]]) for i in range(3)]
   back = translate(there[2], batch['c0'][3:4])
@@ -77,14 +71,29 @@ def test_cells_are_sources_translations_and_the_way_back():
     assert abs(got - _pixels(expected[0])).max() <= 1, (name, row)
 
 
+def test_of_a_second_set_the_classifier_tells_the_labels_of_the_first():
+  grids, batch = _grids('JOINT')
+  state, model = tiny.create(**tiny.JOINT)
+  x = batch['x1'][3:4]
+  _, logits = tiny.discriminate_fn(model)(state.params, x)
+  asked = np.zeros((1, 8), np.float32)
+  asked[:, :3] = logits[:, :3] > 0
+  asked[:, 1] = 1 - asked[:, 1]  # the second target, turned over
+  asked[:, 6] = 1  # the mask
+  fake = tiny.translate_fn(model)(state.params, x, asked)
+  assert abs(_cell(grids['joint_targets'], 2, 3) - _pixels(fake[0])).max() <= 1
+  # What the data tell is not asked of the classifier.
+  asked[:, :3] = batch['c0'][3:4]
+  asked[:, 1] = 1 - asked[:, 1]
+  fake = tiny.translate_fn(model)(state.params, batch['x0'][3:4], asked)
+  assert abs(_cell(grids['targets'], 2, 3) - _pixels(fake[0])).max() <= 1
+
+
 def test_of_many_targets_the_grids_show_some(monkeypatch):
-  # Not by its name, which is that of a function too.
-  module = importlib.import_module('jaxgan.systems.stargan.sample')
-  monkeypatch.setattr(module, 'MAX_TARGETS', 2)
-  state, static = tiny.create()
-  _, val = stargan.create_datasets(tiny.config(**tiny.DOMAINS), 0, 1)
-  grids = stargan.sample(state.params, {}, val, None, **static)
-  whole, *_ = _grids('DOMAINS')
+  monkeypatch.setattr(sample, 'MAX_TARGETS', 2)
+  val = stargan.create_data(tiny.config(**tiny.DOMAINS)).training(0, 1).val
+  grids = stargan.grids(tiny.translator(), val, None)
+  whole, _ = _grids('DOMAINS')
   assert grids['targets'].shape[0] == 2 + 3 * (tiny.SIZE + 2)
   for row, same in ((1, 1), (2, 3)):  # the first and the last
     np.testing.assert_array_equal(
@@ -93,44 +102,62 @@ def test_of_many_targets_the_grids_show_some(monkeypatch):
 
 
 def test_translations_are_the_same_on_one_and_two_devices():
-  translator, state, static = _translator()
+  translator, (state, model) = tiny.translator(), tiny.create()
   assert sharding.create_local_mesh().size == 2
-  x, codes = _noise(3), translator.label_styles(np.array([2, 0]))
-  got = translator.translate_all(x, codes)
-  assert got.shape == (2, 3, tiny.SIZE, tiny.SIZE, 3)
-  assert codes.tolist() == [[0, 0, 1], [1, 0, 0]]
-  for of_code, code in zip(got, codes, strict=True):
-    c = np.tile(code, (3, 1))
-    expected = tiny.translate_fn(static['nets'])(state.params, x, c)
-    np.testing.assert_allclose(of_code, expected, rtol=1e-4, atol=1e-5)
+  x, y = _noise(6), np.array([2, 2, 2, 0, 0, 0])
+  got = translator.translate(x, y)
+  assert got.shape == x.shape
+  expected = tiny.translate_fn(model)(
+    state.params, x, np.eye(3, dtype=np.float32)[y]
+  )
+  np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize('given', [True, False])
 def test_what_is_kept_and_turned_over_is_given_or_seen(given):
-  translator, state, static = _translator(**tiny.ATTRIBUTES)
-  x, codes = _noise(3), translator.label_styles(np.array([1]))
-  assert codes.tolist() == [[KEEP, FLIP, KEEP]]
-  _, logits = tiny.discriminate_fn(static['nets'])(state.params, x)
+  translator = tiny.translator(**tiny.ATTRIBUTES)
+  state, model = tiny.create(**tiny.ATTRIBUTES)
+  x, y = _noise(3), np.ones(3, np.int32)
+  assert model.labels.code(1).tolist() == [KEEP, FLIP, KEEP]
+  _, logits = tiny.discriminate_fn(model)(state.params, x)
   seen = np.asarray(logits > 0, np.float32)
+  np.testing.assert_array_equal(translator.apply(step.estimate, y, x), seen)
   own = 1 - seen if given else seen
-  got = translator.translate_all(x, codes, own if given else None)
+  if given:
+    got = translator.apply(step.translate_known, y, x, own)
+  else:
+    got = translator.translate(x, y)
   asked = np.abs(own - np.float32([[0, 1, 0]]))
-  expected = tiny.translate_fn(static['nets'])(state.params, x, asked)
-  np.testing.assert_allclose(got[0], expected, rtol=1e-4, atol=1e-5)
+  expected = tiny.translate_fn(model)(state.params, x, asked)
+  np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
   # Another label would be another picture.
-  other = tiny.translate_fn(static['nets'])(state.params, x, 1 - asked)
+  other = tiny.translate_fn(model)(state.params, x, 1 - asked)
   assert np.abs(other - expected).max() > 1e-3
+
+
+def test_the_classifier_runs_only_where_a_label_is_asked_for():
+  for kind, asks in (('DOMAINS', False), ('ATTRIBUTES', True)):
+    state, model = tiny.create(**getattr(tiny, kind))
+    alone = {'generator': state.params['generator']}
+    run = functools.partial(step.translate, model)
+    args = alone, {}, _noise(2), np.zeros(2, np.int32)
+    if asks:
+      with pytest.raises(KeyError, match='discriminator'):
+        jax.eval_shape(run, *args)
+    else:
+      assert jax.eval_shape(run, *args).shape == args[2].shape
 
 
 @pytest.mark.parametrize('kind', ['DOMAINS', 'ATTRIBUTES', 'JOINT'])
 def test_the_program_does_what_the_translator_does(kind):
-  translator, _, static = _translator(**getattr(tiny, kind))
-  names = static['labels'].names
-  (program,) = translator.programs().values()
-  assert list(translator.programs()) == list(translator.STYLES) == ['label']
-  x = np.tile(_noise(1), (len(names), 1, 1, 1))
-  got = jax.jit(program)(x, np.arange(len(names), dtype=np.int32))
-  codes = translator.label_styles(np.arange(len(names)))
-  expected = translator.translate_all(x[:1], codes)[:, 0]
+  translator = tiny.translator(**getattr(tiny, kind))
+  count = len(translator.model.labels.names)
+  programs = translator.programs(count)
+  assert list(programs) == list(stargan.KINDS) == ['label']
+  x = np.tile(_noise(1), (count, 1, 1, 1))
+  y = np.arange(count, dtype=np.int32)
+  got = jax.jit(programs['label'])(x, y)
   assert got.dtype == np.float32
-  np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose(
+    got, translator.translate(x, y), rtol=1e-4, atol=1e-5
+  )

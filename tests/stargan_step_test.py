@@ -19,39 +19,52 @@ def _equal(a, b) -> bool:
 
 
 @functools.cache
-def _step_fn(name):
-  return jax.jit(
-    functools.partial(step.step_network, name, index=0, **tiny.create()[1])
-  )
+def _update_fn(phases):
+  _, model = tiny.create()
+  run = functools.partial(step.update, model, phases=phases)
+  return jax.jit(lambda state, batch: run(state, {}, batch, jax.random.key(5)))
 
 
 @functools.cache
-def _one_step():
-  """(old state, new state, metrics)."""
-  state, _ = tiny.create()
-  return state, *tiny.train_fn()(state, {}, tiny.batch(), jax.random.key(5))
+def _two_steps():
+  """The states 0, 1 and 2, and the metrics of both iterations."""
+  first, model = tiny.create()
+  state, states, records = first, [first], []
+  for number in range(2):
+    run = tiny.train_fn(stargan.phases_at(model, number))
+    state, metrics = run(state, {}, tiny.batch(), jax.random.key(5))
+    states.append(state)
+    records.append(metrics)
+  return states, records
 
 
-def _drawn(monkeypatch, batch, static, number=0, seed=0):
-  """The iterations that `train_step` makes of a batch."""
+def _drawn(monkeypatch, batch, model, number=0, seed=0):
+  """The batch that `train_step` hands on, with targets and shares."""
   state = tiny.create()[0].replace(step=jnp.int32(number))
   with monkeypatch.context() as patch:
-    patch.setattr(step, 'update', lambda state, iterations, **_: iterations)
-    return step.train_step(state, {}, batch, jax.random.key(seed), **static)
+    patch.setattr(step, 'update', lambda m, s, frozen, made, *_: (made, None))
+    made, _ = step.train_step(model, state, {}, batch, jax.random.key(seed), ())
+  return made
 
 
 @pytest.mark.parametrize(
-  'name, other',
-  [('discriminator', 'generator'), ('generator', 'discriminator')],
+  'phases, name, other',
+  [
+    (tiny.D, 'discriminator', 'generator'),
+    (tiny.G, 'generator', 'discriminator'),
+  ],
 )
-def test_each_phase_moves_its_network_alone(name, other):
+def test_each_phase_moves_its_network_alone(phases, name, other):
   old, _ = tiny.create()
-  new, _, grads = _step_fn(name)(old, tiny.iteration(), jnp.float32(1e-3))
+  new, _, grads = _update_fn(phases)(old, tiny.drawn())
   assert _equal(new.params[other], old.params[other])
   assert _equal(new.opt_state[other], old.opt_state[other])
   # Adam's first step is the rate against the sign of the gradient.
   for before, after, grad in zip(
-    *map(jax.tree.leaves, (old.params[name], new.params[name], grads)),
+    *map(
+      jax.tree.leaves,
+      (old.params[name], new.params[name], grads[phases[0]][name]),
+    ),
     strict=True,
   ):
     assert grad.any()
@@ -60,29 +73,52 @@ def test_each_phase_moves_its_network_alone(name, other):
     np.testing.assert_allclose(after[clear], expected[clear], atol=2e-5)
 
 
-def test_the_generator_moves_in_the_last_iteration_alone(monkeypatch):
-  old, new, metrics = _one_step()
-  _, static = tiny.create()
-  counts = {name: int(opt[1][0].count) for name, opt in new.opt_state.items()}
-  assert counts == {'generator': 1, 'discriminator': tiny.N_CRITIC}
-  assert (old.step, new.step) == (0, 1)
-  iterations = _drawn(monkeypatch, tiny.batch(), static, seed=5)
-  lr, state = jnp.float32(1e-3), old
-  for (batch,) in iterations:
-    state, d_terms, _ = _step_fn('discriminator')(state, batch, lr)
-  state, g_terms, _ = _step_fn('generator')(state, batch, lr)
+@pytest.mark.parametrize('n_critic', [1, 2, 3])
+def test_the_generator_moves_in_every_nth_iteration_alone(n_critic):
+  _, model = tiny.create(hparams__n_critic=n_critic)
+  answers = [stargan.phases_at(model, number) for number in range(6)]
+  for number, phases in enumerate(answers, 1):
+    assert phases == (tiny.D if number % n_critic else tiny.D + tiny.G)
+
+
+def test_of_two_sets_each_has_its_phases_in_the_original_order():
+  _, model = tiny.create(**tiny.JOINT)
+  assert stargan.phases_at(model, 0) == ('D/loss', 'D/joint_loss')
+  whole = 'D/loss', 'G/loss', 'D/joint_loss', 'G/joint_loss'
+  assert stargan.phases_at(model, 1) == whole
+
+
+def test_an_iteration_is_its_phases_one_after_the_other(monkeypatch):
+  (first, second, third), records = _two_steps()
+  _, model = tiny.create()
+  assert [int(s.step) for s in (first, second, third)] == [0, 1, 2]
+  for state, expected in ((second, (1, 0)), (third, (2, 1))):
+    counts = [
+      int(state.opt_state[name][1][0].count)
+      for name in ('discriminator', 'generator')
+    ]
+    assert tuple(counts) == expected
+  assert _equal(second.params['generator'], first.params['generator'])
+
+  batch = _drawn(monkeypatch, tiny.batch(), model, number=1, seed=5)
+  state, d_terms, _ = _update_fn(tiny.D)(second, batch)
+  state, g_terms, _ = _update_fn(tiny.G)(state, batch)
   for a, b in zip(
-    *map(jax.tree.leaves, (state.params, new.params)), strict=True
+    *map(jax.tree.leaves, (state.params, third.params)), strict=True
   ):
     np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
-  for key, value in d_terms.items():
-    np.testing.assert_allclose(metrics[f'D/loss_{key}'], value, rtol=1e-3)
-  np.testing.assert_allclose(metrics['G/loss_rec'], g_terms['rec'], rtol=1e-4)
-  x = batch['x']
-  unit = np.mean(np.abs(x[0] - x[1]))
-  np.testing.assert_allclose(
-    metrics['G/change'], g_terms['src'] / unit, rtol=1e-4
-  )
+  for key, value in {**d_terms, **g_terms}.items():
+    np.testing.assert_allclose(records[1][key], value, rtol=1e-3)
+
+
+def test_the_change_is_in_units_of_two_real_images():
+  batch, (state, model) = tiny.drawn(), tiny.create()
+  _, metrics, _ = _update_fn(tiny.G)(state, batch)
+  x = batch['x0']
+  translate = tiny.translate_fn(model)
+  fake = translate(state.params, x, batch['c_trg0'])
+  expected = np.mean(np.abs(fake - x)) / np.mean(np.abs(x[0] - x[1]))
+  np.testing.assert_allclose(metrics['G/change'], expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -105,84 +141,89 @@ def test_the_rate_falls_to_zero_or_as_released_hardly(
   settings = {'model__num_domains': 5, 'data__domains': tuple('abcde')}
   for parity, factor in (('', intended), ('yunjey/stargan', released)):
     config = tiny.config(parity=parity, optim__lr=1e-4, **settings)
-    hp = stargan.create_training(config)[1]['hp']
-    rate = step.learning_rate(jnp.int32(iteration), hp)
+    rate = stargan.create_model(config).rate(jnp.int32(iteration))
     np.testing.assert_allclose(rate, 1e-4 * factor, rtol=1e-6, atol=1e-11)
 
 
 def test_the_rate_is_that_of_the_iteration():
   state, _ = tiny.create()
-  _, static = tiny.create(optim__decay_start=10, optim__decay_steps=10)
-  state = state.replace(step=jnp.int32(7))
+  _, model = tiny.create(optim__decay_start=10, optim__decay_steps=10)
+  state = state.replace(step=jnp.int32(15))
 
   @jax.jit
-  def last_rate(state):
-    # Of the last iteration, 7 * 2 + 1.
-    return step.update(state, [[], []], **static)[1]['lr']
+  def rate(state):
+    return step.update(model, state, {}, {}, jax.random.key(0), ())[1]['lr']
 
-  np.testing.assert_allclose(last_rate(state), 1e-3 * 0.5, rtol=1e-6)
+  np.testing.assert_allclose(rate(state), 1e-3 * 0.5, rtol=1e-6)
 
 
 def test_targets_are_the_labels_of_the_batch_in_another_order(monkeypatch):
-  _, static = tiny.create()
-  x = np.arange(8 * 2.0).reshape(8, 2, 1, 1, 1) + np.zeros((1, 1, 4, 4, 3))
-  c = np.arange(8 * 2 * 3.0).reshape(8, 2, 3)
-  batch = {'x0': jnp.asarray(x), 'c0': jnp.asarray(c)}
-  iterations = _drawn(monkeypatch, batch, static)
-  assert len(iterations) == 2
-  for i, (made,) in enumerate(iterations):
-    np.testing.assert_array_equal(made['x'], x[:, i])
-    np.testing.assert_array_equal(made['c'], c[:, i])
-    order = np.argsort(made['c_trg'][:, 0])
-    np.testing.assert_array_equal(made['c_trg'][order], c[:, i])
-    assert not np.array_equal(order, np.arange(8))
-    assert made['alpha'].shape == (8,)
-    assert 0 <= made['alpha'].min() < made['alpha'].max() < 1
-  (first,), (second,) = iterations
-  assert not _equal(first['alpha'], second['alpha'])
-  assert not np.array_equal(second['c_trg'] - c[:, 1], first['c_trg'] - c[:, 0])
-  (later,), _ = _drawn(monkeypatch, batch, static, number=1)
-  assert not _equal(first['alpha'], later['alpha'])
+  _, model = tiny.create()
+  c = np.arange(8 * 3.0).reshape(8, 3)
+  batch = {'x0': jnp.zeros((8, 4, 4, 3)), 'c0': jnp.asarray(c)}
+  made = _drawn(monkeypatch, batch, model)
+  assert _equal({key: made[key] for key in batch}, batch)
+  order = np.argsort(made['c_trg0'][:, 0])
+  np.testing.assert_array_equal(made['c_trg0'][order], c)
+  assert not np.array_equal(order, np.arange(8))
+  assert made['alpha0'].shape == (8,)
+  assert 0 <= made['alpha0'].min() < made['alpha0'].max() < 1
+  later = _drawn(monkeypatch, batch, model, number=1)
+  for key in ('alpha0', 'c_trg0'):
+    assert not _equal(made[key], later[key])
 
 
 def test_two_sets_have_batches_and_targets_of_their_own(monkeypatch):
-  _, static = tiny.create(**tiny.JOINT)
+  _, model = tiny.create(**tiny.JOINT)
   batch = tiny.batch(8, **tiny.JOINT)
-  iterations = _drawn(monkeypatch, batch, static)
-  for i, made in enumerate(iterations):
-    assert len(made) == 2
-    for k in (0, 1):
-      np.testing.assert_array_equal(made[k]['x'], batch[f'x{k}'][:, i])
-      rows = sorted(made[k]['c_trg'].tolist())
-      assert rows == sorted(batch[f'c{k}'][:, i].tolist())
-    assert not _equal(made[0]['alpha'], made[1]['alpha'])
+  made = _drawn(monkeypatch, batch, model)
+  for k in (0, 1):
+    np.testing.assert_array_equal(made[f'x{k}'], batch[f'x{k}'])
+    rows = sorted(made[f'c_trg{k}'].tolist())
+    assert rows == sorted(batch[f'c{k}'].tolist())
+  assert not _equal(made['alpha0'], made['alpha1'])
 
 
 def test_same_key_same_result():
-  state, new, metrics = _one_step()
-  again = tiny.train_fn()(state, {}, tiny.batch(), jax.random.key(5))
+  run, (state, _) = tiny.train_fn(), tiny.create()
+  new, metrics = run(state, {}, tiny.batch(), jax.random.key(5))
+  again = run(state, {}, tiny.batch(), jax.random.key(5))
   assert _equal((new, metrics), again)
-  _, other = tiny.train_fn()(state, {}, tiny.batch(), jax.random.key(6))
+  _, other = run(state, {}, tiny.batch(), jax.random.key(6))
   assert other['D/loss_gp'] != metrics['D/loss_gp']
   later = state.replace(step=jnp.int32(3))
-  _, other = tiny.train_fn()(later, {}, tiny.batch(), jax.random.key(5))
+  _, other = run(later, {}, tiny.batch(), jax.random.key(5))
   assert other['D/loss_gp'] != metrics['D/loss_gp']
 
 
 def test_metrics_have_the_names_of_the_original_and_the_sign():
-  _, _, metrics = _one_step()
-  d, g = ('real', 'fake', 'cls', 'gp', 'total'), ('fake', 'rec', 'cls', 'total')
-  expected = {f'D/loss_{k}' for k in d} | {f'G/loss_{k}' for k in g}
-  assert set(metrics) == expected | {'G/change', 'lr'}
-  assert [s.metric for s in stargan.SIGNS] == ['G/change', 'G/joint_change']
+  _, (critic, whole) = _two_steps()
+  d = {f'D/loss_{k}' for k in ('real', 'fake', 'cls', 'gp', 'total')}
+  g = {f'G/loss_{k}' for k in ('fake', 'rec', 'cls', 'total')}
+  assert set(critic) == d | {'lr'}
+  assert set(whole) == d | g | {'G/change', 'lr'}
+  signs = [sign.metric for sign in stargan.COLLAPSE_SIGNS]
+  assert signs == ['G/change', 'G/joint_change']
+
+
+def test_metrics_of_a_second_set_have_names_of_their_own():
+  state, model = tiny.create(**tiny.JOINT)
+  phases = stargan.phases_at(model, 1)
+  run = functools.partial(stargan.train_step, model, phases=phases)
+  batch = tiny.batch(**tiny.JOINT)
+  _, metrics = jax.eval_shape(run, state, {}, batch, jax.random.key(0))
+  both = 'D/{}loss_gp', 'G/{}loss_rec', 'G/{}change'
+  for name in both:
+    assert {name.format(''), name.format('joint_')} <= set(metrics)
+  assert len(metrics) == 2 * 10 + 1
 
 
 @pytest.mark.parametrize(
-  'name',
-  ['discriminator', pytest.param('generator', marks=pytest.mark.slow)],
+  'phases',
+  [tiny.D, pytest.param(tiny.G, marks=pytest.mark.slow)],
 )
-def test_micro_batches_have_the_gradient_of_the_batch(name):
-  batch, state = tiny.iteration(4), tiny.create()[0]
+def test_micro_batches_have_the_gradient_of_the_batch(phases):
+  batch, state = tiny.drawn(4), tiny.create()[0]
   with jax.enable_x64(True):
     batch, state = jax.tree.map(
       lambda x: jnp.asarray(x, jnp.float64), (batch, state)
@@ -190,10 +231,9 @@ def test_micro_batches_have_the_gradient_of_the_batch(name):
     results = []
     for parts in (1, 2):
       overrides = {'model__dtype': 'float64', 'micro_batches': parts}
-      config = tiny.config(**tiny.DOMAINS, **overrides)
-      _, static = stargan.create_training(config)
-      run = functools.partial(step.step_network, name, index=0, **static)
-      results.append(jax.jit(run)(state, batch, jnp.float64(1e-3))[1:])
+      model = stargan.create_model(tiny.config(**tiny.DOMAINS, **overrides))
+      run = jax.jit(functools.partial(step.update, model, phases=phases))
+      results.append(run(state, {}, batch, jax.random.key(0))[1:])
   for whole, parts in zip(*map(jax.tree.leaves, results), strict=True):
     assert whole.dtype == np.float64
     np.testing.assert_allclose(parts, whole, rtol=1e-9, atol=1e-12)

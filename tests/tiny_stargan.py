@@ -10,12 +10,16 @@ import numpy as np
 from etils import epath
 
 from jaxgan.data import shapes
+from jaxgan.inference.translator import Translator
 from jaxgan.runs import checkpoint, workdir
-from jaxgan.systems import stargan
-from jaxgan.systems.stargan import config as config_lib
-from jaxgan.systems.stargan import data, losses
+from jaxgan.systems import contract, stargan
+from jaxgan.systems.stargan import step
+from jaxgan.systems.stargan.config import default_config
+from jaxgan.systems.stargan.step import Model
+from jaxgan.training.state import State
 
 BATCH, SIZE, N_CRITIC = 2, 16, 2
+D, G = ('D/loss',), ('G/loss',)  # phases, of one data set
 
 # Overrides of `config`, with what the data would add.
 DOMAINS = {'data__domains': shapes.DOMAINS, 'model__num_domains': 3}
@@ -33,7 +37,7 @@ JOINT = ATTRIBUTES | {
 
 def config(**overrides) -> ml_collections.ConfigDict:
   """`shapes` at 16 px with a few channels; overrides like data__root='x'."""
-  config = config_lib.default_config()
+  config = default_config()
   config.batch_size = BATCH
   config.num_train_steps = 4
   config.log_every_steps = 1
@@ -59,34 +63,43 @@ def config(**overrides) -> ml_collections.ConfigDict:
 
 
 @functools.cache
-def _create(items):
-  init_fn, static = stargan.create_training(config(**dict(items)))
-  return jax.jit(init_fn)(jax.random.key(0)), static
+def _create(items) -> tuple[State, Model]:
+  model = stargan.create_model(config(**dict(items)))
+  init = functools.partial(stargan.init_state, model)
+  return jax.jit(init)(jax.random.key(0)), model
 
 
-def create(**overrides):
-  """(state, static) of `config`, of the domains if nothing else is said."""
+def create(**overrides) -> tuple[State, Model]:
+  """A state and the model of `config`, by default of the domains."""
   return _create(tuple((DOMAINS | overrides).items()))
+
+
+def translator(chunk: int = 4, **overrides) -> Translator:
+  """The networks of `create`, to use."""
+  state, model = create(**overrides)
+  system = contract.load('stargan')
+  params = system.inference_params(state)
+  return Translator(system, model, params, chunk=chunk)
 
 
 def batch(size: int = BATCH, **overrides) -> dict[str, np.ndarray]:
   """Noise in the batch contract, the same at every call."""
   settings = DOMAINS | {'batch_size': size} | overrides
-  return dict(data.example_batch(config(**settings)))
+  return stargan.create_data(config(**settings)).noise()
 
 
-def iteration(size: int = BATCH) -> dict[str, jax.Array]:
-  """A batch of `losses.d_loss` of the domains, the same at every call."""
-  made = batch(size)
-  x, c = jnp.asarray(made['x0'][:, 0]), jnp.asarray(made['c0'][:, 0])
-  alpha = jnp.linspace(0.25, 0.75, size)
-  return {'x': x, 'c': c, 'c_trg': jnp.roll(c, 1, axis=1), 'alpha': alpha}
+def drawn(size: int = BATCH) -> dict[str, jax.Array]:
+  """A batch of the domains with its targets and shares, for `step.update`."""
+  made = {key: jnp.asarray(x) for key, x in batch(size).items()}
+  c_trg = jnp.roll(made['c0'], 1, axis=1)
+  return {**made, 'c_trg0': c_trg, 'alpha0': jnp.linspace(0.25, 0.75, size)}
 
 
 @functools.cache
-def train_fn():
+def train_fn(phases: tuple[str, ...] = D + G):
   """The jitted `train_step` of the domains."""
-  return jax.jit(functools.partial(stargan.train_step, **create()[1]))
+  run = functools.partial(stargan.train_step, create()[1], phases=phases)
+  return jax.jit(run)
 
 
 def write_run(directory: pathlib.Path, **overrides) -> None:
@@ -98,13 +111,40 @@ def write_run(directory: pathlib.Path, **overrides) -> None:
   checkpointer.close()
 
 
-@functools.cache
-def translate_fn(nets):
-  """The jitted `losses.translate`."""
-  return jax.jit(functools.partial(losses.translate, nets))
+def write_old_run(directory: pathlib.Path, **overrides) -> None:
+  """A run at step 2, as it was written when steps were n_critic iterations."""
+  directory.mkdir(parents=True, exist_ok=True)
+  workdir.save_config(epath.Path(directory), config(**DOMAINS | overrides))
+  state = create()[0]
+  parts = {
+    'step': np.array(2, np.int32),
+    'params': state.params,
+    'opt_state': state.opt_state,
+  }
+  facts = {
+    'format': 1,
+    'system': 'stargan',
+    'domains': list(shapes.DOMAINS),
+    'steps_left_out': [],
+    'tries': 0,
+  }
+  checkpointer = checkpoint.Checkpointer(directory / 'checkpoints')
+  checkpointer.save(2, parts, facts)
+  checkpointer.close()
 
 
 @functools.cache
-def discriminate_fn(nets):
-  """The jitted `losses.discriminate`."""
-  return jax.jit(functools.partial(losses.discriminate, nets))
+def translate_fn(model: Model):
+  """The jitted G: (params, x, c) -> images."""
+  return jax.jit(
+    lambda params, x, c: step.generate(model, params, {}, None, x, c)
+  )
+
+
+@functools.cache
+def discriminate_fn(model: Model):
+  """The jitted D: (params, x) -> how real, logits."""
+  net = model.nets['discriminator']
+  return jax.jit(
+    lambda params, x: net.apply({'params': params['discriminator']}, x)
+  )

@@ -77,16 +77,16 @@ def _take_seen(seen):
 
 def test_a_process_decodes_the_images_of_its_own_slots_alone(decoded):
   config, seen = decoded
-  whole, _ = domains_ref.create_datasets(config, 0, 1)
+  whole = domains_ref.Data(config).training(0, 1).source
   steps = 20  # more than are decoded ahead
   for process, slots in enumerate(((0, 1), (2, 3))):
     for step in range(steps):
       for slot in slots:
-        whole._slot(step, slot)
+        whole.slot(step, slot)
     own = _take_seen(seen)
     assert len(own) == 3 * 2 * steps
-    data, _ = domains_ref.create_datasets(config, process, 2)
-    batches = data.batches()
+    data = domains_ref.Data(config).training(process, 2)
+    batches = data.source.batches()
     for _ in range(3):
       next(batches)
     batches.close()
@@ -99,7 +99,7 @@ def test_each_image_is_checked_by_one_process(decoded):
   config, seen = decoded
   config.data.check_images = True
   for process in range(4):
-    domains_ref.create_datasets(config, process, 4)
+    domains_ref.Data(config).training(process, 4)
   assert len(seen) == len(set(seen)) == 2 * (200 + 10)
 
 

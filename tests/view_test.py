@@ -20,7 +20,7 @@ from jaxgan.runs import workdir
 from jaxgan.runtime import images
 from jaxgan.systems import contract
 from jaxgan.systems.munit import losses as munit_losses
-from jaxgan.systems.stargan import losses as stargan_losses
+from jaxgan.systems.stargan import step as stargan_step
 from tests import tiny_munit, tiny_stargan
 
 SIZE, TARGET = 16, 'triangle'
@@ -65,7 +65,7 @@ def written(tmp_path_factory, folder):
 def seen_in_training(directory, domain):
   """The validation image of a domain as the run's data give it, uint8."""
   config = workdir.require_config(epath.Path(directory))
-  _, val = contract.get_system(config).create_eval_data(config)
+  _, val = contract.get_system(config).create_data(config).evaluation()
   ((_, pixels),) = val.images(val.domains.index(domain), [0])
   return pixels
 
@@ -82,11 +82,14 @@ def expected_view(name, path):
 
 def by_networks(name, pixels, style):
   """Translations uint8 of viewed pixels [N, S, S, 3] to TARGET."""
-  state, static = TINY[name].create()
-  x, nets = preprocess.to_float(pixels), static['nets']
+  x = preprocess.to_float(pixels)
   if name == 'stargan':
+    state, model = tiny_stargan.create()
     c = jnp.eye(3)[jnp.full(len(x), 2)]
-    return images.to_uint8(stargan_losses.translate(nets, state.params, x, c))
+    fake = stargan_step.generate(model, state.params, {}, None, x, c)
+    return images.to_uint8(fake)
+  state, static = TINY[name].create()
+  nets = static['nets']
   s = jnp.tile(style[None, :-1], (len(x), 1))
   return images.to_uint8(munit_losses.translate(nets, state.params, x, s, 1))
 
@@ -124,7 +127,8 @@ def test_python_and_the_exported_program_view_once(written, folder, name):
   style = styles_of(model)[0].code
   expected = by_networks(name, pixels[None], style)[0]
   source = model.read(folder / 'val/circle/val.png')
-  [[image]] = model.translate([source], style[None])
+  codes = None if style is None else style[None]
+  [[image]] = model.translate([source], TARGET, codes)
   assert_close(image, expected)
 
   programs = model.export()
@@ -189,7 +193,7 @@ def test_the_networks_are_those_of_the_run(written):
   for name in TINY:
     directory, _ = written(name)
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    state = contract.restore_run(directory, device).state
+    state = contract.open_run(directory, device).state
     jax.tree.map(
       np.testing.assert_array_equal, state.params, TINY[name].create()[0].params
     )

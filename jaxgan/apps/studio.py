@@ -250,7 +250,7 @@ def load_samples(
   config.data.skip_bad_images = True
   samples = []
   try:
-    _, val = contract.get_system(config).create_eval_data(config)
+    _, val = contract.get_system(config).create_data(config).evaluation()
     for i, domain in enumerate(val.domains):
       numbers = range(min(NUM_SAMPLES, val.counts[i]))
       # Whole: as of an upload, a part of it is taken when it is read.

@@ -1,6 +1,5 @@
 """A trained run as a function of pictures; `jaxgan.load` is `load` of here."""
 
-import functools
 import os
 from collections.abc import Sequence
 
@@ -85,7 +84,7 @@ class Model:
   ):
     self._translator, self._crop = translator, crop
     system = translator.system
-    self._view = functools.partial(system.view, config=config)
+    self._view = system.create_data(config).view
     self.domains = contract.domain_names(config)
     self.kinds = system.KINDS
     self.sources = system.SOURCES

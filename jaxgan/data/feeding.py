@@ -6,12 +6,16 @@ n, on any number of processes, sees what it would have seen.
 
 import atexit
 import itertools
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import jax
 import numpy as np
 
+from jaxgan.data import pictures, preprocess, streams
+from jaxgan.data.crops import Crop
+from jaxgan.data.preprocess import UnreadableImage
+from jaxgan.data.streams import Stream
 from jaxgan.runtime import sharding
 from jaxgan.runtime.errors import UserError
 
@@ -21,6 +25,159 @@ Slot = dict[str, np.ndarray | np.generic]  # one of a batch
 Feed = tuple[Iterator[Any], Callable[[Any, jax.Array], dict[str, jax.Array]]]
 
 PREFETCHED_BATCHES = 2
+_MAX_ATTEMPTS = 100
+
+
+class Part(Protocol):
+  """What a slot of a batch takes of one data set, drawn from random words.
+
+  The same functions run on the host, for one slot in NumPy, and on the devices,
+  for one slot under `vmap` (`pick`) or for all of them (`labels`).
+  """
+
+  @property
+  def images(self) -> pictures.Images:
+    """The data set."""
+
+  @property
+  def stream(self) -> Stream:
+    """The random stream of the words."""
+
+  @property
+  def keys(self) -> tuple[str, ...]:
+    """Names in the batch of the n images that are taken."""
+
+  @property
+  def num_words(self) -> int:
+    """Words that `pick` takes."""
+
+  @property
+  def crop(self) -> Crop:
+    """What training sees of an image."""
+
+  @property
+  def words_per_slot(self) -> int:
+    """Words that a slot takes, those of the crops among them."""
+
+  def pick(self, words: Any, counts: Any) -> tuple[Any, Any]:
+    """Domains and numbers, int32 [n] each, of words and counts [K]."""
+
+  def labels(self, domains: Any, rows: Any, table: Any) -> dict[str, Any]:
+    """Beside the images: of domains and rows [..., n].
+
+    `table` is that of the rows; on the host None, and rows are numbers.
+    """
+
+  def table(self, rows: Sequence[tuple[int, int]]) -> Any:
+    """Arrays [N, ...] that `labels` needs on the devices, or None.
+
+    Args:
+      rows: domain and number of the image in each row.
+    """
+
+
+class HostFeed:
+  """Makes slots of parts on the host: decodes what they pick.
+
+  Attributes:
+    feed: see `SlotFeed`.
+    batches: see `SlotFeed`.
+  """
+
+  def __init__(
+    self,
+    parts: Sequence[Part],
+    *,
+    seed: int,
+    batch_size: int,
+    img_size: int,
+    skip_bad_images: bool,
+    process_index: int = 0,
+    process_count: int = 1,
+  ):
+    self._parts, self._seed, self._img_size = tuple(parts), seed, img_size
+    self._skips = pictures.Skips(skip_bad_images)
+    slots = SlotFeed(
+      self.slot, self._like(), batch_size, process_index, process_count
+    )
+    self.feed, self.batches = slots.feed, slots.batches
+
+  @property
+  def skipped(self) -> int:
+    """How many times an unreadable image was drawn and another one taken."""
+    return self._skips.count
+
+  def _like(self) -> Slot:
+    """A slot of nothing, for its keys, shapes and types."""
+    shape = (self._img_size, self._img_size, 3)
+    like: Slot = {}
+    for part in self._parts:
+      nothing = np.zeros(len(part.keys), np.int32)
+      like |= {key: np.zeros(shape, np.float32) for key in part.keys}
+      like |= part.labels(nothing, nothing, None)
+    return like
+
+  def slot(self, step: int, slot: int) -> Slot:
+    """One slot of a batch: each array without its leading axis."""
+    made: Slot = {}
+    for part in self._parts:
+      made |= self._take(part, step, slot)
+    return made
+
+  def _take(self, part: Part, step: int, slot: int) -> Slot:
+    words = streams.words(
+      self._seed, part.stream, part.words_per_slot, slot=slot, step=step
+    )
+    counts = np.array(part.images.drawable, np.int64)
+    domains, numbers = part.pick(words[: part.num_words], counts)
+    crops = words[part.num_words :].reshape(len(part.keys), -1)
+    numbers, made = numbers.copy(), {}
+    for i, key in enumerate(part.keys):
+      numbers[i], pixels = self._read(
+        part, int(domains[i]), numbers, i, crops[i], step, slot
+      )
+      made[key] = preprocess.to_float(pixels)
+    return {**made, **part.labels(domains, numbers, None)}
+
+  def _read(
+    self,
+    part: Part,
+    domain: int,
+    numbers: np.ndarray,
+    i: int,
+    words: np.ndarray,
+    step: int,
+    slot: int,
+  ) -> tuple[int, preprocess.Pixels]:
+    """The number and the crop of image i, or of another that can be read.
+
+    Raises:
+      UserError: an image is unreadable and not to be skipped, or too many are.
+    """
+    number = int(numbers[i])
+    others = [int(n) for j, n in enumerate(numbers) if j != i]
+    for attempt in range(1, 2 * _MAX_ATTEMPTS + 1):
+      # Another image than the slot's others has; where readable images are
+      # hard to find, one is taken twice.
+      if attempt == 1 or number not in others or attempt > _MAX_ATTEMPTS:
+        try:
+          picture = part.images.picture(domain, number)
+          return number, part.crop.on_host(words, picture, self._img_size)
+        except UnreadableImage as error:
+          self._skips.add(error)
+      again = streams.words(
+        self._seed,
+        part.stream,
+        len(numbers),
+        attempt=attempt,
+        slot=slot,
+        step=step,
+      )
+      number = int(streams.below(again[i], part.images.drawable[domain]))
+    raise UserError(
+      f'no readable image of {part.images.domains[domain]!r} in '
+      f'{2 * _MAX_ATTEMPTS} draws: remove or repair the unreadable ones'
+    )
 
 
 class SlotFeed:

@@ -1,13 +1,11 @@
-"""Batches drawn and augmented on the devices, inside the jitted step.
+"""Images in device memory, of which the step itself draws its batch.
 
-The images lie as uint8 in device memory, divided among the devices. What slot i
-of step n holds is a function of (seed, n, i) alone, whatever the number of
-slots and devices. Crops and flips are distributed as in `preprocess.augment`;
-the pixels of a crop come from the image already resized to the image size, by
-Pillow's bilinear filter, rounded to 8 bits after each direction as it does.
+The images lie as uint8, divided among the devices. What slot i of step n holds
+is a function of (seed, n, i) alone, whatever the number of slots and devices.
 """
 
-import math
+import functools
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -16,17 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
-from jaxgan.data import preprocess
+from jaxgan.data import cache, streams
+from jaxgan.data.feeding import Feed, Part
 from jaxgan.runtime import sharding
 from jaxgan.runtime.errors import UserError
 
 Array = jax.Array
-
-_ATTEMPTS = 10  # of preprocess.augment, to draw a box that fits
-BOX_WORDS = 2 * _ATTEMPTS + 2
-AUGMENT_WORDS = BOX_WORDS + 2
-_SOURCE, _REFERENCE = 0, 1  # the roles: one stream each
-_STREAM = 0x64617461  # keeps the streams apart from the loop's, of one seed
+Tree = Any
 
 
 class Resident(NamedTuple):
@@ -36,15 +30,62 @@ class Resident(NamedTuple):
   sizes: Array  # int32 [N, 2]: width and height each was stored with
   starts: Array  # int32 [K]: row of the first image of each domain
   counts: Array  # int32 [K]: images of each domain
+  table: Tree  # of each row, what `Part.table` says
 
 
-class Draw(NamedTuple):
-  """What a slot holds."""
+class DeviceFeed:
+  """Feeds a training from device memory; no host work is left in a step.
 
-  rows: Array  # int32 [3]: of x_src, x_ref, x_ref2
-  words: Array  # uint32 [3, AUGMENT_WORDS]: for their augmentation
-  y_src: Array  # int32
-  y_ref: Array  # int32
+  What can be read is decoded once and kept in a file (`cache`). Pictures lie
+  squeezed into S x S pixels: crops of them are less sharp than the host's.
+  """
+
+  skipped = 0  # Unreadable images are left out beforehand, and never drawn.
+
+  def __init__(
+    self,
+    parts: Sequence[Part],
+    *,
+    seed: int,
+    batch_size: int,
+    img_size: int,
+    cache_dir: str,
+    skip_bad_images: bool,
+  ):
+    """Decodes the images, or opens what an earlier start has decoded.
+
+    Raises:
+      UserError: they do not fit, or cannot be read or kept.
+    """
+    check_fits(sum(sum(part.images.counts) for part in parts), img_size)
+    self._held = []
+    for part in parts:
+      decoded = cache.load(part.images, img_size, cache_dir, skip_bad_images)
+      self._held.append((decoded, part.table(_kept(decoded, part))))
+    self._to_batch = functools.partial(
+      batch, tuple(parts), seed=seed, batch_size=batch_size
+    )
+
+  def feed(self, mesh: Mesh, start_step: int, num_steps: int) -> Feed:
+    """The resident images at every step; a step draws its batch by number."""
+    del start_step
+    resident = []
+    for decoded, table in self._held:
+      images, sizes, counts, *_ = decoded
+      resident.append(place(images, sizes, counts, mesh, table))
+    to_batch = functools.partial(self._to_batch, mesh=mesh)
+    return itertools.repeat(resident, num_steps), to_batch
+
+
+def _kept(decoded: cache.Decoded, part: Part) -> list[tuple[int, int]]:
+  """Domain and number of the image in each row."""
+  left_out = set(decoded.left_out)
+  return [
+    (domain, index)
+    for domain, count in enumerate(part.images.counts)
+    for index in range(count)
+    if (domain, index) not in left_out
+  ]
 
 
 def check_fits(num_images: int, img_size: int) -> None:
@@ -68,7 +109,11 @@ def _memory_stats() -> dict[str, int]:
 
 
 def place(
-  images: np.ndarray, sizes: np.ndarray, counts: Sequence[int], mesh: Mesh
+  images: np.ndarray,
+  sizes: np.ndarray,
+  counts: Sequence[int],
+  mesh: Mesh,
+  table: Tree = None,
 ) -> Resident:
   """Copies the images to the devices, each its share of the rows.
 
@@ -78,6 +123,7 @@ def place(
     sizes: int32 [N, 2], width and height each was stored with.
     counts: images of each domain, which follow each other.
     mesh: of `sharding.create_mesh`.
+    table: arrays [N, ...] beside the images.
   """
   total, *shape = images.shape
   rows = -(-total // mesh.size)
@@ -95,175 +141,61 @@ def place(
   )
   lengths = np.array(counts, np.int32)
   starts = np.cumsum(lengths, dtype=np.int32) - lengths
-  return Resident(placed, *sharding.replicate((sizes, starts, lengths), mesh))
+  beside = sharding.replicate((sizes, starts, lengths, table), mesh)
+  return Resident(placed, *beside)
 
 
 def batch(
-  data: Resident,
+  parts: Sequence[Part],
+  resident: Sequence[Resident],
   step: Array,
   *,
   seed: int,
   batch_size: int,
-  augment: bool,
   mesh: Mesh,
 ) -> dict[str, Array]:
   """Draws the batch of a step, to be jitted.
 
   Args:
-    data: of `place`.
+    parts: what a slot takes.
+    resident: the images of each part.
     step: int32, finished steps.
     seed: of the run.
     batch_size: B, of all devices together.
-    augment: crop and mirror at random.
     mesh: the one of `place`.
 
   Returns:
-    The batch that `domains_ref` describes, divided among the devices.
+    The batch of the contract, divided among the devices.
   """
+  slots = jnp.arange(batch_size, dtype=jnp.int32)
+  made: dict[str, Array] = {}
+  for part, held in zip(parts, resident, strict=True):
 
-  def draw_slot(slot):
-    return draw(seed, step, slot, data.starts, data.counts)
+    def draw(slot: Array, part: Part = part) -> Array:
+      return streams.device_words(
+        seed, part.stream, step, slot, part.words_per_slot
+      )
 
-  draws = jax.vmap(draw_slot)(jnp.arange(batch_size, dtype=jnp.int32))
-  pixels = gather(data.images, draws.rows, mesh)
-  if augment:
-    sizes = data.sizes[draws.rows]
-    pixels = jax.vmap(jax.vmap(augment_image))(draws.words, pixels, sizes)
+    made |= _take(part, held, jax.vmap(draw)(slots), mesh)
+  return jax.lax.with_sharding_constraint(made, sharding.batch_sharding(mesh))
+
+
+def _take(
+  part: Part, held: Resident, words: Array, mesh: Mesh
+) -> dict[str, Array]:
+  """What a part gives of words [B, words_per_slot]."""
+  domains, indices = jax.vmap(part.pick, (0, None))(
+    words[:, : part.num_words], held.counts
+  )
+  rows = held.starts[domains] + indices  # [B, n]
+  pixels = gather(held.images, rows, mesh)
+  shape = *rows.shape, part.crop.num_words
+  crop_words = words[:, part.num_words :].reshape(shape)
+  crop = jax.vmap(jax.vmap(part.crop.on_device))
+  pixels = crop(crop_words, pixels, held.sizes[rows])
   x = pixels.astype(jnp.float32) / 127.5 - 1
-  values = {
-    'x_src': x[:, 0],
-    'y_src': draws.y_src,
-    'x_ref': x[:, 1],
-    'x_ref2': x[:, 2],
-    'y_ref': draws.y_ref,
-  }
-  return jax.lax.with_sharding_constraint(values, sharding.batch_sharding(mesh))
-
-
-def draw(
-  seed: int, step: Array, slot: Array, starts: Array, counts: Array
-) -> Draw:
-  """Draws domains evenly, and images evenly within them.
-
-  Args:
-    seed: of the run.
-    step: int32.
-    slot: int32.
-    starts: int32 [K], first row of each domain.
-    counts: int32 [K], rows of each domain.
-
-  Returns:
-    Two different references, where their domain has two images.
-  """
-  src = words_of(seed, _SOURCE, step, slot, 2 + AUGMENT_WORDS)
-  ref = words_of(seed, _REFERENCE, step, slot, 3 + 2 * AUGMENT_WORDS)
-  y_src, y_ref = below(src[0], len(counts)), below(ref[0], len(counts))
-  source = below(src[1], counts[y_src])
-  count = counts[y_ref]
-  first = below(ref[1], count)
-  # Any image but the first; the first again where there is no other.
-  second = (first + 1 + below(ref[2], jnp.maximum(count - 1, 1))) % count
-  rows = jnp.stack(
-    [starts[y_src] + source, starts[y_ref] + first, starts[y_ref] + second]
-  )
-  words = jnp.concatenate([src[2:], ref[3:]]).reshape(3, AUGMENT_WORDS)
-  return Draw(rows, words, y_src, y_ref)
-
-
-def augment_image(words: Array, pixels: Array, size: Array) -> Array:
-  """Crops with probability 0.5 and mirrors with 0.5.
-
-  Args:
-    words: uint32 [AUGMENT_WORDS], random bits.
-    pixels: uint8 [S, S, 3].
-    size: int32 [2], width and height the image was stored with: boxes are drawn
-      in those pixels, as where the stored image is cropped.
-
-  Returns:
-    float32 [S, S, 3], whole numbers from 0 to 255.
-  """
-  whole = jnp.concatenate([jnp.zeros_like(size), size])
-  box = jnp.where(heads(words[0]), random_box(words[2:], size), whole)
-  return resample(pixels, box, size, heads(words[1]))
-
-
-def random_box(words: Array, size: Array) -> Array:
-  """Left, top, width, height, int32 [4], as `preprocess.augment` draws them.
-
-  Args:
-    words: uint32 [BOX_WORDS], random bits.
-    size: int32 [2], width and height.
-  """
-  u = _uniform(words[2:]).reshape(_ATTEMPTS, 2)
-  (low, high), (narrow, wide) = preprocess.SCALE, preprocess.RATIO
-  area = jnp.prod(size.astype(jnp.float32)) * (low + (high - low) * u[:, 0])
-  log_ratio = math.log(narrow) + math.log(wide / narrow) * u[:, 1]
-  sides = jnp.sqrt(area[:, None] * jnp.exp(log_ratio[:, None] * _SIGNS))
-  sides = jnp.round(sides).astype(jnp.int32)
-  fits = jnp.all((sides > 0) & (sides <= size[None]), axis=1)
-  drawn = sides[jnp.argmax(fits)]
-  # Not drawn above what there is, so that the draw is defined without a fit.
-  room = jnp.maximum(size - drawn, 0) + 1
-  corner = jnp.stack([below(words[0], room[0]), below(words[1], room[1])])
-  # The largest box in the middle whose ratio is in RATIO.
-  limits = np.array([wide, 1 / narrow], np.float32)
-  bounds = size[::-1].astype(jnp.float32) * limits
-  largest = jnp.maximum(jnp.round(bounds).astype(jnp.int32), 1)
-  central = jnp.minimum(size, largest)
-  return jnp.where(
-    jnp.any(fits),
-    jnp.concatenate([corner, drawn]),
-    jnp.concatenate([(size - central) // 2, central]),
-  )
-
-
-_SIGNS = np.array([[1, -1]], np.float32)
-
-
-def resample(pixels: Array, box: Array, size: Array, mirror: Array) -> Array:
-  """Enlarges a box to the whole image, bilinearly, as Pillow does.
-
-  Args:
-    pixels: [S, S, 3], 0 to 255, an image resized from `size`.
-    box: int32 [4], left, top, width, height in pixels of `size`.
-    size: int32 [2], width and height.
-    mirror: whether left and right change places.
-
-  Returns:
-    float32 [S, S, 3], whole numbers. For a box of whole pixels of an S that is
-    a power of two, bit for bit what Pillow gives for the crop.
-  """
-  side = len(pixels)
-  columns = _weights(box[0], box[2], size[0], side)
-  columns = jnp.where(mirror, columns[::-1], columns)
-  rows = _weights(box[1], box[3], size[1], side)
-  x = pixels.astype(jnp.float32)
-  x = _round(jnp.einsum('vw,hwc->hvc', columns, x, precision='highest'))
-  return _round(jnp.einsum('uh,hvc->uvc', rows, x, precision='highest'))
-
-
-def _weights(start: Array, length: Array, extent: Array, side: int) -> Array:
-  """Weights [side, side] of pixels (columns) in those of the result (rows).
-
-  The result shows `length` of `extent` units from `start` on: never a
-  reduction, so that the bilinear filter is one pixel wide.
-  """
-  start, length, extent = (
-    value.astype(jnp.float32) for value in (start, length, extent)
-  )
-  middles = np.arange(0.5, side, dtype=np.float32)
-  left, scale = start * side / extent, length / extent
-  distance = (left + middles * scale)[:, None] - middles[None]
-  weights = jnp.maximum(0, 1 - jnp.abs(distance))
-  # What lies outside of the box is cut off before.
-  inside = (middles > left) & (middles < left + scale * side)
-  inside |= ~jnp.any(inside)  # a box thinner than a pixel
-  weights = jnp.where(inside[None], weights, 0)
-  return weights / weights.sum(axis=1, keepdims=True)
-
-
-def _round(x: Array) -> Array:
-  return jnp.floor(x + 0.5)  # Half up, as Pillow's fixed point.
+  images = {key: x[:, i] for i, key in enumerate(part.keys)}
+  return {**images, **part.labels(domains, rows, held.table)}
 
 
 def gather(images: Array, rows: Array, mesh: Mesh) -> Array:
@@ -287,30 +219,3 @@ def gather(images: Array, rows: Array, mesh: Mesh) -> Array:
     in_specs=(divided, PartitionSpec()),
     out_specs=divided,
   )(images, rows)
-
-
-def words_of(
-  seed: int, role: int, step: Array, slot: Array, count: int
-) -> Array:
-  """Random bits, uint32 [count]: all that a role of a slot needs at once."""
-  # Named, whatever JAX's default is: other kinds of keys may draw other numbers
-  # under vmap than outside of it.
-  key = jax.random.key(seed, impl='threefry2x32')
-  for part in (_STREAM, role, step, slot):
-    key = jax.random.fold_in(key, part)
-  return jax.random.bits(key, (count,), jnp.uint32)
-
-
-def below(word: Array, stop: Array | int) -> Array:
-  """A whole number from 0 to `stop` - 1, int32; uneven by stop / 2**32."""
-  return (word % jnp.asarray(stop, jnp.uint32)).astype(jnp.int32)
-
-
-def _uniform(words: Array) -> Array:
-  """float32 in [0, 1)."""
-  return (words >> 8).astype(jnp.float32) * np.float32(2**-24)
-
-
-def heads(word: Array) -> Array:
-  """True with probability 0.5, of a word of random bits."""
-  return word >= jnp.uint32(2**31)

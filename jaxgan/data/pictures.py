@@ -4,32 +4,33 @@ import hashlib
 import threading
 from collections.abc import Callable
 from concurrent import futures
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import ml_collections
 import numpy as np
 from absl import logging
 from PIL import Image
 
-from jaxgan.data import preprocess, reading, shapes, sources
+from jaxgan.data import preprocess, reading, shapes, sources, streams
 from jaxgan.data.preprocess import UnreadableImage
+from jaxgan.data.streams import Stream
 from jaxgan.runtime import sharding
 from jaxgan.runtime.errors import UserError
 
-T = TypeVar('T')
-
 NUM_EVAL_SHAPES = 1000  # of each domain and split
-_MAX_ATTEMPTS = 100
-# The roles of random streams, one each; 0 and 1 are those of the batches, 3, 5
-# and 6 those of evaluations, 7 and 8 those of StarGAN, 9 and 10 of `unpaired`.
-_VALIDATION, _REALS = 2, 4
+# Drawn images do not end: any of these can be asked for.
+ENDLESS = 2**31 - 1
 
 
 class Images(Protocol):
   """Images of each domain, as pixels: what files and drawn shapes share."""
 
   domains: tuple[str, ...]
-  counts: tuple[int, ...]
+  counts: tuple[int, ...]  # of each domain, to be seen in order
+
+  @property
+  def drawable(self) -> tuple[int, ...]:
+    """Images of each domain that training draws from."""
 
   def get(self, domain: int, index: int) -> np.ndarray:
     """Image `index` of a domain, not augmented: uint8 [S, S, 3]."""
@@ -44,26 +45,13 @@ class Images(Protocol):
     """A sum of all that the images of a domain are made from."""
 
 
-class DrawableImages(Images, Protocol):
-  """Images that can be drawn at random as well."""
-
-  def draw(
-    self, rng: np.random.Generator, domain: int, count: int
-  ) -> np.ndarray:
-    """Draws one image or two different ones: uint8 [count, S, S, 3]."""
-
-
 class FileImages:
   """The images of a source of files."""
 
   def __init__(
-    self,
-    source: sources.Source,
-    img_size: int,
-    augment: bool,
-    timeout: float = 300,
+    self, source: sources.Source, img_size: int, timeout: float = 300
   ):
-    """Draws are augmented if `augment`; `timeout` s are for reading a file.
+    """Takes the seconds in which a file must have been read.
 
     Raises:
       UserError: the timeout is no number of seconds.
@@ -73,22 +61,10 @@ class FileImages:
         f'config.data.timeout must be a number of seconds: {timeout}'
       )
     self.domains, self.counts = source.domains, source.counts
+    self.drawable = self.counts
     self._source = source
     self._img_size = img_size
-    self._augment = augment
     self._timeout = timeout
-
-  def draw(
-    self, rng: np.random.Generator, domain: int, count: int
-  ) -> np.ndarray:
-    """Draws one image or two different ones: uint8 [count, S, S, 3]."""
-    total = self.counts[domain]
-    first = int(rng.random() * total)
-    # Any image but the first; the first again where there is no other.
-    second = (first + 1 + int(rng.random() * (total - 1))) % total
-    return np.stack(
-      [self._load(rng, domain, index) for index in (first, second)[:count]]
-    )
 
   def get(self, domain: int, index: int) -> np.ndarray:
     """Image `index` of a domain, not augmented: uint8 [S, S, 3]."""
@@ -131,14 +107,6 @@ class FileImages:
       lambda: self._source.describe(domain, index),
     )
 
-  def _load(
-    self, rng: np.random.Generator, domain: int, index: int
-  ) -> np.ndarray:
-    if not self._augment:
-      return self.get(domain, index)
-    image = self.picture(domain, index)
-    return preprocess.augment(image, rng, self._img_size)
-
 
 class ShapesImages:
   """Shapes drawn when asked for; no files."""
@@ -149,21 +117,17 @@ class ShapesImages:
       shapes.DOMAINS, config.data.domains, 'shapes'
     )
     self.counts = (NUM_EVAL_SHAPES,) * len(self.domains)
-    self._role = _VALIDATION if split == config.data.val_split else _REALS
+    self.drawable = (ENDLESS,) * len(self.domains)
+    is_val = split == config.data.val_split
+    self._stream = Stream.VALIDATION if is_val else Stream.REALS
     self._seed = config.seed
     self._img_size = config.data.img_size
 
-  def draw(
-    self, rng: np.random.Generator, domain: int, count: int
-  ) -> np.ndarray:
-    """Draws images of a domain: uint8 [count, S, S, 3]."""
-    shape = shapes.DOMAINS.index(self.domains[domain])
-    return shapes.draw_images(rng, shape, count, self._img_size)
-
   def get(self, domain: int, index: int) -> np.ndarray:
     """Image `index` of a domain, as scored: uint8 [S, S, 3]."""
-    rng = stream(self._seed, self._role, 0, index, domain)
-    return self.draw(rng, domain, 1)[0]
+    rng = streams.generator(self._seed, self._stream, slot=index, step=domain)
+    shape = shapes.DOMAINS.index(self.domains[domain])
+    return shapes.draw_images(rng, shape, 1, self._img_size)[0]
 
   def picture(self, domain: int, index: int) -> Image.Image:
     """The same, mode RGB."""
@@ -175,7 +139,7 @@ class ShapesImages:
     """What the images of a domain are drawn from."""
     return (
       f'shapes {self.domains[domain]} x {self.counts[domain]}, seed '
-      f'{self._seed}, role {self._role}, {self._img_size} px'
+      f'{self._seed}, role {self._stream:d}, {self._img_size} px'
     )
 
 
@@ -191,6 +155,7 @@ class Viewed:
   ):
     """Takes the view of a picture, and a note that tells it from others."""
     self.domains, self.counts = images.domains, images.counts
+    self.drawable = images.drawable
     self._images, self._view = images, view
     self._img_size, self._note = img_size, note
 
@@ -232,61 +197,13 @@ class Skips:
       logging.warning('Skipping %s', error)
 
 
-def first_readable(
-  draw: Callable[[np.random.Generator, bool], T],
-  seed: int,
-  role: int,
-  slot: int,
-  step: int,
-  skips: Skips,
-  what: str,
-) -> T:
-  """What is drawn of images that can be read.
-
-  Args:
-    draw: (rng, whether many draws have failed) -> what it draws.
-    seed: of the run.
-    role: of the stream.
-    slot: of the batch.
-    step: finished iterations.
-    skips: whether unreadable images are passed over.
-    what: the images, in the message.
-
-  Raises:
-    UserError: an image is unreadable and not to be skipped, or too many are.
-  """
-  for attempt in range(1, 2 * _MAX_ATTEMPTS + 1):
-    rng = stream(seed, role, attempt, slot, step)
-    try:
-      return draw(rng, attempt > _MAX_ATTEMPTS)
-    except UnreadableImage as error:
-      skips.add(error)
-  raise UserError(
-    f'no readable image of {what!r} in {2 * _MAX_ATTEMPTS} draws: remove or'
-    ' repair the unreadable ones'
-  )
-
-
-def stream(
-  seed: int, role: int, attempt: int, slot: int, step: int
-) -> np.random.Generator:
-  """Random numbers that are a function of the five."""
-  # Philox is a function of key and counter. Its draws advance the first word
-  # of the counter, so that streams that differ in another never meet.
-  counter = [0, attempt, slot, step]
-  bits = np.random.Philox(key=[seed, role], counter=counter)
-  return np.random.Generator(bits)
-
-
-def open_images(
-  config: ml_collections.ConfigDict, split: str, augment: bool
-) -> DrawableImages:
+def open_images(config: ml_collections.ConfigDict, split: str) -> Images:
   """Opens a split of the data of a config; UserError if it cannot be."""
   data = config.data
   if data.name == 'shapes':
     return ShapesImages(config, split)
   source = sources.create_source(data.name, data.root, split, data.domains)
-  return FileImages(source, data.img_size, augment, data.timeout)
+  return FileImages(source, data.img_size, data.timeout)
 
 
 def check_images(

@@ -5,7 +5,6 @@ filter antialiases when it shrinks.
 """
 
 import io
-import math
 from typing import Any, NewType
 
 import numpy as np
@@ -24,8 +23,6 @@ from PIL import (
 MAX_PIXELS = 2**26
 MAX_SIDE = 2**16
 MAX_SCANNED = 2**33  # pixels times scans of a JPEG: some 5 s
-SCALE = (0.8, 1.0)
-RATIO = (0.9, 1.1)
 
 # A picture as networks see it: uint8 [H, W, C], viewed and resized.
 Pixels = NewType('Pixels', np.ndarray)
@@ -142,18 +139,6 @@ def resize(image: Image.Image, img_size: int) -> Pixels:
   return Pixels(np.asarray(image.resize(size, Image.Resampling.BILINEAR)))
 
 
-def augment(
-  image: Image.Image, rng: np.random.Generator, img_size: int
-) -> np.ndarray:
-  """Crops with probability 0.5, resizes, mirrors with 0.5: uint8 [S, S, 3]."""
-  # Only `rng.random()` is called: the one stream NumPy promises not to change
-  # lightly, so that a run can be repeated years later.
-  if rng.random() < 0.5:
-    image = image.crop(_random_box(rng, *image.size))
-  pixels = resize(image, img_size)
-  return pixels[:, ::-1] if rng.random() < 0.5 else pixels
-
-
 def to_float(pixels: np.ndarray) -> np.ndarray:
   """Maps uint8 0..255 to float32 -1..1."""
   return pixels.astype(np.float32) / np.float32(127.5) - np.float32(1)
@@ -167,31 +152,3 @@ def _upright(image: Image.Image) -> Image.Image:
   except Exception:  # A damaged EXIF block is no reason to lose the picture.
     turn = None
   return image if turn is None else image.transpose(turn)
-
-
-def _random_box(
-  rng: np.random.Generator, width: int, height: int
-) -> tuple[int, int, int, int]:
-  """Left, top, right, bottom, drawn as torchvision's RandomResizedCrop does."""
-  for _ in range(10):
-    area = width * height * _uniform(rng, *SCALE)
-    ratio = math.exp(_uniform(rng, *map(math.log, RATIO)))
-    w = round(math.sqrt(area * ratio))
-    h = round(math.sqrt(area / ratio))
-    if 0 < w <= width and 0 < h <= height:
-      left = int(rng.random() * (width - w + 1))
-      top = int(rng.random() * (height - h + 1))
-      return left, top, left + w, top + h
-  return _central_box(width, height)
-
-
-def _central_box(width: int, height: int) -> tuple[int, int, int, int]:
-  """The largest box in the middle whose ratio is in RATIO."""
-  w = min(width, max(1, round(height * RATIO[1])))
-  h = min(height, max(1, round(width / RATIO[0])))
-  left, top = (width - w) // 2, (height - h) // 2
-  return left, top, left + w, top + h
-
-
-def _uniform(rng: np.random.Generator, low: float, high: float) -> float:
-  return low + (high - low) * rng.random()

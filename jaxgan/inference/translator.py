@@ -78,7 +78,13 @@ class Translator:
     return self._run(fn, y, *source.values(), size=size)
 
   def mean_style(self, y: int, latent_dim: int) -> np.ndarray:
-    """The centre of the styles of domain y, always of the same latents."""
+    """The centre of the styles of domain y.
+
+    Where the system does not know it, it is a mean of styles, always of the
+    same latents.
+    """
+    if self.system.mean_style:
+      return np.asarray(self.system.mean_style(self.model, y))
     if y not in self._means:
       shape = (NUM_MEAN_LATENTS, latent_dim)
       z = np.asarray(jax.random.normal(jax.random.key(0), shape, jnp.float32))

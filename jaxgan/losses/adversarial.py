@@ -43,6 +43,25 @@ def sum_scales(
   return jnp.sum(jnp.stack([term(score) for score in scores]))
 
 
+def multiscale_d_loss(
+  gan_type: str, real: Sequence[Array], fake: Sequence[Array]
+) -> Array:
+  """Loss of a discriminator, from its maps of scores of real and fake images.
+
+  Args:
+    gan_type: of GAN_TYPES.
+    real: a map for each scale.
+    fake: likewise.
+  """
+  real_term, fake_term = GAN_TYPES[gan_type]
+  return sum_scales(real_term, real) + sum_scales(fake_term, fake)
+
+
+def multiscale_g_loss(gan_type: str, fake: Sequence[Array]) -> Array:
+  """Loss of a generator, from the maps of scores of its images."""
+  return sum_scales(GAN_TYPES[gan_type][0], fake)
+
+
 def r1_penalty(d_fn: Callable[[Array], Array], x_real: Array) -> Array:
   """Half the mean squared norm of d D(x) / d x (Mescheder et al. 2018, eq. 9).
 

@@ -10,8 +10,10 @@ import ml_collections
 import numpy as np
 from etils import epath
 
-from jaxgan.data import preprocess, shapes
-from jaxgan.data.contracts import domains_ref
+from jaxgan.data import preprocess, shapes, streams
+from jaxgan.data.contracts.base import Data
+from jaxgan.data.eval_data import EvalData
+from jaxgan.data.streams import Stream
 from jaxgan.metrics import factors, translations
 from jaxgan.metrics import shapes as shapes_metrics
 from jaxgan.metrics.translations import Score
@@ -40,8 +42,7 @@ def evaluate(
   translator: Translator,
   config: ml_collections.ConfigDict,
   scorer: translations.Scorer,
-  train: domains_ref.EvalData,
-  val: domains_ref.EvalData,
+  data: Data,
   *,
   seed: int,
   save_dir: epath.Path,
@@ -52,8 +53,7 @@ def evaluate(
     translator: of the run.
     config: of the run.
     scorer: what to measure, and the networks for it.
-    train: real images to compare with, by domain.
-    val: the sources, and references.
+    data: real images to compare with, sources and references.
     seed: draws references, latents, and the images of drawn data; of several
       processes, each translates and measures a part.
     save_dir: for the translations, if the scorer's options ask for them.
@@ -84,6 +84,7 @@ def evaluate(
     raise nothing_measured(scorer.left_out)
   alone = not by_label and (options.shortened or not scores)
   if networks or options.save_images or alone:
+    train, val = data.evaluation()
     outputs = _create_outputs(translator, val, options.num_outputs)
     for mode, way in outputs.items():
       scores += scorer.score(
@@ -108,7 +109,7 @@ def nothing_measured(reasons: Sequence[str]) -> errors.UsageError:
 
 
 def _create_outputs(
-  translator: Translator, val: domains_ref.EvalData, count: int
+  translator: Translator, val: EvalData, count: int
 ) -> dict[str, translations.Outputs]:
   """A way to translate for each kind of style that the system has."""
   ways: dict[str, translations.Outputs] = {
@@ -154,7 +155,7 @@ class _ReferenceOutputs:
   def __init__(
     self,
     translator: Translator,
-    val: domains_ref.EvalData,
+    val: EvalData,
     count: int,
   ):
     self._translator, self._val, self._count = translator, val, count
@@ -226,8 +227,7 @@ def _evaluate_shapes(
 ) -> list[Score]:
   """`shapes/{real,reference,latent}/...`, from the images alone."""
   img_size, latent_dim = config.data.img_size, translator.model.latent_dim
-  # Another stream than those of `pictures`.
-  rng = np.random.Generator(np.random.Philox(key=[seed, 3]))
+  rng = streams.generator(seed, Stream.FACTORS)
   pairs, scores = factors.draw_pairs(rng, config.data.domains, img_size)
   x, y_trg, target, content = pairs
 
@@ -303,7 +303,7 @@ def evaluate_label_shapes(
     img_size: S.
     seed: of the sources.
   """
-  rng = np.random.Generator(np.random.Philox(key=[seed, 3]))
+  rng = streams.generator(seed, Stream.FACTORS)
   (x, y_trg, target, content), scores = factors.draw_pairs(rng, names, img_size)
   own = sharding.own_part(len(x))
   measured = factors.measure(translator.translate(x[own], y_trg[own] + first))

@@ -21,8 +21,9 @@ from etils import epath
 from jax.experimental import multihost_utils
 from PIL import Image
 
-from jaxgan.data import preprocess
-from jaxgan.data.contracts import domains_ref
+from jaxgan.data import preprocess, streams
+from jaxgan.data.eval_data import EvalData
+from jaxgan.data.streams import Stream
 from jaxgan.metrics import (
   classification,
   features,
@@ -38,8 +39,6 @@ NUM_OUTPUTS = 10
 METRICS = ('fid', 'lpips', 'classification', 'inception_score')
 DEFAULT_METRICS = METRICS[:2]
 _NEIGHBOUR = 3  # of precision and recall
-# Of random streams; 0 to 4 are those of the data.
-_ROLE, _CLASSIFIER_ROLE = 5, 6
 _HELD = 2**30  # bytes of images that a classifier is trained on
 
 
@@ -179,8 +178,8 @@ class Scorer:
     self,
     mode: str,
     outputs: Outputs,
-    train: domains_ref.EvalData,
-    val: domains_ref.EvalData,
+    train: EvalData,
+    val: EvalData,
     *,
     img_size: int,
     seed: int,
@@ -220,11 +219,13 @@ class Scorer:
     ) as bar:
       for source, target in pairs:
         name = f'{val.domains[source]}2{val.domains[target]}'
-        bits = np.random.Philox(
-          key=[seed, _ROLE],
-          counter=[0, zlib.crc32(mode.encode()), source, target],
+        rng = streams.generator(
+          seed,
+          Stream.OUTPUTS,
+          attempt=zlib.crc32(mode.encode()),
+          slot=source,
+          step=target,
         )
-        rng = np.random.Generator(bits)
         drawn = outputs.draw(self._num_sources(val, source), target, rng)
         batches: Iterator[tuple[list[int], np.ndarray]] = (
           (numbers, outputs.translate(x, drawn[numbers], target))
@@ -260,12 +261,12 @@ class Scorer:
       others = ','.join(m for m in self.options.metrics if m != metric)
       raise errors.UserError(f'{e}; or do without: --metrics={others}') from e
 
-  def _num_sources(self, val: domains_ref.EvalData, domain: int) -> int:
+  def _num_sources(self, val: EvalData, domain: int) -> int:
     return min(
       val.counts[domain], self.options.num_sources or val.counts[domain]
     )
 
-  def _own_sources(self, val: domains_ref.EvalData, domain: int) -> range:
+  def _own_sources(self, val: EvalData, domain: int) -> range:
     count = self._num_sources(val, domain)
     return range(count)[sharding.own_part(count)]
 
@@ -273,8 +274,8 @@ class Scorer:
     self,
     batches: Iterator[tuple[list[int], np.ndarray]],
     count: int,
-    train: domains_ref.EvalData,
-    val: domains_ref.EvalData,
+    train: EvalData,
+    val: EvalData,
     pair: tuple[int, int],
     img_size: int,
     bar: tqdm.tqdm,
@@ -351,8 +352,8 @@ class Scorer:
   def _compare(
     self,
     fakes: np.ndarray,
-    train: domains_ref.EvalData,
-    val: domains_ref.EvalData,
+    train: EvalData,
+    val: EvalData,
     target: int,
     img_size: int,
   ) -> list[Score]:
@@ -392,9 +393,7 @@ class Scorer:
       scores.append(create(name, distance, n_fake=count))
     return scores
 
-  def _real(
-    self, data: domains_ref.EvalData, domain: int, img_size: int
-  ) -> _Reals:
+  def _real(self, data: EvalData, domain: int, img_size: int) -> _Reals:
     key = data.digest(domain), img_size
     if key not in self._reals:
       computed = self._inception.compute_cached(
@@ -435,7 +434,7 @@ class _Classifier:
     self._params: classification.Params = {}
     self._real: dict[str, np.ndarray] = {}
 
-  def prepare(self, train: domains_ref.EvalData, img_size: int) -> None:
+  def prepare(self, train: EvalData, img_size: int) -> None:
     """Trains it, or reads what is kept; nothing if it is that already."""
     if len(train.domains) < 2:
       raise errors.UserError(
@@ -460,7 +459,7 @@ class _Classifier:
     """Which images, uint8 [N, S, S, 3], are not of the target to it: [N]."""
     return classification.predict(self._params, x).argmax(1) != target
 
-  def misses_real(self, data: domains_ref.EvalData, domain: int) -> np.ndarray:
+  def misses_real(self, data: EvalData, domain: int) -> np.ndarray:
     """`misses` of all real images of a domain, of all processes."""
     key = data.digest(domain)
     if key not in self._real:
@@ -480,7 +479,7 @@ class _LabelledDraws:
   more than _HELD bytes, as many of each domain as there is room for.
   """
 
-  def __init__(self, data: domains_ref.EvalData, img_size: int):
+  def __init__(self, data: EvalData, img_size: int):
     self._data = data
     self._most = _HELD // (len(data.domains) * img_size**2 * 3)
     self._by_domain: list[list[np.ndarray]] = []
@@ -489,8 +488,8 @@ class _LabelledDraws:
     """Images uint8 [B, S, S, 3] and one-hot labels; the first call reads."""
     if not self._by_domain:
       self._by_domain = [self._read(i) for i in range(len(self._data.domains))]
-    bits = np.random.Philox(key=[0, _CLASSIFIER_ROLE], counter=[0, 0, 0, step])
-    drawn = np.random.Generator(bits).random((classification.BATCH, 2))
+    rng = streams.generator(0, Stream.CLASSIFIER, step=step)
+    drawn = rng.random((classification.BATCH, 2))
     domains = (drawn[:, 0] * len(self._by_domain)).astype(int)
     x = []
     for domain, u in zip(domains, drawn[:, 1], strict=True):
@@ -550,7 +549,7 @@ def _pairs(
 
 
 def _batches(
-  val: domains_ref.EvalData, domain: int, own: range
+  val: EvalData, domain: int, own: range
 ) -> Iterator[tuple[list[int], np.ndarray]]:
   """Numbers and pixels [N, S, S, 3] of sources; the last are perhaps few."""
   sources = val.images(domain, own)
@@ -587,7 +586,7 @@ def _check_enough(count: int, domain: str) -> None:
     )
 
 
-def _shown(data: domains_ref.EvalData, domain: int) -> Iterator[Image.Image]:
+def _shown(data: EvalData, domain: int) -> Iterator[Image.Image]:
   """This process's pictures of a domain, with a bar from the first on."""
   count = data.counts[domain]
   own = range(count)[sharding.own_part(count)]

@@ -142,7 +142,7 @@ class Decoder(nn.Module):
 
   @nn.compact
   def __call__(self, h: Array, modulation: Array | None = None) -> Array:
-    """Maps a code to an image [B, S, S, 3] in [-1, 1].
+    """Maps a code to an image [B, S, S, 3] in [-1, 1], float32 or better.
 
     Args:
       h: [B, S / 2^n, S / 2^n, C].
@@ -165,7 +165,7 @@ class Decoder(nn.Module):
     rgb = Convolution(
       3, 'image', 7, form=self.form, dtype=self.dtype, name='to_rgb'
     )(h)
-    return jnp.tanh(rgb)
+    return jnp.tanh(rgb).astype(layers.at_least_float32(rgb.dtype))
 
 
 class PatchDiscriminator(nn.Module):
@@ -228,7 +228,7 @@ def _halve_by_mean(x: Array) -> Array:
   )
 
 
-class PairDiscriminator(nn.Module):
+class PerDomainDiscriminator(nn.Module):
   """The discriminators of two domains, 0 and 1."""
 
   dim: int = 64

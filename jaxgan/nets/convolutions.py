@@ -378,3 +378,25 @@ def convolve_same(
   if form == 'plain':
     return _convolve(x, kernel, 0)
   return _convolve_inside(x, kernel)
+
+
+def convolve_planes(c: Array, kernel: Array, size: tuple[int, int]) -> Array:
+  """Convolution of constant planes, zeros around them.
+
+  Args:
+    c: their values [B, C].
+    kernel: [7, 7, C, F].
+    size: H and W.
+
+  Returns:
+    [B, H, W, F].
+  """
+  # Which taps of a kernel lie on the plane, for each row or column.
+  rows, columns = (
+    jnp.asarray((taps >= 0) & (taps < n), c.dtype)
+    for n in size
+    for taps in [np.arange(n)[:, None] + np.arange(-3, 4)]
+  )
+  x = jnp.einsum('bc,uvcf->buvf', c, kernel.astype(c.dtype))
+  x = jnp.einsum('wv,buvf->buwf', columns, x)
+  return jnp.einsum('hu,buwf->bhwf', rows, x)

@@ -1,16 +1,12 @@
-"""The domain-invariant perceptual term of MUNIT, and of UNIT's later code.
+"""VGG-16 up to relu5_3 (Simonyan and Zisserman 2015), for a perceptual term.
 
-Features of VGG-16 (Simonyan and Zisserman 2015) at relu5_3, normalised for each
-image and channel, so that what they say of the colours of a domain is gone
-(Huang et al. 2018, section 5.1). The weights are a file of the user.
+The weights are a file of the user.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import ml_collections
 import numpy as np
 from etils import epath
 from flax import linen as nn
@@ -135,32 +131,6 @@ def check(params: Tree, where: str) -> None:
     )
 
 
-def create_frozen(config: ml_collections.ConfigDict) -> dict[str, Tree]:
-  """Parameters that are never trained: {'vgg': ...} where lambda_vgg > 0.
-
-  Raises:
-    UserError: they cannot be read from config.model.vgg_file.
-  """
-  if config.hparams.lambda_vgg <= 0:
-    return {}
-  if not config.model.vgg_file:
-    raise errors.UserError(
-      'config.hparams.lambda_vgg > 0 needs VGG-16: give its weights with '
-      '--config.model.vgg_file=vgg16-397923af.pth (curl -LO '
-      'https://download.pytorch.org/models/vgg16-397923af.pth), or train '
-      'without with --config.hparams.lambda_vgg=0'
-    )
-  return {'vgg': load(config.model.vgg_file)}
-
-
-def check_frozen(
-  frozen: Mapping[str, Tree], config: ml_collections.ConfigDict
-) -> None:
-  """Raises UserError unless VGG is among them where lambda_vgg > 0."""
-  if config.hparams.lambda_vgg > 0:
-    check(frozen.get('vgg'), 'frozen.npz')
-
-
 def check_size(img_size: int, *, fourth_pool: bool) -> None:
   """Raises UserError where the features are fewer than 2 x 2.
 
@@ -199,26 +169,6 @@ def features(params: Tree, x: Array, *, fourth_pool: bool) -> Array:
       bias = params[name]['bias'].astype(h.dtype)
       h = nn.relu(h + bias[None, None, None])
   return h
-
-
-def distance(params: Tree, x: Array, y: Array, *, fourth_pool: bool) -> Array:
-  """Mean squared difference of the normalised features of two images.
-
-  Args:
-    params: of `load`.
-    x: [B, S, S, 3] in [-1, 1], the translations.
-    y: of the same shape, their sources: real images, through which nothing is
-      trained, so constants.
-    fourth_pool: as in `features`.
-
-  Returns:
-    A scalar, float32 or better.
-  """
-  h, target = (
-    layers.instance_norm(features(params, images, fourth_pool=fourth_pool))
-    for images in (x, jax.lax.stop_gradient(y))
-  )
-  return jnp.mean(jnp.square(h - target))
 
 
 def _layer_shapes(width: int, features: int) -> dict[str, Any]:

@@ -7,6 +7,7 @@ the first kind. The code of UNIT's paper writes `<name>_gen_N.pkl` and
 `<name>_dis_N.pkl`, a state dict each, and no optimisers.
 """
 
+import functools
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -46,7 +47,7 @@ NamesFn = Callable[[str, Tree], Names]
 
 
 class Imported(NamedTuple):
-  """What files of an original hold, less what they leave to the config."""
+  """Result of importing original checkpoints."""
 
   config: ml_collections.ConfigDict  # complete: with the domains
   state: Any
@@ -101,7 +102,7 @@ def _block_paths(
 
 
 def discriminator_paths(params: Tree) -> dict[str, Path]:
-  """Names of a `blocks.PairDiscriminator`."""
+  """Names of a `blocks.PerDomainDiscriminator`."""
   paths: dict[str, Path] = {}
   for domain, letter in enumerate('ab'):
     of_domain = params[f'of_domain_{domain}']
@@ -208,8 +209,9 @@ def import_run(
   config: ml_collections.ConfigDict,
   step: int | None,
   *,
-  create_training: Callable,
-  create_frozen: Callable,
+  create_model: Callable,
+  init_state: Callable,
+  load_frozen: Callable,
   names_fn: NamesFn,
 ) -> Imported:
   """Reads a file of generators, and what lies beside it.
@@ -219,8 +221,9 @@ def import_run(
       is enough to translate with.
     config: its settings have to be those of the networks.
     step: finished iterations; None for N.
-    create_training: of the system.
-    create_frozen: of the system.
+    create_model: of the system.
+    init_state: of the system.
+    load_frozen: (config) -> parameters that are never trained.
     names_fn: of the system.
 
   Raises:
@@ -229,7 +232,8 @@ def import_run(
   path = epath.Path(path)
   step = _find_step(path, step)
   config = complete(config, path)
-  init_fn, static = create_training(config)
+  model = create_model(config)
+  init_fn = functools.partial(init_state, model)
   rng = jax.random.key(config.seed)
   like = jax.eval_shape(init_fn, rng)
   files = {'generator': path}
@@ -252,11 +256,11 @@ def import_run(
     # It is never trained, and asks for no network of the losses.
     config.hparams.lambda_vgg = 0.0
     params = jax.jit(init_fn)(rng).params | params
-  opt_state = {name: static['tx'][name].init(params[name]) for name in params}
+  opt_state = {name: model.tx[name].init(params[name]) for name in params}
   what = 'generators without discriminators' if partial else 'weights'
   optimizers = path.parent / 'optimizer.pt'
   if not partial and optimizers.is_file():
-    rate = last_rate(step, config, static['hp'].steps_ahead)
+    rate = last_rate(step, config, model.steps_ahead)
     settings = torch_adam.settings(config.optim, rate)
     what = 'weights without optimisers'
     read = _load_optimisers(
@@ -272,7 +276,7 @@ def import_run(
     what = 'weights without optimisers'
   number: Any = np.array(step, np.int32)
   state = like.replace(step=number, params=params, opt_state=opt_state)
-  return Imported(config, state, create_frozen(config), partial, what)
+  return Imported(config, state, load_frozen(config), partial, what)
 
 
 def last_rate(

@@ -25,7 +25,9 @@ from jax.experimental import multihost_utils
 from jaxgan.runtime import errors, files
 
 Tree = Any
-FORMAT = 1
+# In 1, a step of some systems was several iterations: see
+# `System.old_step_iterations`.
+FORMAT = 2
 # A fact: only what is evaluated with is real, the rest is freshly drawn. Named
 # before there were systems without averages.
 PARTIAL = 'ema_only'
@@ -219,9 +221,17 @@ class Checkpointer:
     return sealed, problem
 
   def _restore(self, like: Tree, step: int) -> Tree:
-    template = flax.serialization.to_state_dict(like)
-    template = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
-    _check_shapes(self._directory / str(step) / 'state', template)
+    whole = flax.serialization.to_state_dict(like)
+    directory = self._directory / str(step) / 'state'
+    stored = ocp.StandardCheckpointHandler().metadata(directory).tree
+    # Parts without arrays: those that an older version did not know are not
+    # there, and Orbax would miss them.
+    template = {
+      key: jax.tree.map(ocp.utils.to_shape_dtype_struct, part)
+      for key, part in whole.items()
+      if key in stored or jax.tree.leaves(part)
+    }
+    _check_shapes(stored, template)
     restored = self._manager.restore(
       step,
       args=ocp.args.Composite(
@@ -236,7 +246,7 @@ class Checkpointer:
       raise ValueError(
         f'format {restored["facts"]["format"]}, and this program knows {FORMAT}'
       )
-    return flax.serialization.from_state_dict(like, restored['state'])
+    return flax.serialization.from_state_dict(like, whole | restored['state'])
 
 
 @contextlib.contextmanager
@@ -255,12 +265,11 @@ def _failures_in_a_line(directory: epath.Path) -> Iterator[None]:
     ) from e
 
 
-def _check_shapes(directory: epath.Path, template: Tree) -> None:
+def _check_shapes(stored: Tree, template: Tree) -> None:
   """Raises ValueError for the first array that is not as the template's.
 
   Orbax would notice too, but in the middle of reading, and less clearly.
   """
-  stored = ocp.StandardCheckpointHandler().metadata(directory).tree
   stored, wanted = _shapes(stored), _shapes(template)
   for name in sorted(stored.keys() | wanted.keys()):
     there, here = stored.get(name), wanted.get(name)

@@ -21,7 +21,7 @@ _PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
 
 def progress() -> dict[str, Any]:
-  """How tqdm is to tell of progress: process 0, on stderr, in a log seldom."""
+  """tqdm settings: only process 0 shows progress; in a log, every 15 s."""
   seconds = 0.5 if sys.stderr.isatty() else 15
   return {'mininterval': seconds, 'disable': jax.process_index() > 0}
 

@@ -15,6 +15,7 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
+from jaxgan.data.contracts.base import Data
 from jaxgan.inference import grids
 from jaxgan.inference.translator import Translator
 from jaxgan.metrics import evaluate
@@ -23,7 +24,10 @@ from jaxgan.runs import checkpoint, workdir
 from jaxgan.runs.collapse import Sign
 from jaxgan.runtime import errors, files, sharding
 from jaxgan.systems import frozen as frozen_lib
+from jaxgan.systems import settings
+from jaxgan.systems.about import About
 from jaxgan.systems.frozen import Frozen
+from jaxgan.systems.settings import Declared
 from jaxgan.training.state import State
 
 Array = jax.Array
@@ -45,24 +49,10 @@ class System:
   """The functions and constants of a system.
 
   Attributes:
-    default_config: () -> every setting there is.
-    check_config: raises UserError for settings that cannot be.
-    create_datasets: (config, process_index, process_count) -> (train, val).
-      train.facts: {config key: value} of what the config left to the data;
-      train.domains: names; train.skipped: unreadable images drawn so far;
-      train.images_per_step: sources in a step, to tell the speed by;
-      train.feed(mesh, start_step, num_steps) -> (fed, to_batch): how to feed
-      the steps after start_step. fed yields num_steps trees on the devices,
-      one a step: its batch, or always the same images that stay there;
-      to_batch(tree, finished steps) -> batch, the same function at every call
-      of feed, is called inside the jitted step. val goes to `grids`.
-    create_eval_data: (config) -> (train, val), to be seen in order.
-    example_batch: (config) -> a batch of noise, NumPy arrays like those that
-      train_step gets; in all of them a row is a slot.
-    requests: (batch) -> (x, y, source) of a batch: sources [B, ...], targets
-      [B] and what their styles come from, as `style` takes it.
-    view: (picture, config) -> the part of a PIL image that networks see where
-      none is drawn at random.
+    ABOUT: a line of the table of systems.
+    SETTINGS: every setting there is, with its default and its bounds.
+    check_config: raises UserError for settings that cannot be together.
+    create_data: (config) -> a `data.contracts` Data: what a batch holds.
     create_model: (config) -> Model, static under jit; allocates nothing.
     init_state: (model, rng) -> State, to be jitted.
     train_step: (model, state, frozen, batch, rng) -> (state, metrics), pure;
@@ -86,12 +76,16 @@ class System:
     FROZEN: networks that are never trained.
     phases_at: (model, step) -> the phases of the iteration after `step`, an
       int; None for always the same.
+    old_step_iterations: (config) -> how many iterations a step was in
+      checkpoints of format 1; None for one, as it is now in all systems.
     inference_params: (state) -> parameters to sample and evaluate with.
+    mean_style: (model, y) -> the centre of the latent styles of domain y, where
+      it is known; None: the mean of many is taken.
     reconstruct: (model, params, frozen, y, x) -> images of domain y through
       their own code, for the grids.
     grids: (translator, val, rng) -> {name: uint8 [H, W, 3]}.
-    scores: (translator, config, scorer, train, val, *, seed, save_dir) -> the
-      scores of `metrics`. All processes call it together, and get them all.
+    scores: (translator, config, scorer, data, *, seed, save_dir) -> the scores
+      of `metrics`. All processes call it together, and get them all.
     import_official: (path, config, step) -> a checkpoint of the original code:
       config, with what it left to the data; state; frozen; partial: only what
       `inference_params` gives is real; what was in the file, in words. step:
@@ -100,13 +94,10 @@ class System:
       same the other way.
   """
 
-  default_config: Callable[[], ConfigDict]
+  ABOUT: About
+  SETTINGS: Declared
   check_config: Callable[[ConfigDict], None]
-  create_datasets: Callable[[ConfigDict, int, int], tuple[Any, Any]]
-  create_eval_data: Callable[[ConfigDict], tuple[Any, Any]]
-  example_batch: Callable[[ConfigDict], dict[str, np.ndarray]]
-  requests: Callable[[Mapping[str, Array]], tuple[Tree, Any, dict[str, Array]]]
-  view: Callable[..., Any]
+  create_data: Callable[[ConfigDict], Data]
   create_model: Callable[[ConfigDict], Any]
   init_state: Callable[[Any, Array], State]
   train_step: Callable[..., tuple[State, dict[str, Array]]]
@@ -123,7 +114,9 @@ class System:
   SEPARABLE: bool = False
   FROZEN: tuple[Frozen, ...] = ()
   phases_at: Callable[[Any, int], tuple[str, ...]] | None = None
+  old_step_iterations: Callable[[ConfigDict], int] | None = None
   inference_params: Callable[[State], dict[str, Tree]] = _inference_params
+  mean_style: Callable[[Any, int], np.ndarray] | None = None
   reconstruct: Callable[..., Array] | None = None
   grids: Callable[..., dict[str, np.ndarray]] = grids.draw
   scores: Callable[..., list[Score]] = evaluate.evaluate
@@ -154,6 +147,11 @@ def load(name: str) -> System:
   return System(**{n: getattr(module, n) for n in names if hasattr(module, n)})
 
 
+def default_config(config: ConfigDict) -> ConfigDict:
+  """The defaults of the system of a config."""
+  return settings.create(find_system(config).SETTINGS)
+
+
 def domain_names(config: ConfigDict) -> tuple[str, ...]:
   """What an image can be translated to: of a second data set, too."""
   joint = config.data.get('joint_domains', ())
@@ -162,7 +160,13 @@ def domain_names(config: ConfigDict) -> tuple[str, ...]:
 
 def check_config(system: System, config: ConfigDict) -> None:
   """Raises UserError for settings that the system cannot be built from."""
+  settings.check(config, system.SETTINGS)
   system.check_config(config)
+  if config.batch_size % config.micro_batches:
+    raise errors.UserError(
+      f'config.micro_batches must divide batch_size {config.batch_size}: '
+      f'{config.micro_batches}'
+    )
   if config.micro_batches > 1 and not system.SEPARABLE:
     raise errors.UserError(
       f'config.micro_batches must be 1: the losses of {config.system} are not '
@@ -190,7 +194,17 @@ def load_frozen(directory: epath.Path, config: ConfigDict) -> Tree:
 
 
 class Run(NamedTuple):
-  """A run at a step, to sample, evaluate or go on from."""
+  """A run at a step, to sample, evaluate or go on from.
+
+  Attributes:
+    config: all settings.
+    system: of the config.
+    model: built of it.
+    state: at the step; its own `step` counts iterations.
+    step: number of the checkpoint: the same, but of a run from when a step was
+      several iterations.
+    frozen: parameters that are never trained.
+  """
 
   config: ConfigDict
   system: System
@@ -221,28 +235,63 @@ def open_run(
     UserError: there is no such run, or no good checkpoint.
   """
   directory = epath.Path(directory)
-  config = workdir.require_config(directory)
-  workdir.add_missing(directory, config, find_system(config).default_config())
+  config = _read_config(directory)
   _check_domains(directory, config)
   system = get_system(config)
   check_config(system, config)
   model = system.create_model(config)
   shapes = jax.eval_shape(lambda rng: system.init_state(model, rng), _KEY)
   like = sharding.abstract(shapes, jax.tree.map(lambda _: placement, shapes))
-  restored = None
+  state, number, facts = _restore(directory, like, step)
+  per_step = iterations_per_step(directory, system, facts)
+  if per_step > 1:
+    state = state.replace(step=state.step * per_step)
+  frozen = jax.device_put(load_frozen(directory, config), placement)
+  return Run(config, system, model, state, number, frozen)
+
+
+_KEY = jax.eval_shape(lambda: jax.random.key(0))
+
+
+def _read_config(directory: epath.Path) -> ConfigDict:
+  """The config of a run, complete; raises UserError if there is no run."""
+  config = workdir.require_config(directory)
+  workdir.add_missing(directory, config, default_config(config))
+  return config
+
+
+def _restore(
+  directory: epath.Path, like: State, step: int | None
+) -> tuple[State, int, dict[str, Any]]:
+  """The state of a checkpoint, its number, and what lies beside it."""
   if (directory / 'checkpoints').exists():
     checkpointer = checkpoint.Checkpointer(
       directory / 'checkpoints', read_only=True
     )
-    restored = checkpointer.restore(like, step)
-    checkpointer.close()
-  if restored is None:
-    raise errors.UserError(f'{directory} has no checkpoint yet')
-  frozen = jax.device_put(load_frozen(directory, config), placement)
-  return Run(config, system, model, *restored, frozen)
+    try:
+      if restored := checkpointer.restore(like, step):
+        return *restored, checkpointer.facts(restored[1])
+    finally:
+      checkpointer.close()
+  raise errors.UserError(f'{directory} has no checkpoint yet')
 
 
-_KEY = jax.eval_shape(lambda: jax.random.key(0))
+def iterations_per_step(
+  directory: epath.PathLike, system: System, facts: Mapping[str, Any]
+) -> int:
+  """How many iterations a step is in a checkpoint of a run.
+
+  Args:
+    directory: the run's work directory.
+    system: of the run.
+    facts: of the checkpoint.
+
+  Returns:
+    1, but in checkpoints of format 1 of a system that counted otherwise then.
+  """
+  if facts['format'] > 1 or system.old_step_iterations is None:
+    return 1
+  return system.old_step_iterations(_read_config(epath.Path(directory)))
 
 
 def _check_domains(directory: epath.Path, config: ConfigDict) -> None:

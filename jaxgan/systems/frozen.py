@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import flax
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 Tree = Any
@@ -38,3 +40,13 @@ def check(
   for network in networks:
     if network.is_needed(config):
       network.check(frozen.get(network.name))
+
+
+def same_shapes(params: Any, like: Any) -> bool:
+  """Whether something is a tree of arrays with the names and shapes of like."""
+
+  def shapes(tree: Any) -> dict[tuple[str, ...], tuple[int, ...]]:
+    flat = flax.traverse_util.flatten_dict(tree)
+    return {path: jnp.shape(value) for path, value in flat.items()}
+
+  return isinstance(params, dict) and shapes(params) == shapes(like)

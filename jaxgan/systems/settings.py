@@ -1,104 +1,112 @@
-"""Checks of settings that several systems have."""
+"""Settings declared with what they may be; those that every system has."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-import flax
-import jax.numpy as jnp
-import ml_collections
+from ml_collections import ConfigDict
 
-from jaxgan.losses import adversarial
 from jaxgan.runtime import errors
 
-_DTYPES = ('float32', 'bfloat16', 'float64')
+Value = bool | int | float | str | tuple
 
 
-def check_computation(
-  config: ml_collections.ConfigDict, resample_forms: Sequence[str]
-) -> None:
-  """Raises UserError for a way to compute that there is not.
+class Setting(NamedTuple):
+  """A default, and what is allowed beside it.
+
+  Attributes:
+    default: the value, whose type any other has.
+    least: the least that it may be.
+    below: it has to be less than this.
+    among: the values there are; () for any.
+  """
+
+  default: Value
+  least: float | None = None
+  below: float | None = None
+  among: Sequence[str] = ()
+
+
+Declared = dict[str, Setting]
+
+DTYPES = ('float32', 'bfloat16', 'float64')
+
+_S = Setting
+BASE: Declared = {
+  'system': _S(''),
+  'seed': _S(0, least=0, below=2**32),
+  'batch_size': _S(8, least=1),  # of all devices together
+  'micro_batches': _S(1, least=1),  # parts of it in memory at a time
+  'shard_state': _S(False),  # divide parameters, optimisers, EMA among devices
+  'num_train_steps': _S(100_000),
+  'log_every_steps': _S(10, least=1),
+  'sample_every_steps': _S(10_000, least=1),
+  'checkpoint_every_steps': _S(10_000, least=1),
+  # 'restore': go back, leave the step out, thrice.
+  'on_nan': _S('stop', among=('stop', 'restore')),
+  'keep': _S(3, least=1),  # the newest checkpoints
+  'keep_every_steps': _S(0),  # and all at multiples of this; 0 for none
+  # 'folder': <root>/<split>/<domain>/<images>; 'a_b_folders': <root>/<split>A
+  # and <root>/<split>B, as UNIT and MUNIT have it; 'shapes'; 'tfds:<data set>'.
+  'data.name': _S('folder'),
+  'data.root': _S('data'),  # for TFDS its data_dir
+  'data.train_split': _S('train'),
+  'data.val_split': _S('val'),
+  'data.domains': _S(()),  # names of those to use; () for all there are
+  'data.img_size': _S(256, least=1),
+  'data.augment': _S(True),  # random crops and flips
+  'data.check_images': _S(True),  # decode every image once before training
+  'data.skip_bad_images': _S(False),  # draw others, or leave out on_device
+  'data.timeout': _S(300.0),  # seconds in which a file must have been read
+  'data.on_device': _S(False),  # keep all images in device memory, draw there
+  'data.cache_dir': _S(''),  # for on_device; '' for ~/.cache/jaxgan
+  'model.num_domains': _S(0),  # 0: as many as the data has
+  'model.dtype': _S('float32', among=DTYPES),  # of computation
+}
+
+
+def extend(base: Declared, changes: Mapping[str, Setting | Value]) -> Declared:
+  """The settings of a system: others' with changes.
 
   Args:
-    config: of which `model.dtype`, `model.resample` and `micro_batches` are
-      looked at.
-    resample_forms: of the system, beside `auto`.
+    base: such as BASE.
+    changes: {name: setting}, or a default alone, where bounds stay as they are.
   """
-  model = config.model
-  if model.dtype not in _DTYPES:
+  declared = dict(base)
+  for name, change in changes.items():
+    if not isinstance(change, Setting):
+      change = declared[name]._replace(default=change)
+    declared[name] = change
+  return declared
+
+
+def create(declared: Declared) -> ConfigDict:
+  """A config of the defaults, nested by the dots in the names."""
+  config = ConfigDict()
+  for name, setting in declared.items():
+    group, _, key = name.rpartition('.')
+    if group and group not in config:
+      config[group] = ConfigDict()
+    (config[group] if group else config)[key] = setting.default
+  return config
+
+
+def check(config: ConfigDict, declared: Declared) -> None:
+  """Raises UserError for the first setting that cannot be."""
+  for name, setting in declared.items():
+    value: Any = config
+    for part in name.split('.'):
+      value = value[part]
+    _check_one(f'config.{name}', value, setting)
+
+
+def _check_one(name: str, value: Any, setting: Setting) -> None:
+  if setting.among and value not in setting.among:
     raise errors.UserError(
-      'config.model.dtype must be float32, bfloat16 or float64: '
-      f'{model.dtype!r}'
+      f'{name} must be one of {", ".join(map(repr, setting.among))}: {value!r}'
     )
-  forms = ('auto', *resample_forms)
-  if model.resample not in forms:
+  if setting.least is not None and value < setting.least:
+    raise errors.UserError(f'{name} must be {setting.least:g} or more: {value}')
+  if setting.below is not None and value >= setting.below:
     raise errors.UserError(
-      f'config.model.resample must be one of {", ".join(forms)}: '
-      f'{model.resample!r}'
+      f'{name} must be less than {setting.below:.10g}: {value}'
     )
-  parts, batch_size = config.micro_batches, config.batch_size
-  if parts < 1 or batch_size % parts:
-    raise errors.UserError(
-      f'config.micro_batches must divide batch_size {batch_size}: {parts}'
-    )
-
-
-def check_least(
-  config: ml_collections.ConfigDict, least: Mapping[str, float]
-) -> None:
-  """Raises UserError where a setting is less than it may be.
-
-  Args:
-    config: of the run.
-    least: {setting, as in 'model.dim': the least it may be}.
-  """
-  for key, bound in least.items():
-    group, name = key.split('.')
-    if config[group][name] < bound:
-      raise errors.UserError(
-        f'config.{key} must be {bound:g} or more: {config[group][name]}'
-      )
-
-
-def check_pair(config: ml_collections.ConfigDict, official: str) -> None:
-  """Raises UserError for settings of two domains that cannot be.
-
-  Args:
-    config: of UNIT or MUNIT.
-    official: the value of config.parity beside ''.
-  """
-  if config.parity not in ('', official):
-    raise errors.UserError(
-      f"config.parity must be '' or {official!r}: {config.parity!r}"
-    )
-  gan_types = tuple(adversarial.GAN_TYPES)
-  if config.hparams.gan_type not in gan_types:
-    raise errors.UserError(
-      f'config.hparams.gan_type must be one of {", ".join(gan_types)}: '
-      f'{config.hparams.gan_type!r}'
-    )
-  if config.model.num_domains not in (0, 2):
-    raise errors.UserError(
-      'config.model.num_domains must be 2, or 0 to take it from the data: '
-      f'{config.model.num_domains}'
-    )
-  positive = ('lr', 'step_size', 'gamma', 'beta1', 'beta2', 'weight_decay')
-  least = {f'optim.{key}': 0.0 for key in positive}
-  least |= {
-    f'hparams.{key}': 0.0 for key in config.hparams if key.startswith('lambda')
-  }
-  check_least(config, {**least, 'data.load_size': 0})
-  for key in ('beta1', 'beta2'):
-    if config.optim[key] >= 1:
-      raise errors.UserError(
-        f'config.optim.{key} must be less than 1: {config.optim[key]}'
-      )
-
-
-def same_shapes(params: Any, like: Any) -> bool:
-  """Whether something is a tree of arrays with the names and shapes of like."""
-
-  def shapes(tree: Any) -> dict[tuple[str, ...], tuple[int, ...]]:
-    flat = flax.traverse_util.flatten_dict(tree)
-    return {path: jnp.shape(value) for path, value in flat.items()}
-
-  return isinstance(params, dict) and shapes(params) == shapes(like)

@@ -22,8 +22,8 @@ from absl import flags, logging
 from etils import epath
 from PIL import Image
 
-from jaxgan.data import pictures, preprocess, sources
-from jaxgan.data.contracts import domains_ref
+from jaxgan.data import crops, pictures, preprocess, sources
+from jaxgan.data.contracts import base
 from jaxgan.metrics import translations
 from jaxgan.runtime import cli
 from jaxgan.runtime.errors import UsageError, UserError, printable
@@ -152,7 +152,7 @@ class _Split(pictures.FileImages):
     is_train: bool,
   ):
     self._tap = _Tap(source)
-    super().__init__(self._tap, data.img_size, augment=False)
+    super().__init__(self._tap, data.img_size)
     self.name = data.train_split if is_train else data.val_split
     self.is_train = is_train
     self._prefix = f'{epath.Path(data.root)}/'
@@ -203,7 +203,7 @@ def _inspect(
   ]
   if not faults:
     with _noted(faults):
-      domains_ref.check_domains(config, *(s.domains for s in splits))
+      base.check_domains(config, *(s.domains for s in splits))
   for split in splits:
     with _noted(faults):
       pictures.check_images(split, data.skip_bad_images)
@@ -419,7 +419,7 @@ def _advise_on_sizes(seen: Sequence[_Seen], img_size: int) -> Iterator[str]:
       f' {img_size} px: training enlarges them, which blurs them. Take larger'
       ' ones, or a smaller config.data.img_size (here --img_size).'
     )
-  low, high = preprocess.RATIO
+  low, high = crops.RATIO
   long = [s for s in seen if not low <= s.size[0] / s.size[1] <= high]
   if long:
     worst = max(long, key=lambda s: max(s.size) / min(s.size))

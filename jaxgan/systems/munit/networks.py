@@ -5,9 +5,7 @@ style is [B, style_dim]. Each of the two domains, 0 and 1, has networks of its
 own; the parameters of both are in one tree.
 """
 
-import dataclasses
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +29,7 @@ class StyleEncoder(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
-    """Maps images to styles [B, style_dim]."""
+    """Maps images to styles [B, style_dim], float32 or better."""
     conv = functools.partial(
       blocks.Convolution, form=self.form, dtype=self.dtype
     )
@@ -44,7 +42,8 @@ class StyleEncoder(nn.Module):
     to_style = layers.Conv(
       self.style_dim, (1, 1), dtype=self.dtype, name='to_style'
     )
-    return to_style(h)[:, 0, 0]
+    s = to_style(h)[:, 0, 0]
+    return s.astype(layers.at_least_float32(s.dtype))
 
 
 class Mlp(nn.Module):
@@ -109,22 +108,3 @@ class Generator(nn.Module):
     return tuple(
       self.decode(self.content(x, i), self.style(x, i), i) for i in range(2)
     )
-
-
-@dataclasses.dataclass(frozen=True)
-class Networks:
-  """The two modules, under the names their parameters have everywhere."""
-
-  generator: Generator
-  discriminator: blocks.PairDiscriminator
-
-
-def init_params(nets: Networks, rng: Array, *, img_size: int) -> dict[str, Any]:
-  """Draws the parameters of both: {network: tree}; He normal, N(0, 0.02)."""
-  x = jnp.zeros((1, img_size, img_size, 3))
-  g_rng, d_rng = jax.random.split(rng)
-  discriminator = nets.discriminator.init(d_rng, x, method='both')
-  return {
-    'generator': nets.generator.init(g_rng, x)['params'],
-    'discriminator': discriminator['params'],
-  }

@@ -1,5 +1,6 @@
-"""Checkpoints of the original PyTorch code: see `pair_files`."""
+"""Checkpoints of the original PyTorch code: see `pytorch.convert`."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,7 +9,10 @@ import numpy as np
 from etils import epath
 
 from jaxgan.pytorch import convert
+from jaxgan.systems import frozen as frozen_lib
+from jaxgan.systems import two_domains
 from jaxgan.systems.munit import step as step_lib
+from jaxgan.training.state import State
 
 Tree = Any
 
@@ -70,14 +74,15 @@ def import_official(
     path,
     config,
     step,
-    create_training=step_lib.create_training,
-    create_frozen=step_lib.create_frozen,
+    create_model=step_lib.create_model,
+    init_state=two_domains.init_state,
+    load_frozen=functools.partial(frozen_lib.load, two_domains.FROZEN),
     names_fn=names,
   )
 
 
 def export_official(
-  state: step_lib.TrainState,
+  state: State,
   frozen: Mapping[str, Tree],
   config: ml_collections.ConfigDict,
   partial: bool,
@@ -91,6 +96,6 @@ def export_official(
     partial: of the import: the generators are all there is to write.
   """
   del frozen
-  hp = step_lib.create_training(config)[1]['hp']
-  rate = convert.last_rate(int(state.step), config, hp.steps_ahead)
+  ahead = step_lib.create_model(config).steps_ahead
+  rate = convert.last_rate(int(state.step), config, ahead)
   return convert.export_run(state, config, partial, names, rate)

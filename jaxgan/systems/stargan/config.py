@@ -1,121 +1,71 @@
 """The settings of StarGAN; a file in configs/ changes a few of them."""
 
-from typing import Any
+from ml_collections import ConfigDict
 
-import ml_collections
-
-from jaxgan.systems.stargan import labels
-
-# Settings that a resumed run may change, and those in which the processes of a
-# run may differ, beside those of `workdir`.
-FREE_SETTINGS = frozenset({'model.resample'})
-HOST_SETTINGS = frozenset({'data.joint_root'})
+from jaxgan.nets import convolutions
+from jaxgan.systems import settings
+from jaxgan.systems.settings import Setting
 
 OFFICIAL = 'yunjey/stargan'  # a value of config.parity
-_ATTRIBUTE_DATA = ('celeba', 'shapes_attributes')
+
+# As published for CelebA at 128 px.
+SETTINGS = settings.extend(
+  settings.BASE,
+  {
+    'system': 'stargan',
+    # '': as the paper has it. OFFICIAL: as the released code does, which says
+    # that the learning rate falls to 0, but lowers it by 0.1 % in all.
+    'parity': Setting('', among=('', OFFICIAL)),
+    'batch_size': 16,  # and of each data set
+    'num_train_steps': 200_000,
+    'log_every_steps': 50,  # of n_critic a multiple, or G is not logged
+    'sample_every_steps': 5000,
+    # 'celeba': <root>/images and <root>/list_attr_celeba.txt, labels are
+    # attributes. 'folder': <root>/<split>/<domain>/<images>, or
+    # 'tfds:<data set>', labels are domains. 'shapes', 'shapes_attributes'.
+    'data.name': 'celeba',
+    'data.root': 'data/celeba',
+    'data.crop_size': Setting(178, least=0),  # seen, in the middle; 0 for all
+    'data.val_split': 'test',
+    'data.num_test': Setting(1999, least=1),  # of celeba, not trained on
+    # Attributes or domains to use; () for all that the data has.
+    'data.domains': ('Black_Hair', 'Blond_Hair', 'Brown_Hair', 'Male', 'Young'),
+    # A second data set, with the same splits, to be trained together with it.
+    'data.joint_name': Setting(''),
+    'data.joint_root': Setting(''),
+    'data.joint_crop_size': Setting(0, least=0),
+    'data.joint_domains': Setting(()),
+    'data.img_size': 128,
+    'model.g_conv_dim': Setting(64, least=1),  # first width of the generator
+    'model.g_repeat_num': Setting(6, least=0),  # its residual blocks
+    'model.d_conv_dim': Setting(64, least=1),  # first width of the critic
+    'model.d_repeat_num': Setting(6, least=1),  # its halvings
+    # Same results to rounding, another speed: convolutions that resample.
+    'model.resample': Setting(
+      'auto', among=('auto', *convolutions.RESAMPLE_FORMS)
+    ),
+    'hparams.lambda_cls': Setting(1.0),  # classification
+    'hparams.lambda_rec': Setting(10.0),  # reconstruction
+    'hparams.lambda_gp': Setting(10.0),  # gradient penalty
+    # The generator is stepped in every fifth iteration.
+    'hparams.n_critic': Setting(5, least=1),
+    'optim.lr': Setting(1e-4),
+    'optim.decay_start': Setting(100_000, least=0),  # then linearly
+    'optim.decay_steps': Setting(100_000, least=1),  # until it is 0
+    # Of parity: the rate is changed at multiples of this.
+    'optim.lr_update_step': Setting(1000, least=1),
+    'optim.beta1': Setting(0.5),
+    'optim.beta2': Setting(0.999),
+  },
+)
 
 
-def default_config() -> ml_collections.ConfigDict:
-  """Returns the published settings for CelebA at 128 px."""
-  config = ml_collections.ConfigDict()
-  config.system = 'stargan'
-  # '': as the paper has it. 'yunjey/stargan': as the released code does, which
-  # says that the learning rate falls to 0, but lowers it by 0.1 % in all.
-  config.parity = ''
-  config.seed = 0
-  config.batch_size = 16  # of all devices together, and of each data set
-  config.micro_batches = 1  # parts of it that are in memory at a time
-  config.shard_state = False  # divide parameters, optimisers among devices
-  config.num_train_steps = 40_000  # each of hparams.n_critic iterations
-  config.log_every_steps = 10
-  config.sample_every_steps = 1000
-  config.checkpoint_every_steps = 2000
-  config.on_nan = 'stop'  # or 'restore': go back, leave the step out, thrice
-  config.keep = 3  # the newest checkpoints
-  config.keep_every_steps = 0  # and all at multiples of this; 0 for none
-
-  config.data = data = ml_collections.ConfigDict()
-  # 'celeba': <root>/images and <root>/list_attr_celeba.txt, labels are
-  # attributes. 'folder': <root>/<split>/<domain>/<images>, or
-  # 'tfds:<data set>', labels are domains. 'shapes', 'shapes_attributes': drawn.
-  data.name = 'celeba'
-  data.root = 'data/celeba'
-  data.crop_size = 178  # the square in the middle that is seen; 0 for all
-  data.train_split = 'train'
-  data.val_split = 'test'
-  data.num_test = 1999  # images of celeba that are not trained on
-  # Attributes or domains to use; () for all that the data has.
-  data.domains = ('Black_Hair', 'Blond_Hair', 'Brown_Hair', 'Male', 'Young')
-  # A second data set, with the same splits, to be trained together with it.
-  data.joint_name = ''
-  data.joint_root = ''
-  data.joint_crop_size = 0
-  data.joint_domains = ()
-  data.img_size = 128
-  data.augment = True  # flips
-  data.check_images = True  # decode every image once before training
-  data.skip_bad_images = False  # draw another one, or leave it out on_device
-  data.timeout = 300.0  # seconds in which a file must have been read
-  data.on_device = False  # keep all images in device memory and draw them there
-  data.cache_dir = ''  # for on_device; '' for ~/.cache/jaxgan
-
-  config.model = model = ml_collections.ConfigDict()
-  model.g_conv_dim = 64  # first width of the generator
-  model.g_repeat_num = 6  # its residual blocks
-  model.d_conv_dim = 64  # first width of the discriminator
-  model.d_repeat_num = 6  # its halvings
-  model.num_domains = 0  # labels; 0: as many as the data has
-  model.dtype = 'float32'  # of computation: float32, bfloat16 or float64
-  # Same results to rounding, another speed:
-  model.resample = 'auto'  # convolutions that resample: plain, phases
-
-  config.hparams = hparams = ml_collections.ConfigDict()
-  hparams.lambda_cls = 1.0
-  hparams.lambda_rec = 10.0
-  hparams.lambda_gp = 10.0
-  # Iterations of a step: in each the discriminator is updated, in the last one
-  # the generator too.
-  hparams.n_critic = 5
-
-  config.optim = optim = ml_collections.ConfigDict()
-  optim.lr = 1e-4
-  # In iterations, as the original counts:
-  optim.decay_start = 100_000  # from here it falls linearly
-  optim.decay_steps = 100_000  # until it is 0
-  optim.lr_update_step = 1000  # of parity: it is changed at multiples of this
-  optim.beta1 = 0.5
-  optim.beta2 = 0.999
-  return config
+def default_config() -> ConfigDict:
+  """Returns the published settings for CelebA."""
+  return settings.create(SETTINGS)
 
 
-def find_labels(config: ml_collections.ConfigDict) -> labels.Labels:
-  """The labels of a config that is complete: what the data has is in it."""
-  data = config.data
-  sets = [(data.name, data.domains)]
-  if data.joint_name:
-    sets.append((data.joint_name, data.joint_domains))
-  return labels.Labels(
-    tuple(
-      labels.LabelSet(tuple(domains), name not in _ATTRIBUTE_DATA)
-      for name, domains in sets
-    )
-  )
-
-
-def images_per_step(config: ml_collections.ConfigDict) -> int:
-  """Sources in a step, of all its iterations and data sets."""
-  num_sets = 2 if config.data.joint_name else 1
-  return config.batch_size * config.hparams.n_critic * num_sets
-
-
-def facts(found: labels.Labels) -> dict[str, Any]:
-  """What the labels of the data decide, by the config's names for it."""
-  decided: dict[str, Any] = {'model.num_domains': len(found.names)}
-  for i, labelled in enumerate(found.sets):
-    decided[f'data.{"joint_" if i else ""}domains'] = labelled.names
-  return decided
-
-
-def domain_names(config: ml_collections.ConfigDict) -> tuple[str, ...]:
-  """What an image can be translated to: attributes, domains, or both."""
-  return find_labels(config).names
+def old_step_iterations(config: ConfigDict) -> int:
+  """Iterations in a step of a checkpoint of format 1."""
+  n_critic: int = config.hparams.n_critic
+  return n_critic

@@ -1,57 +1,26 @@
-"""The losses of StarGAN (Choi et al. 2018, section 3.1, and its WGAN-GP).
+"""The losses of StarGAN (Choi et al. 2018, section 3.1, and its WGAN-GP)."""
 
-In both losses the first argument holds the network that is trained; `params`
-holds both and is a constant wherever `trained` has no entry.
-"""
-
-import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from jaxgan.data.labels import Labels
 from jaxgan.losses import adversarial, distances
-from jaxgan.nets import layers
-from jaxgan.systems.stargan import networks
-from jaxgan.systems.stargan.labels import Labels
+from jaxgan.training.phases import Forward
 
 Array = jax.Array
-Params = Mapping[str, Mapping]
+Batch = Mapping[str, Array]
 
 
-@dataclasses.dataclass(frozen=True)
-class HParams:
-  """Weights of the terms, and constants of the schedule and the step."""
+class Weights(NamedTuple):
+  """The weights of the terms."""
 
-  lambda_cls: float = 1.0  # classification
-  lambda_rec: float = 10.0  # reconstruction
-  lambda_gp: float = 10.0  # gradient penalty
-  n_critic: int = 5  # iterations of a step
-  lr: float = 1e-4
-  decay_start: int = 100_000
-  decay_steps: int = 100_000
-  lr_update_step: int = 1  # the rate changes at multiples of this
-  micro_batches: int = 1  # parts in which a phase takes its batch
-
-
-def translate(
-  nets: networks.Networks, params: Params, x: Array, c: Array
-) -> Array:
-  """G(x, c) [B, S, S, 3], float32 or better."""
-  variables = {'params': params['generator']}
-  fake: Any = nets.generator.apply(variables, x, c)
-  return fake.astype(layers.at_least_float32(fake.dtype))
-
-
-def discriminate(
-  nets: networks.Networks, params: Params, x: Array
-) -> tuple[Array, Array]:
-  """D(x): the map of how real [B, h, w], and the logits of all labels."""
-  variables = {'params': params['discriminator']}
-  outputs: Any = nets.discriminator.apply(variables, x)
-  return outputs
+  lambda_cls: float  # classification
+  lambda_rec: float  # reconstruction
+  lambda_gp: float  # gradient penalty
 
 
 def classification(logits: Array, c: Array, exclusive: bool) -> Array:
@@ -70,69 +39,52 @@ def classification(logits: Array, c: Array, exclusive: bool) -> Array:
 
 
 def d_loss(
-  trained: Params,
-  params: Params,
-  *,
-  nets: networks.Networks,
-  labels: Labels,
-  index: int,
-  hp: HParams,
-  batch: Mapping[str, Array],
+  f: Forward, batch: Batch, w: Weights, *, labels: Labels, index: int
 ) -> tuple[Array, dict[str, Array]]:
   """Discriminator loss: critic (eq. 8), and the labels of real images (eq. 2).
 
   Args:
-    trained: parameters of the discriminator.
-    params: parameters of both networks.
-    nets: the modules.
+    f: the networks.
+    batch: x<i> [B, S, S, 3] of the data set i, c<i> and c_trg<i> [B, C], the
+      labels they have and are to get, alpha<i> [B] in [0, 1], the share of the
+      real image between it and the fake one.
+    w: weights of the terms.
     labels: of the data sets.
-    index: of the set that the batch is of.
-    hp: weights of the terms.
-    batch: x [B, S, S, 3], c and c_trg [B, C], the labels they have and are to
-      get, alpha [B] in [0, 1], the share of the real image between it and the
-      fake one.
+    index: of the one whose images are looked at.
   """
-  x_real, alpha = batch['x'], batch['alpha'][:, None, None, None]
-  c_trg = labels.complete(index, batch['c_trg'])
-  x_fake = translate(nets, params, x_real, c_trg)
+  x_real, c_org = batch[f'x{index}'], batch[f'c{index}']
+  c_trg = labels.complete(index, batch[f'c_trg{index}'])
+  span, exclusive = labels.span(index), labels.sets[index].exclusive
+  x_fake = f('generator', x_real, c_trg)
 
-  source, logits = discriminate(nets, trained, x_real)
+  source, logits = f('discriminator', x_real)
   real = -jnp.mean(source)
-  cls = classification(
-    logits[:, labels.span(index)], batch['c'], labels.sets[index].exclusive
-  )
-  fake = jnp.mean(discriminate(nets, trained, x_fake)[0])
+  cls = classification(logits[:, span], c_org, exclusive)
+  fake = jnp.mean(f('discriminator', x_fake)[0])
+  alpha = batch[f'alpha{index}'][:, None, None, None]
   gp = adversarial.gradient_penalty(
-    lambda x: discriminate(nets, trained, x)[0],
-    alpha * x_real + (1 - alpha) * x_fake,
+    lambda x: f('discriminator', x)[0], alpha * x_real + (1 - alpha) * x_fake
   )
-  total = real + fake + hp.lambda_cls * cls + hp.lambda_gp * gp
+  total = real + fake + w.lambda_cls * cls + w.lambda_gp * gp
   terms = {'total': total, 'real': real, 'fake': fake, 'cls': cls, 'gp': gp}
   return total, terms
 
 
 def g_loss(
-  trained: Params,
-  params: Params,
-  *,
-  nets: networks.Networks,
-  labels: Labels,
-  index: int,
-  hp: HParams,
-  batch: Mapping[str, Array],
+  f: Forward, batch: Batch, w: Weights, *, labels: Labels, index: int
 ) -> tuple[Array, dict[str, Array]]:
   """Generator loss (eq. 3, 4 and 6); arguments as in `d_loss`."""
-  x_real = batch['x']
-  params = {**params, **trained}
-  c_org, c_trg = (labels.complete(index, batch[k]) for k in ('c', 'c_trg'))
+  x_real, c = batch[f'x{index}'], batch[f'c_trg{index}']
+  c_org = labels.complete(index, batch[f'c{index}'])
+  c_trg = labels.complete(index, c)
+  span, exclusive = labels.span(index), labels.sets[index].exclusive
 
-  x_fake = translate(nets, params, x_real, c_trg)
-  source, logits = discriminate(nets, params, x_fake)
+  x_fake = f('generator', x_real, c_trg)
+  source, logits = f('discriminator', x_fake)
   fake = -jnp.mean(source)
-  cls = classification(
-    logits[:, labels.span(index)], batch['c_trg'], labels.sets[index].exclusive
-  )
-  rec = distances.l1(translate(nets, params, x_fake, c_org), x_real)
-  total = fake + hp.lambda_rec * rec + hp.lambda_cls * cls
+  cls = classification(logits[:, span], c, exclusive)
+  rec = distances.l1(f('generator', x_fake, c_org), x_real)
+  total = fake + w.lambda_rec * rec + w.lambda_cls * cls
   terms = {'total': total, 'fake': fake, 'rec': rec, 'cls': cls}
-  return total, {**terms, 'src': distances.l1(x_fake, x_real)}  # only told
+  terms['src'] = distances.l1(x_fake, x_real)  # logged alone
+  return total, terms

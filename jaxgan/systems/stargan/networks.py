@@ -3,7 +3,6 @@
 Images are [B, S, S, 3] in [-1, 1], S = img_size; c is a label [B, label_dim].
 """
 
-import dataclasses
 import math
 
 import jax
@@ -11,7 +10,6 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxgan.nets import convolutions, layers
-from jaxgan.systems.stargan import convolutions as planes_lib
 
 Array = jax.Array
 DType = jax.typing.DTypeLike
@@ -89,7 +87,7 @@ class ImageConv(nn.Module):
       x = jnp.concatenate([x, planes], axis=-1)
       return convolutions.convolve_image(x, kernel, self.form)
     of_x = convolutions.convolve_image(x, kernel[:, :, :channels], self.form)
-    return of_x + planes_lib.convolve_planes(
+    return of_x + convolutions.convolve_planes(
       c, kernel[:, :, channels:], (x.shape[1], x.shape[2])
     )
 
@@ -130,7 +128,10 @@ class Generator(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array, c: Array) -> Array:
-    """Maps x and c to images of the shape of x, in [-1, 1]."""
+    """Maps x and c to images of the shape of x, in [-1, 1].
+
+    They are in float32 or better.
+    """
 
     def normalized(h: Array, name: str) -> Array:
       return nn.relu(layers.InstanceNorm(dtype=self.dtype, name=name)(h))
@@ -148,7 +149,8 @@ class Generator(nn.Module):
       h = Doubling(features, self.form, self.dtype, name=f'up_{i}')(h)
       h = normalized(h, f'up_{i}_norm')
     rgb = ImageConv(3, self.form, self.dtype, name='to_rgb')(h)
-    return jnp.tanh(rgb)
+    rgb = jnp.tanh(rgb)
+    return rgb.astype(layers.at_least_float32(rgb.dtype))
 
 
 class Discriminator(nn.Module):
@@ -195,26 +197,52 @@ class Discriminator(nn.Module):
     return source[..., 0], logits[:, 0, 0]
 
 
-@dataclasses.dataclass(frozen=True)
-class Networks:
-  """The two modules, under the names their parameters have everywhere."""
+# The two modules, under the names their parameters have everywhere.
+Networks = dict[str, nn.Module]
 
-  generator: Generator
-  discriminator: Discriminator
+
+def create_networks(
+  *,
+  img_size: int,
+  num_labels: int,
+  g_conv_dim: int = 64,
+  g_repeat_num: int = 6,
+  d_conv_dim: int = 64,
+  d_repeat_num: int = 6,
+  form: str = 'plain',
+  dtype: DType = jnp.float32,
+) -> Networks:
+  """Builds the modules.
+
+  Args:
+    img_size: S.
+    num_labels: that the discriminator tells apart.
+    g_conv_dim: first width of the generator.
+    g_repeat_num: its residual blocks.
+    d_conv_dim: first width of the discriminator.
+    d_repeat_num: its halvings.
+    form: of the convolutions, one of `convolutions.RESAMPLE_FORMS`.
+    dtype: of computation.
+  """
+  return {
+    'generator': Generator(g_conv_dim, g_repeat_num, form, dtype),
+    'discriminator': Discriminator(
+      img_size, num_labels, d_conv_dim, d_repeat_num, form, dtype
+    ),
+  }
 
 
 def init_params(
-  nets: Networks, rng: Array, *, label_dim: int
+  nets: Networks, rng: Array, *, img_size: int, label_dim: int
 ) -> dict[str, dict]:
   """Draws the parameters of both: {network: tree}, PyTorch's own way."""
-  size = nets.discriminator.img_size
-  x = jnp.zeros((1, size, size, 3))
+  x = jnp.zeros((1, img_size, img_size, 3))
   inputs = {
     'generator': (x, jnp.zeros((1, label_dim))),
     'discriminator': (x,),
   }
   rngs = jax.random.split(rng, len(inputs))
   return {
-    name: getattr(nets, name).init(rng, *args)['params']
+    name: nets[name].init(rng, *args)['params']
     for rng, (name, args) in zip(rngs, inputs.items(), strict=True)
   }

@@ -7,6 +7,7 @@ the first, and nothing depends on them; for an export to give back what was
 imported, they stay in frozen['unused']['generator'].
 """
 
+import functools
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -17,12 +18,13 @@ import ml_collections
 import numpy as np
 from etils import epath
 
+from jaxgan.data import labelled as labelled_lib
 from jaxgan.data import shapes
+from jaxgan.data.labels import find_labels
 from jaxgan.pytorch import torch_files
 from jaxgan.runtime import errors
-from jaxgan.systems.stargan import config as config_lib
-from jaxgan.systems.stargan import labelled as labelled_lib
 from jaxgan.systems.stargan import step as step_lib
+from jaxgan.training.state import State
 
 Tree = Any
 StateDict = dict[str, np.ndarray]
@@ -38,7 +40,7 @@ class Imported(NamedTuple):
   """What files of the original hold, less what they leave to the config."""
 
   config: ml_collections.ConfigDict  # complete: with the labels
-  state: step_lib.TrainState
+  state: State
   frozen: dict[str, Tree]
   partial: bool  # never: there are no averages
   what: str = 'weights without optimisers'
@@ -93,7 +95,7 @@ def import_official(
   Args:
     path: of one of them.
     config: its settings have to be those of the networks.
-    step: finished steps, of n_critic iterations; None for N iterations.
+    step: finished iterations; None for N.
 
   Raises:
     UserError: a file is missing, damaged, foreign or of other networks.
@@ -105,18 +107,19 @@ def import_official(
       f'{path} is not named as the original names its files, 200000-G.ckpt '
       'and 200000-D.ckpt: rename both'
     )
-  step = int(name[1]) // config.hparams.n_critic if step is None else step
+  step = int(name[1]) if step is None else step
   if step >= 2**31:
     raise errors.UserError(f'{path}: {step} steps are more than we count')
   config = _complete(config, path)
-  init_fn, static = step_lib.create_training(config)
-  state = jax.eval_shape(init_fn, jax.random.key(config.seed))
+  model = step_lib.create_model(config)
+  init_state = functools.partial(step_lib.init_state, model)
+  like = jax.eval_shape(init_state, jax.random.key(config.seed)).params
   params, unused = {}, {}
   for network, letter in _LETTERS.items():
     file = path.parent / f'{name[1]}-{letter}.ckpt'
     state_dict = _load(file)
     try:
-      tree, keys = from_state_dict(network, state_dict, state.params[network])
+      tree, keys = from_state_dict(network, state_dict, like[network])
     except ValueError as e:
       raise errors.UserError(f'{file} does not fit the config: {e}') from e
     odd = [k for k in keys if k.rpartition('.')[2] not in _STATISTICS]
@@ -126,17 +129,17 @@ def import_official(
         f'first is {odd[0]}'
       )
     params[network] = jax.tree.map(
-      lambda x, y: np.asarray(x, y.dtype), tree, state.params[network]
+      lambda x, y: np.asarray(x, y.dtype), tree, like[network]
     )
     unused[network] = {key: state_dict[key] for key in keys}
   count: Any = np.array(step, np.int32)
-  opt_state = {name: static['tx'].init(tree) for name, tree in params.items()}
-  state = step_lib.TrainState(count, params, opt_state)
+  opt_state = {name: model.tx[name].init(tree) for name, tree in params.items()}
+  state = State(count, params, opt_state)
   return Imported(config, state, {'unused': unused}, partial=False)
 
 
 def export_official(
-  state: step_lib.TrainState,
+  state: State,
   frozen: Mapping[str, Tree],
   config: ml_collections.ConfigDict,
   partial: bool,
@@ -146,10 +149,10 @@ def export_official(
   Args:
     state: of a run, begun here or imported.
     frozen: beside it.
-    config: of the run.
+    config: not used.
     partial: not used.
   """
-  del partial
+  del config, partial
   result = {}
   for network, letter in _LETTERS.items():
     tensors = {
@@ -162,8 +165,7 @@ def export_official(
         continue
       # A counter has passed through JAX, which makes it 32 bits wide.
       tensors[key] = np.asarray(kept.get(key, value), value.dtype)
-    count = int(state.step) * config.hparams.n_critic
-    result[f'{count}-{letter}.ckpt'] = tensors
+    result[f'{int(state.step)}-{letter}.ckpt'] = tensors
   return result
 
 
@@ -206,7 +208,7 @@ def _complete(
         f'them from ({e}): give them, as in {example}'
       ) from e
     data[f'{prefix}domains'] = opened.labels.names
-  names = config_lib.domain_names(config)
+  names = find_labels(config).names
   labelled_lib.check_names(names)
   config.model.num_domains = len(names)
   return config

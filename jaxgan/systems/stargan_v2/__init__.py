@@ -1,13 +1,8 @@
 """StarGAN v2 (Choi et al. 2020): the names of `contract.System`."""
 
-from jaxgan.data.contracts.domains_ref import (
-  create_datasets,
-  create_eval_data,
-  example_batch,
-  requests,
-  view,
-)
-from jaxgan.systems.stargan_v2.config import default_config
+from jaxgan.data.contracts.domains_ref import Data as create_data
+from jaxgan.systems.about import About
+from jaxgan.systems.stargan_v2.config import SETTINGS, default_config
 from jaxgan.systems.stargan_v2.official import export_official, import_official
 from jaxgan.systems.stargan_v2.step import (
   COLLAPSE_SIGNS,
@@ -23,24 +18,29 @@ from jaxgan.systems.stargan_v2.step import (
   translate,
 )
 
+ABOUT = About(
+  'StarGAN v2',
+  'Choi et al. 2020, https://arxiv.org/abs/1912.01865',
+  data='a folder of images for each domain, two or more',
+  output='many for a source and a domain: styles of references or of latents',
+)
+
 __all__ = [
+  'ABOUT',
   'COLLAPSE_SIGNS',
   'FROZEN',
   'KINDS',
   'PSI',
   'SEPARABLE',
+  'SETTINGS',
   'check_config',
-  'create_datasets',
-  'create_eval_data',
+  'create_data',
   'create_model',
   'default_config',
-  'example_batch',
   'export_official',
   'import_official',
   'init_state',
-  'requests',
   'style',
   'train_step',
   'translate',
-  'view',
 ]

@@ -5,7 +5,6 @@ the two domains, 0 and 1, has layers of its own; those next to the code belong
 to both. The later code, without such layers, is made of MUNIT's blocks.
 """
 
-import dataclasses
 import functools
 import math
 from typing import Any
@@ -152,7 +151,7 @@ class _Decoder(nn.Module):
       **how,
       name='to_rgb',
     )(h)
-    return jnp.tanh(rgb)
+    return jnp.tanh(rgb).astype(layers.at_least_float32(rgb.dtype))
 
 
 class _Shared(nn.Module):
@@ -175,7 +174,8 @@ class _Shared(nn.Module):
 class Generator(nn.Module):
   """Encoders and decoders of both domains; `domain` is 0 or 1 throughout.
 
-  `train` turns dropout on, which draws from the stream 'dropout'.
+  Codes and images are float32 or better. `train` turns dropout on, which draws
+  from the stream 'dropout'.
   """
 
   dim: int = 64
@@ -198,7 +198,8 @@ class Generator(nn.Module):
 
   def encode(self, x: Array, domain: int, train: bool = False) -> Array:
     """The code of images of a domain: the mean, before noise."""
-    return self.encoder_shared(self.encoder[domain](x, train), train)
+    h = self.encoder_shared(self.encoder[domain](x, train), train)
+    return h.astype(layers.at_least_float32(h.dtype))
 
   def decode(
     self, z: Array, domains: tuple[int, ...], train: bool = False
@@ -221,7 +222,6 @@ class UnsharedGenerator(nn.Module):
   n_res: int = 4
   form: str = 'plain'
   dtype: DType = jnp.float32
-  dropout: float = 0.0  # never any
 
   def setup(self) -> None:
     """Creates the networks of both domains."""
@@ -231,16 +231,13 @@ class UnsharedGenerator(nn.Module):
     ]
     self.decoder = [blocks.Decoder(*dims, *how) for _ in range(2)]
 
-  def encode(self, x: Array, domain: int, train: bool = False) -> Array:
+  def encode(self, x: Array, domain: int) -> Array:
     """The code of images of a domain: the mean, before noise."""
-    del train
-    return self.encoder[domain](x)
+    h = self.encoder[domain](x)
+    return h.astype(layers.at_least_float32(h.dtype))
 
-  def decode(
-    self, z: Array, domains: tuple[int, ...], train: bool = False
-  ) -> tuple[Array, ...]:
+  def decode(self, z: Array, domains: tuple[int, ...]) -> tuple[Array, ...]:
     """A code as images of each of these domains."""
-    del train
     z = z.astype(self.dtype)
     return tuple(self.decoder[domain](z) for domain in domains)
 
@@ -372,22 +369,3 @@ def _blur_and_halve(x: Array) -> Array:
   x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode='edge')
   x = (x[:, :-2] + 2 * x[:, 1:-1] + x[:, 2:])[:, ::2] / 4
   return (x[:, :, :-2] + 2 * x[:, :, 1:-1] + x[:, :, 2:])[:, :, ::2] / 4
-
-
-@dataclasses.dataclass(frozen=True)
-class Networks:
-  """The two modules, under the names their parameters have everywhere."""
-
-  generator: Generator | UnsharedGenerator
-  discriminator: Discriminator | blocks.PairDiscriminator
-
-
-def init_params(nets: Networks, rng: Array, *, img_size: int) -> dict[str, Any]:
-  """Draws the parameters of both: {network: tree}, as the originals do."""
-  x = jnp.zeros((1, img_size, img_size, 3))
-  g_rng, d_rng = jax.random.split(rng)
-  discriminator = nets.discriminator.init(d_rng, x, method='both')
-  return {
-    'generator': nets.generator.init(g_rng, x)['params'],
-    'discriminator': discriminator['params'],
-  }

@@ -1,5 +1,6 @@
-"""Checkpoints of the original PyTorch codes: see `pair_files`."""
+"""Checkpoints of the original PyTorch codes: see `pytorch.convert`."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,7 +8,10 @@ import ml_collections
 from etils import epath
 
 from jaxgan.pytorch import convert
+from jaxgan.systems import frozen as frozen_lib
+from jaxgan.systems import two_domains
 from jaxgan.systems.unit import step as step_lib
+from jaxgan.training.state import State
 
 Tree = Any
 Paths = dict[str, convert.Path]
@@ -127,14 +131,15 @@ def import_official(
     path,
     config,
     step,
-    create_training=step_lib.create_training,
-    create_frozen=step_lib.create_frozen,
+    create_model=step_lib.create_model,
+    init_state=two_domains.init_state,
+    load_frozen=functools.partial(frozen_lib.load, two_domains.FROZEN),
     names_fn=names,
   )
 
 
 def export_official(
-  state: step_lib.TrainState,
+  state: State,
   frozen: Mapping[str, Tree],
   config: ml_collections.ConfigDict,
   partial: bool,
@@ -150,12 +155,12 @@ def export_official(
   del frozen
   if config.model.shared:
     files = {}
-    for network in ('generator',) if partial else step_lib.NETWORKS:
+    for network in ('generator',) if partial else tuple(state.params):
       params = state.params[network]
       files[f'unit_{network[:3]}_{int(state.step):08d}.pkl'] = (
         convert.export_tensors(names(network, params), params)
       )
     return files
-  hp = step_lib.create_training(config)[1]['hp']
-  rate = convert.last_rate(int(state.step), config, hp.steps_ahead)
+  ahead = step_lib.create_model(config).steps_ahead
+  rate = convert.last_rate(int(state.step), config, ahead)
   return convert.export_run(state, config, partial, names, rate)

@@ -10,16 +10,19 @@ import numpy as np
 from etils import epath
 from PIL import Image
 
-from jaxgan.data import pictures, shapes, sources
+from jaxgan.data import pictures, shapes, sources, streams
+from jaxgan.data.labels import LabelSet
+from jaxgan.data.streams import Stream
 from jaxgan.runtime import errors, files
-from jaxgan.systems.stargan.labels import LabelSet
 
-# Of the random streams of training draws, one for each data set: after those of
-# `pictures` and of evaluations.
-ROLES = (7, 8)
 _ALL = 'all'  # the only domain of images that have attributes
 _SPLIT_SEED = 1234  # of CelebA, as the original divides it
 _ATTRIBUTE_FILE = 'list_attr_celeba.txt'
+# Of drawn images with attributes: by data set, training's and validation's.
+_STREAMS = (
+  (Stream.ATTRIBUTES, Stream.ATTRIBUTES_VALIDATION),
+  (Stream.JOINT_ATTRIBUTES, Stream.JOINT_ATTRIBUTES_VALIDATION),
+)
 
 
 class LabelledImages(Protocol):
@@ -27,16 +30,13 @@ class LabelledImages(Protocol):
 
   labels: LabelSet
   images: pictures.Images  # by domain; of attributes all in one
-  mirrors: bool  # whether draws are mirrored at random
-
-  def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """An image uint8 [S, S, 3], perhaps mirrored, and its label [C]."""
+  mirrors: bool  # whether training may mirror them
 
   def label(self, domain: int, index: int) -> np.ndarray:
     """Label float32 [C] of an image of `images`."""
 
 
-def _crop(picture: Image.Image, size: int) -> Image.Image:
+def crop(picture: Image.Image, size: int) -> Image.Image:
   """The square of `size` in the middle of a picture; 0 for all of it."""
   if not size:
     return picture
@@ -49,39 +49,20 @@ def _crop(picture: Image.Image, size: int) -> Image.Image:
   return picture.crop((left, top, left + size, top + size))
 
 
-def view(
-  picture: Image.Image, config: ml_collections.ConfigDict
-) -> Image.Image:
-  """The part of a picture that training sees: of the first data set."""
-  return _crop(picture, config.data.crop_size)
-
-
 class FileSet:
   """Images in files: their labels are the domains, or given attributes."""
+
+  mirrors = True
 
   def __init__(
     self,
     images: pictures.Images,
     labels: LabelSet,
     attributes: np.ndarray | None,
-    img_size: int,
-    mirror: bool,
   ):
     """Takes attributes float32 [N, C]; None for one-hot domains."""
     self.labels, self.images = labels, images
-    self._attributes, self.mirrors = attributes, mirror
-    self._img_size = img_size
-    self._ends = np.cumsum(images.counts)
-
-  def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Any image alike, mirrored with probability 0.5."""
-    number = int(rng.random() * self._ends[-1])
-    domain = int(np.searchsorted(self._ends, number, side='right'))
-    index = number - int(self._ends[domain - 1]) * (domain > 0)
-    pixels = self.images.get(domain, index)
-    if self.mirrors and rng.random() < 0.5:
-      pixels = pixels[:, ::-1]
-    return pixels, self.label(domain, index)
+    self._attributes = attributes
 
   def label(self, domain: int, index: int) -> np.ndarray:
     """One-hot domain, or the attributes of the image."""
@@ -95,14 +76,8 @@ class DrawnDomains:
 
   mirrors = False
 
-  def __init__(self, images: pictures.DrawableImages):
-    self.labels, self._images = LabelSet(images.domains, True), images
-    self.images: pictures.Images = images
-
-  def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A new image of any domain."""
-    domain = int(rng.random() * len(self.labels.names))
-    return self._images.draw(rng, domain, 1)[0], self.label(domain, 0)
+  def __init__(self, images: pictures.Images):
+    self.labels, self.images = LabelSet(images.domains, True), images
 
   def label(self, domain: int, index: int) -> np.ndarray:
     """One-hot domain."""
@@ -115,17 +90,10 @@ class DrawnAttributes:
 
   mirrors = False
 
-  def __init__(self, config: ml_collections.ConfigDict, split: str, role: int):
+  def __init__(self, config: ml_collections.ConfigDict, stream: Stream):
     self.labels = LabelSet(shapes.ATTRIBUTES, False)
-    self._img_size = config.data.img_size
-    self._images = _AttributeImages(config, split, role)
+    self._images = _AttributeImages(config, stream)
     self.images: pictures.Images = self._images
-
-  def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A new image."""
-    factors = shapes.draw_attributes(rng, 1)
-    (pixels,) = shapes.render(factors, self._img_size)
-    return pixels, shapes.attributes_of(factors)[0]
 
   def label(self, domain: int, index: int) -> np.ndarray:
     """The attributes of an image of `images`."""
@@ -134,18 +102,18 @@ class DrawnAttributes:
 
 
 class _AttributeImages:
-  """The shapes with attributes that are seen in order."""
+  """The images of drawn shapes with attributes."""
 
   domains: tuple[str, ...] = (_ALL,)
   counts: tuple[int, ...] = (pictures.NUM_EVAL_SHAPES,)
+  drawable: tuple[int, ...] = (pictures.ENDLESS,)
 
-  def __init__(self, config: ml_collections.ConfigDict, split: str, role: int):
+  def __init__(self, config: ml_collections.ConfigDict, stream: Stream):
     self._img_size, self._seed = config.data.img_size, config.seed
-    # Apart from those trained on, and from each other.
-    self._role = role + 10 * (1 + (split == config.data.val_split))
+    self._stream = stream
 
   def factors(self, index: int) -> shapes.Factors:
-    rng = pictures.stream(self._seed, self._role, 0, index, 0)
+    rng = streams.generator(self._seed, self._stream, slot=index)
     return shapes.draw_attributes(rng, 1)
 
   def get(self, domain: int, index: int) -> np.ndarray:
@@ -159,7 +127,7 @@ class _AttributeImages:
   def digest(self, domain: int) -> str:
     return (
       f'shapes_attributes x {self.counts[0]}, seed {self._seed}, role '
-      f'{self._role}, {self._img_size} px'
+      f'{self._stream:d}, {self._img_size} px'
     )
 
 
@@ -274,7 +242,7 @@ def check_names(names: Sequence[str]) -> None:
 
 
 def open_set(
-  config: ml_collections.ConfigDict, split: str, index: int, mirror=False
+  config: ml_collections.ConfigDict, split: str, index: int
 ) -> LabelledImages:
   """Opens a split of the first (0) or the second (1) data set of a config.
 
@@ -282,9 +250,9 @@ def open_set(
     UserError: it is not there, or not as it should be.
   """
   if not index:
-    return _open_set(config, split, 0, mirror)
+    return _open_set(config, split, 0)
   try:
-    return _open_set(config, split, 1, mirror)
+    return _open_set(config, split, 1)
   except errors.UserError as e:
     raise errors.UserError(
       f'of the second data set, config.data.joint_...: {e}'
@@ -292,7 +260,7 @@ def open_set(
 
 
 def _open_set(
-  config: ml_collections.ConfigDict, split: str, index: int, mirror: bool
+  config: ml_collections.ConfigDict, split: str, index: int
 ) -> LabelledImages:
   data = config.data
   prefix = 'joint_' if index else ''
@@ -301,7 +269,8 @@ def _open_set(
   )
   img_size = data.img_size
   if name == 'shapes_attributes':
-    opened = DrawnAttributes(config, split, ROLES[index])
+    is_val = split == data.val_split
+    opened = DrawnAttributes(config, _STREAMS[index][is_val])
     if wanted and tuple(wanted) != opened.labels.names:
       raise errors.UserError(
         f'config.data.{prefix}domains must be () for shapes_attributes: '
@@ -316,7 +285,7 @@ def _open_set(
       )
     source = CelebaSource(root, wanted, split == data.val_split, data.num_test)
     images: pictures.Images = pictures.FileImages(
-      source, img_size, augment=False, timeout=data.timeout
+      source, img_size, timeout=data.timeout
     )
     labels, attributes = LabelSet(source.names, False), source.attributes
   else:
@@ -328,14 +297,14 @@ def _open_set(
     # With the names that `pictures` knows: those of one data set.
     own = config.copy_and_resolve_references()
     own.data.update({'name': name, 'root': root, 'domains': tuple(wanted)})
-    images = pictures.open_images(own, split, augment=False)
+    images = pictures.open_images(own, split)
     if name == 'shapes':
       return DrawnDomains(images)
     labels, attributes = LabelSet(images.domains, True), None
   cropped = pictures.Viewed(
     images,
-    functools.partial(_crop, size=crop_size),
+    functools.partial(crop, size=crop_size),
     img_size,
     f'cropped to {crop_size}',
   )
-  return FileSet(cropped, labels, attributes, img_size, mirror)
+  return FileSet(cropped, labels, attributes)

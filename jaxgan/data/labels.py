@@ -6,17 +6,19 @@ sets trained together, the generator gets both labels, zeros where one is not
 known, and then a mask that tells which is (Choi et al. 2018, section 3.2).
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
 Array = jax.Array
 
 # In a code, beside 0 and 1: the source's own label there, or the other one.
 KEEP, FLIP = -1.0, -2.0
 
+_ATTRIBUTE_DATA = ('celeba', 'shapes_attributes')
 # Of these attributes of CelebA, an image that gets one loses the others.
 _HAIR = frozenset({'Black_Hair', 'Blond_Hair', 'Brown_Hair', 'Gray_Hair'})
 
@@ -37,6 +39,14 @@ class Labels(NamedTuple):
   def names(self) -> tuple[str, ...]:
     """Of all sets, in the order of the discriminator's logits."""
     return tuple(name for labels in self.sets for name in labels.names)
+
+  @property
+  def resolved(self) -> dict[str, Any]:
+    """The settings that they decide, by the config's names."""
+    decided: dict[str, Any] = {'model.num_domains': len(self.names)}
+    for i, labels in enumerate(self.sets):
+      decided[f'data.{"joint_" if i else ""}domains'] = labels.names
+    return decided
 
   @property
   def dim(self) -> int:
@@ -88,6 +98,16 @@ class Labels(NamedTuple):
       code[len(self.names) + index] = 1
     return code
 
+  @property
+  def codes(self) -> np.ndarray:
+    """The codes of all targets, [names, dim]."""
+    return np.stack([self.code(target) for target in range(len(self.names))])
+
+  @property
+  def ask(self) -> bool:
+    """Whether any code asks for the label that an image has."""
+    return bool(np.any(self.codes < 0))
+
   def estimate(self, logits: Array) -> Array:
     """The likely labels [B, names] of images, of the classifier's logits."""
     parts = []
@@ -104,3 +124,17 @@ def resolve(code: Array, c: Array) -> Array:
   own = jnp.pad(c, ((0, 0), (0, code.shape[1] - c.shape[1])))
   flipped = jnp.where(code == FLIP, 1 - own, code)
   return jnp.where(code == KEEP, own, flipped)
+
+
+def find_labels(config: ConfigDict) -> Labels:
+  """The labels of a config that is complete: what the data has is in it."""
+  data = config.data
+  sets = [(data.name, data.domains)]
+  if data.joint_name:
+    sets.append((data.joint_name, data.joint_domains))
+  return Labels(
+    tuple(
+      LabelSet(tuple(domains), name not in _ATTRIBUTE_DATA)
+      for name, domains in sets
+    )
+  )

@@ -1,0 +1,199 @@
+"""What UNIT and MUNIT have in common beside their data and blocks.
+
+Domain a is 0 and b is 1. A generator is the auto-encoders of both domains, a
+discriminator has a part for each.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from ml_collections import ConfigDict
+
+from jaxgan.losses import distances
+from jaxgan.nets import convolutions, vgg
+from jaxgan.runtime import errors
+from jaxgan.systems import settings
+from jaxgan.systems.frozen import Frozen
+from jaxgan.systems.settings import Setting
+from jaxgan.training import optim, phases, schedules, state
+from jaxgan.training.phases import Phase
+from jaxgan.training.state import State
+
+Array = jax.Array
+Batch = Mapping[str, Array]
+Tree = Any
+
+
+SETTINGS = settings.extend(
+  settings.BASE,
+  {
+    'batch_size': 1,  # and of each domain
+    'data.val_split': 'test',
+    # Shortest side before a square is cut; 0 for img_size.
+    'data.load_size': Setting(0, least=0),
+    'model.vgg_file': Setting(''),  # weights of VGG-16, if lambda_vgg > 0
+    # Same results to rounding, another speed: convolutions that resample.
+    'model.resample': Setting(
+      'auto', among=('auto', *convolutions.RESAMPLE_FORMS)
+    ),
+    'optim.lr': Setting(1e-4, least=0),
+    # Iterations after which the rate falls to the share gamma; 0: never.
+    'optim.step_size': Setting(100_000, least=0),
+    'optim.gamma': Setting(0.5, least=0),
+    'optim.beta1': Setting(0.5, least=0, below=1),
+    'optim.beta2': Setting(0.999, least=0, below=1),
+    'optim.weight_decay': Setting(1e-4, least=0),  # L2 inside the gradient
+  },
+)
+
+
+def check_config(config: ConfigDict) -> None:
+  """Raises UserError for settings of two domains that cannot be together."""
+  if config.model.num_domains not in (0, 2):
+    raise errors.UserError(
+      'config.model.num_domains must be 2, or 0 to take it from the data: '
+      f'{config.model.num_domains}'
+    )
+  if config.hparams.lambda_vgg > 0:
+    vgg.check_size(config.data.img_size, fourth_pool=True)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Model:
+  """Networks, optimisers and constants; no numbers that are trained."""
+
+  nets: Mapping[str, nn.Module]
+  frozen_nets: Mapping[str, Callable[..., Any]]
+  tx: Mapping[str, optax.GradientTransformation]
+  micro_batches: int
+  img_size: int
+  lr: float
+  step_size: int  # iterations after which the rate falls; 0: never
+  gamma: float  # to this share of itself
+  steps_ahead: int  # iterations by which it falls earlier
+  constants: Any  # `Weights` of the system's losses
+
+  def weights(self, step: Array) -> Any:
+    """The weights of the terms, the same in every iteration."""
+    del step
+    return self.constants
+
+  def rates(self, step: Array) -> dict[str, Array]:
+    """The learning rates of an iteration, one for both networks."""
+    lr = schedules.step_decay(
+      step + self.steps_ahead, self.lr, self.step_size, self.gamma
+    )
+    return {name: lr for name in self.nets}
+
+
+def model_settings(config: ConfigDict, *, released: bool) -> dict[str, Any]:
+  """What a `Model` takes of a config, beside its networks and weights.
+
+  Args:
+    config: all settings.
+    released: as the code of MUNIT does, and that of UNIT without shared blocks:
+      it counts an iteration before it is run, so that the rate falls one
+      earlier, and its VGG lacks the fourth pool.
+  """
+  adam = config.optim
+  tx = optim.adam(
+    beta1=adam.beta1, beta2=adam.beta2, weight_decay=adam.weight_decay
+  )
+  features = partial(vgg.features, fourth_pool=not released)
+  return {
+    'frozen_nets': {'vgg': features} if config.hparams.lambda_vgg > 0 else {},
+    'tx': {'generator': tx, 'discriminator': tx},
+    'micro_batches': config.micro_batches,
+    'img_size': config.data.img_size,
+    'lr': adam.lr,
+    'step_size': adam.step_size,
+    'gamma': adam.gamma,
+    'steps_ahead': int(released),
+  }
+
+
+def init_params(
+  nets: Mapping[str, nn.Module], rng: Array, *, img_size: int
+) -> dict[str, Tree]:
+  """Draws the parameters of generator and discriminator: {network: tree}."""
+  x = jnp.zeros((1, img_size, img_size, 3))
+  g_rng, d_rng = jax.random.split(rng)
+  discriminator = nets['discriminator'].init(d_rng, x, method='both')
+  return {
+    'generator': nets['generator'].init(g_rng, x)['params'],
+    'discriminator': discriminator['params'],
+  }
+
+
+def init_state(model: Model, rng: Array) -> State:
+  """A fresh state."""
+  params = init_params(model.nets, rng, img_size=model.img_size)
+  return state.create(params, dict(model.tx))
+
+
+def inference_params(state: State) -> dict[str, Tree]:
+  """The parameters to sample and evaluate with: there are no averages."""
+  return {'generator': state.params['generator']}
+
+
+def update(
+  phase_list: Sequence[Phase],
+  model: Model,
+  state: State,
+  frozen: Tree,
+  batch: Batch,
+  rng: Array,
+  *,
+  relative: Sequence[str],
+) -> phases.Result:
+  """One iteration on a batch with all that is drawn for it.
+
+  Args:
+    phase_list: of the system, named D/loss and G/loss.
+    model: networks, optimisers and constants.
+    state: before.
+    frozen: parameters of VGG, where lambda_vgg > 0.
+    batch: x_a, x_b [B, S, S, 3] in [-1, 1] and what the losses draw.
+    rng: key of the iteration, for draws inside of networks.
+    relative: terms of the generators that are logged as `G/<term>`, in units of
+      how far two real images are apart.
+  """
+  lr = model.rates(state.step)
+  w = model.weights(state.step)
+  result = phases.run(phase_list, model, state, frozen, batch, rng, lr=lr, w=w)
+  metrics = {'lr': lr['generator'], **result.metrics}
+  # A ratio of means over the whole batch: the same in any number of
+  # micro-batches.
+  scale = distances.real_scale(batch['x_a'], batch['x_b'])
+  for key in relative:
+    metrics[f'G/{key}'] = metrics.pop(f'G/loss_{key}') / scale
+  after = result.state.replace(step=result.state.step + 1)
+  return result._replace(state=after, metrics=metrics)
+
+
+def _load_vgg(config: ConfigDict) -> Tree:
+  """Raises UserError where config.model.vgg_file is none."""
+  if not config.model.vgg_file:
+    raise errors.UserError(
+      'config.hparams.lambda_vgg > 0 needs VGG-16: give its weights with '
+      '--config.model.vgg_file=vgg16-397923af.pth (curl -LO '
+      'https://download.pytorch.org/models/vgg16-397923af.pth), or train '
+      'without with --config.hparams.lambda_vgg=0'
+    )
+  return vgg.load(config.model.vgg_file)
+
+
+FROZEN = (
+  Frozen(
+    'vgg',
+    lambda config: config.hparams.lambda_vgg > 0,
+    _load_vgg,
+    partial(vgg.check, where='frozen.npz'),
+  ),
+)
