@@ -4,10 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgan.nets import blocks
 from jaxgan.systems import munit
-from jaxgan.systems.munit import losses, networks
+from jaxgan.systems.munit.config import default_config
+from jaxgan.training import phases
 from tests import tiny_munit as tiny
+from tests.tiny_two_domains import DOMAINS, jitted
 
 
 def _size(tree):
@@ -16,9 +17,9 @@ def _size(tree):
 
 @functools.cache
 def _published():
-  nets = networks.Networks(networks.Generator(), blocks.PairDiscriminator())
-  init = functools.partial(networks.init_params, nets, img_size=256)
-  return nets, jax.eval_shape(init, jax.random.key(0))
+  model = munit.create_model(default_config())
+  init_state = functools.partial(munit.init_state, model)
+  return model, jax.eval_shape(init_state, jax.random.key(0)).params
 
 
 def test_parameter_counts():
@@ -40,14 +41,15 @@ def test_parameter_counts():
 
 
 def test_published_sizes():
-  nets, params = _published()
+  model, params = _published()
   x = jnp.zeros((2, 256, 256, 3))
 
   def run(params):
-    c = losses.content(nets, params, x, 0)
-    s = losses.style(nets, params, x, 0)
-    y = losses.decode(nets, params, c, s, 1)
-    return c, s, y, losses.discriminate(nets, params, x, 0)
+    f = phases.inference(model, params)
+    c = f('generator', x, 0, method='content')
+    s = f('generator', x, 0, method='style')
+    y = f('generator', c, s, 1, method='decode')
+    return c, s, y, f('discriminator', x, 0)
 
   c, s, y, scores = jax.eval_shape(run, params)
   assert c.shape == (2, 64, 64, 256) and s.shape == (2, 8)
@@ -61,9 +63,8 @@ def _x():
 
 def test_styles_keep_the_contrast_that_contents_lose():
   # No norm and, at first, no bias: all layers are positively homogeneous.
-  state, static = tiny.create()
-  style = tiny.jitted(static['nets'], 'style', 0)
-  content = tiny.jitted(static['nets'], 'content', 0)
+  model, state = tiny.create()
+  style, content = jitted(model, 'style', 0), jitted(model, 'content', 0)
   s, c = style(state.params, _x()), content(state.params, _x())
   assert np.abs(s).min() > 1e-3
   double = 2 * _x()
@@ -72,10 +73,10 @@ def test_styles_keep_the_contrast_that_contents_lose():
 
 
 def test_each_domain_has_networks_of_its_own():
-  state, static = tiny.create()
-  nets, generator = static['nets'], state.params['generator']
-  translate = tiny.jitted(nets, 'translate', 0)
-  s = tiny.styles()[0]['a']
+  model, state = tiny.create()
+  generator = state.params['generator']
+  translate = tiny.translator(model, 0)
+  s = tiny.drawn()['s_a']
   expected = translate(state.params, _x(), s)
   # From b to a: the content of b, and what makes an a of it.
   used = {'content_encoder_1', 'mlp_0', 'decoder_0'}
@@ -92,31 +93,31 @@ def test_each_domain_has_networks_of_its_own():
 
 
 def test_the_style_changes_the_picture():
-  state, static = tiny.create()
-  translate = tiny.jitted(static['nets'], 'translate', 0)
-  fakes = [translate(state.params, _x(), s['a']) for s in tiny.styles()]
+  model, state = tiny.create()
+  translate, drawn = tiny.translator(model, 0), tiny.drawn()
+  fakes = [translate(state.params, _x(), drawn[k]) for k in ('s_a', 's_a2')]
   assert np.abs(fakes[0] - fakes[1]).max() > 1e-2
   assert np.abs(fakes[0]).max() <= 1
 
 
 def test_bfloat16_keeps_parameters_and_outputs_float32():
-  config = tiny.config(**tiny.DOMAINS, model__dtype='bfloat16')
-  init_fn, static = munit.create_training(config)
-  shapes = jax.eval_shape(init_fn, jax.random.key(0))
+  model = munit.create_model(tiny.config(**DOMAINS, model__dtype='bfloat16'))
+  init_state = functools.partial(munit.init_state, model)
+  shapes = jax.eval_shape(init_state, jax.random.key(0))
   assert {x.dtype for x in jax.tree.leaves(shapes.params)} == {
     np.dtype('float32')
   }
-  state, exact = tiny.create()
+  exact, state = tiny.create()
 
-  def run(nets):
+  def run(model):
     return (
-      tiny.jitted(nets, 'style', 0)(state.params, _x()),
-      tiny.jitted(nets, 'translate', 0)(state.params, _x(), s),
-      *tiny.jitted(nets, 'discriminate', 0)(state.params, _x()),
+      jitted(model, 'style', 0)(state.params, _x()),
+      tiny.translator(model, 0)(state.params, _x(), s),
+      *jitted(model, 'discriminate', 0)(state.params, _x()),
     )
 
-  s = tiny.styles()[0]['a']
-  for a, b in zip(run(static['nets']), run(exact['nets']), strict=True):
+  s = tiny.drawn()['s_a']
+  for a, b in zip(run(model), run(exact), strict=True):
     assert a.dtype == np.float32
     np.testing.assert_allclose(a, b, rtol=0.2, atol=0.1)
     assert np.any(np.asarray(a) != np.asarray(b))

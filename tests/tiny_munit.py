@@ -2,36 +2,25 @@
 
 import functools
 import pathlib
+from typing import Any
 
 import jax
 import ml_collections
 import numpy as np
-from etils import epath
 
 from jaxgan.data.contracts import unpaired
-from jaxgan.runs import checkpoint, workdir
 from jaxgan.systems import munit
-from jaxgan.systems.munit import losses, step
+from jaxgan.systems.munit import step
 from jaxgan.systems.munit.config import default_config
+from tests import tiny_two_domains
+from tests.tiny_two_domains import BATCH, DOMAINS
 
-BATCH, SIZE, LATENT_DIM = 2, 16, 3
-NAMES = ('circle', 'triangle')
-
-# Overrides of `config`: what the data would add.
-DOMAINS = {'data__domains': NAMES, 'model__num_domains': 2}
+LATENT_DIM = 3
 
 
 def config(**overrides) -> ml_collections.ConfigDict:
   """`shapes` at 16 px with a few channels; overrides like data__root='x'."""
   config = default_config()
-  config.batch_size = BATCH
-  config.num_train_steps = 4
-  config.log_every_steps = 1
-  config.sample_every_steps = 100
-  config.checkpoint_every_steps = 2
-  config.data.update(
-    name='shapes', root='', val_split='val', domains=NAMES, img_size=SIZE
-  )
   config.model.update(
     dim=2,
     n_downsample=1,
@@ -41,24 +30,14 @@ def config(**overrides) -> ml_collections.ConfigDict:
     d_dim=2,
     d_layers=2,
     d_scales=2,
-    resample='plain',
   )
-  config.optim.lr = 1e-3
-  config.update_from_flattened_dict(
-    {key.replace('__', '.'): value for key, value in overrides.items()}
-  )
-  return config.lock()
+  return tiny_two_domains.complete(config, **overrides)
 
 
 @functools.cache
-def _create(items):
-  init_fn, static = munit.create_training(config(**dict(items)))
-  return jax.jit(init_fn)(jax.random.key(0)), static
-
-
 def create(**overrides):
-  """(state, static) of `config`."""
-  return _create(tuple((DOMAINS | overrides).items()))
+  """(model, state) of `config`."""
+  return tiny_two_domains.create(munit, config(**DOMAINS | overrides))
 
 
 def batch(size: int = BATCH) -> dict[str, np.ndarray]:
@@ -66,41 +45,36 @@ def batch(size: int = BATCH) -> dict[str, np.ndarray]:
   return dict(unpaired.example_batch(config(batch_size=size)))
 
 
-def styles(size: int = BATCH) -> list[dict[str, np.ndarray]]:
-  """Of the discriminator's phase and the generator's, always the same."""
+def drawn(size: int = BATCH) -> dict[str, np.ndarray]:
+  """`batch` with its styles, as `step.update` takes it."""
   rng = np.random.default_rng(3)
-  drawn = rng.standard_normal((2, 2, size, LATENT_DIM), np.float32)
-  return [dict(zip('ab', pair, strict=True)) for pair in drawn]
+  names = ('s_a2', 's_b2', 's_a', 's_b')
+  styles = rng.standard_normal((4, size, LATENT_DIM), np.float32)
+  return {**batch(size), **dict(zip(names, styles, strict=True))}
 
 
 @functools.cache
-def _update_fn(items):
-  return jax.jit(functools.partial(step.update, **create(**dict(items))[1]))
-
-
-def update_fn(**overrides):
-  """The jitted `step.update` of the system."""
-  return _update_fn(tuple(overrides.items()))
+def update_fn():
+  """(state, batch) -> the result of the jitted `step.update`."""
+  return tiny_two_domains.update_fn(step, create()[0])
 
 
 @functools.cache
 def one_update():
-  """(old state, new state, metrics, gradients by network)."""
-  state, _ = create()
-  return state, *update_fn()(state, {}, batch(), *styles())
+  """(old state, new state, metrics, gradients by phase)."""
+  _, state = create()
+  return state, *update_fn()(state, drawn())
 
 
 @functools.cache
-def jitted(nets, name, domain):
-  """`losses.<name>` of a domain: (params, *arrays) -> arrays."""
-  fn = getattr(losses, name)
-  return jax.jit(lambda params, *arrays: fn(nets, params, *arrays, domain))
+def translator(model, domain: int) -> Any:
+  """The jitted `step.translate` to a domain: (params, x, s) -> images."""
+  return jax.jit(
+    lambda params, x, s: step.translate(model, params, {}, x, domain, s, None)
+  )
 
 
 def write_run(directory: pathlib.Path, **overrides) -> None:
   """The work directory of a run, without training."""
-  directory.mkdir(parents=True, exist_ok=True)
-  workdir.save_config(epath.Path(directory), config(**DOMAINS | overrides))
-  checkpointer = checkpoint.Checkpointer(directory / 'checkpoints')
-  checkpointer.save(2, create()[0], {'domains': NAMES})
-  checkpointer.close()
+  settings = config(**DOMAINS | overrides)
+  tiny_two_domains.write_run(directory, settings, create()[1])

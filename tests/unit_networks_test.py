@@ -7,30 +7,33 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan.nets import blocks
-from jaxgan.systems import unit
-from jaxgan.systems.unit import losses, networks
+from jaxgan.systems import two_domains, unit
+from jaxgan.systems.unit import networks
+from jaxgan.systems.unit.config import default_config, unshared_config
+from jaxgan.training import phases
 from tests import tiny_unit as tiny
+from tests.tiny_two_domains import DOMAINS, jitted
 
 
 def _size(tree):
   return sum(x.size for x in jax.tree.leaves(tree))
 
 
-def _shapes(nets, img_size):
-  init = functools.partial(networks.init_params, nets, img_size=img_size)
-  return jax.eval_shape(init, jax.random.key(0))
+def _shapes(config):
+  model = unit.create_model(config)
+  init_state = functools.partial(unit.init_state, model)
+  return model, jax.eval_shape(init_state, jax.random.key(0)).params
 
 
-def _maps(nets, params, img_size):
+def _maps(model, params, img_size):
+  """Shapes of the discriminator's maps of two images of b."""
   x = jnp.zeros((2, img_size, img_size, 3))
-  fn = functools.partial(losses.discriminate, nets, x=x, domain=1)
-  return [m.shape for m in jax.eval_shape(fn, params)]
+  run = jitted(model, 'discriminate', 1)
+  return [m.shape for m in jax.eval_shape(run, params, x)]
 
 
 def test_parameter_counts_with_shared_blocks():
-  nets = networks.Networks(networks.Generator(), networks.Discriminator())
-  params = _shapes(nets, 216)
+  model, params = _shapes(default_config())
   generator = params['generator']
   block = 2 * (9 * 256 * 256 + 256)
   assert {key: _size(tree) for key, tree in generator.items()} == {
@@ -43,19 +46,14 @@ def test_parameter_counts_with_shared_blocks():
   }
   assert _size(generator) == 18_017_286
   x = jnp.zeros((1, 216, 216, 3))
-  h = jax.eval_shape(
-    functools.partial(losses.encode, nets, x=x, domain=0), params
-  )
+  h = jax.eval_shape(jitted(model, 'encode', 0), params, x)
   assert h.shape == (1, 54, 54, 256)
-  fn = functools.partial(losses.translate, nets, x=x, domain=0)
-  assert jax.eval_shape(fn, params).shape == x.shape
+  fake = jax.eval_shape(tiny.translator(model, 0), params, x)
+  assert fake.shape == x.shape
 
 
 def test_parameter_counts_without_shared_blocks():
-  nets = networks.Networks(
-    networks.UnsharedGenerator(), blocks.PairDiscriminator()
-  )
-  params = _shapes(nets, 256)
+  model, params = _shapes(unshared_config())
   assert set(params['generator']) == {
     f'{part}_{i}' for part in ('encoder', 'decoder') for i in range(2)
   }
@@ -65,7 +63,7 @@ def test_parameter_counts_without_shared_blocks():
     ]
     assert _size(own) == 11_140_483
   assert _size(params['discriminator']) == 2 * 8_271_171
-  assert _maps(nets, params, 256) == [(2, 16, 16), (2, 8, 8), (2, 4, 4)]
+  assert _maps(model, params, 256) == [(2, 16, 16), (2, 8, 8), (2, 4, 4)]
 
 
 @pytest.mark.parametrize(
@@ -90,14 +88,13 @@ def test_parameter_counts_without_shared_blocks():
   ],
 )
 def test_kinds_of_discriminators(kind, n_layers, img_size, parts, maps):
-  nets = networks.Networks(
-    networks.Generator(8, 1, 0),
-    networks.Discriminator(kind, n_layers=n_layers),
-  )
-  params = _shapes(nets, img_size)
+  config = default_config()
+  config.model.update(d_kind=kind, d_layers=n_layers, dim=8)
+  config.data.img_size = img_size
+  model, params = _shapes(config)
   sizes = {key: _size(v) for key, v in params['discriminator'].items()}
   assert sizes == parts
-  assert _maps(nets, params, img_size) == [(2, n, n) for n in maps]
+  assert _maps(model, params, img_size) == [(2, n, n) for n in maps]
 
 
 @pytest.mark.parametrize('kind', ['shared', 'multiscale'])
@@ -156,8 +153,8 @@ def test_the_first_halving_of_faces_is_the_same_in_both_forms():
 
 
 def test_shared_blocks_are_there_once_and_learn_from_both_domains():
-  state, static = tiny.create()
-  nets, params = static['nets'], state.params
+  model, state = tiny.create()
+  params = state.params
   assert set(params['generator']) == {
     *(f'{part}_{i}' for part in ('encoder', 'decoder') for i in range(2)),
     'encoder_shared',
@@ -168,8 +165,8 @@ def test_shared_blocks_are_there_once_and_learn_from_both_domains():
   @functools.partial(jax.jit, static_argnums=1)
   def grads(generator, domain):
     def loss(generator):
-      params = {'generator': generator}
-      return jnp.sum(jnp.square(losses.translate(nets, params, x, domain)))
+      fake = tiny.translator(model, domain)({'generator': generator}, x)
+      return jnp.sum(jnp.square(fake))
 
     return jax.grad(loss)(generator)
 
@@ -188,33 +185,42 @@ def test_shared_blocks_are_there_once_and_learn_from_both_domains():
 
 
 def test_a_translation_is_of_the_code_itself():
-  state, static = tiny.create()
-  nets, x = static['nets'], jnp.asarray(tiny.batch()['x_a'])
-  translate = tiny.jitted(nets, 'translate', 1)
+  model, state = tiny.create()
+  x = jnp.asarray(tiny.batch()['x_a'])
+  translate = tiny.translator(model, 1)
   y = translate(state.params, x)
   np.testing.assert_array_equal(translate(state.params, x), y)
-  h = tiny.jitted(nets, 'encode', 0)(state.params, x)
+  h = jitted(model, 'encode', 0)(state.params, x)
   assert h.shape == (tiny.BATCH, *tiny.CODE)
-  (again,) = tiny.jitted(nets, 'decode', (1,))(state.params, h)
+  (again,) = jitted(model, 'decode', (1,))(state.params, h)
   np.testing.assert_allclose(again, y, rtol=1e-5, atol=1e-7)
-  (noisy,) = tiny.jitted(nets, 'decode', (1,))(
-    state.params, h + tiny.noise()[0]['a']
+  (noisy,) = jitted(model, 'decode', (1,))(
+    state.params, h + tiny.drawn()['n_a']
   )
   assert np.abs(noisy - y).max() > 1e-3
 
 
 def test_dropout_is_of_training_alone():
-  state, static = tiny.create(model__dropout=0.5)
-  nets, x = static['nets'], jnp.asarray(tiny.batch()['x_a'])
-  encode = jax.jit(lambda rng: losses.encode(nets, state.params, x, 0, rng))
-  plain = tiny.jitted(tiny.create()[1]['nets'], 'encode', 0)
-  without = tiny.jitted(nets, 'encode', 0)(state.params, x)
+  model, state = tiny.create(model__dropout=0.5)
+  x = jnp.asarray(tiny.batch()['x_a'])
+
+  @jax.jit
+  def encode(rng, x):
+    f = phases.Forward(model, state.params, frozen={}, variables={}, rng=rng)
+    return f('generator', x, 0, method='encode')
+
+  plain = jitted(tiny.create()[0], 'encode', 0)
+  without = jitted(model, 'encode', 0)(state.params, x)
   np.testing.assert_array_equal(without, plain(state.params, x))
-  first, again, other = (encode(jax.random.key(k)) for k in (0, 0, 1))
+  first, again, other = (encode(jax.random.key(k), x) for k in (0, 0, 1))
   np.testing.assert_array_equal(first, again)
   # All see their input: what is dropped is beside the identity.
   assert np.mean(np.abs(first - without) > 1e-4) > 0.3
   assert np.mean(np.abs(first - other) > 1e-4) > 0.3
+  # So do two images of a batch.
+  x = x[:1].repeat(tiny.BATCH, axis=0)
+  alike = encode(jax.random.key(0), x)
+  assert np.mean(np.abs(alike[0] - alike[1]) > 1e-4) > 0.3
 
 
 def test_half_of_a_branch_is_dropped_and_the_rest_doubled():
@@ -231,10 +237,11 @@ def test_half_of_a_branch_is_dropped_and_the_rest_doubled():
 
 
 def test_parameters_are_drawn_as_pytorch_does():
-  nets = networks.Networks(
-    networks.Generator(8, 1, 1), networks.Discriminator('shared', 8, 2, 1)
-  )
-  init = functools.partial(networks.init_params, nets, img_size=16)
+  nets = {
+    'generator': networks.Generator(8, 1, 1),
+    'discriminator': networks.Discriminator('shared', 8, 2, 1),
+  }
+  init = functools.partial(two_domains.init_params, nets, img_size=16)
   params = jax.jit(init)(jax.random.key(0))
   flat = flax.traverse_util.flatten_dict(params, sep='/')
   for key, kernel in flat.items():
@@ -257,23 +264,21 @@ def test_parameters_are_drawn_as_pytorch_does():
   ids=['', 'unshared'],
 )
 def test_bfloat16_keeps_parameters_and_outputs_float32(overrides):
-  config = tiny.config(**tiny.DOMAINS, model__dtype='bfloat16', **overrides)
-  init_fn, static = unit.create_training(config)
-  shapes = jax.eval_shape(init_fn, jax.random.key(0))
-  assert {x.dtype for x in jax.tree.leaves(shapes.params)} == {
-    np.dtype('float32')
-  }
-  state, exact = tiny.create(**overrides)
+  model, params = _shapes(
+    tiny.config(**DOMAINS, model__dtype='bfloat16', **overrides)
+  )
+  assert {x.dtype for x in jax.tree.leaves(params)} == {np.dtype('float32')}
+  exact, state = tiny.create(**overrides)
   x = jnp.asarray(tiny.batch()['x_a'])
 
-  def run(nets):
+  def run(model):
     return (
-      tiny.jitted(nets, 'encode', 0)(state.params, x),
-      tiny.jitted(nets, 'translate', 0)(state.params, x),
-      *tiny.jitted(nets, 'discriminate', 0)(state.params, x),
+      jitted(model, 'encode', 0)(state.params, x),
+      tiny.translator(model, 0)(state.params, x),
+      *jitted(model, 'discriminate', 0)(state.params, x),
     )
 
-  for a, b in zip(run(static['nets']), run(exact['nets']), strict=True):
+  for a, b in zip(run(model), run(exact), strict=True):
     assert a.dtype == np.float32
     np.testing.assert_allclose(a, b, rtol=0.2, atol=0.2)
     assert np.any(np.asarray(a) != np.asarray(b))
