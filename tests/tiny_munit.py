@@ -42,7 +42,7 @@ def create(**overrides):
 
 def batch(size: int = BATCH) -> dict[str, np.ndarray]:
   """Noise in the batch contract, the same at every call."""
-  return dict(unpaired.Data(config(batch_size=size))).noise()
+  return unpaired.Data(config(batch_size=size)).noise()
 
 
 def drawn(size: int = BATCH) -> dict[str, np.ndarray]:
