@@ -19,7 +19,7 @@ from jaxgan.runtime import errors, sharding
 from jaxgan.training.state import State
 
 
-def _state(value: float) -> TrainState:
+def _state(value: float) -> State:
   params = {'net': {'w': jnp.full((64, 3), value), 'b': jnp.arange(3.0)}}
   return State(
     step=jnp.int32(value),

@@ -26,8 +26,8 @@ from jaxgan.pytorch import torch_files
 from jaxgan.runs import checkpoint, workdir
 from jaxgan.runtime import cli, errors, files, images
 from jaxgan.systems import contract
-from jaxgan.systems.stargan_v2 import official, wing
-from jaxgan.systems.stargan_v2 import step as step_lib
+from jaxgan.systems import frozen as frozen_lib
+from jaxgan.systems.stargan_v2 import official, step, wing
 from tests import tiny
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -126,7 +126,7 @@ def changed(key, value):
 def test_a_config_that_cannot_be_is_one_line(tmp_path, text, message):
   (tmp_path / 'config.json').write_text(text)
   with pytest.raises(errors.UserError) as caught:
-    contract.restore_run(tmp_path, None)
+    contract.open_run(tmp_path, None)
   one_line(caught, message)
 
 
@@ -250,9 +250,9 @@ def test_names_in_an_archive_stay_names(tmp_path):
 def test_frozen_parameters_of_another_network_are_one_line(frozen):
   config = tiny.config(model__w_hpf=1.0)
   with pytest.raises(errors.UserError, match='does not hold the face network'):
-    step_lib.check_frozen(frozen, config)
-  step_lib.check_frozen({'fan': wing.param_shapes()}, config)
-  step_lib.check_frozen(frozen, tiny.config())
+    frozen_lib.check(step.FROZEN, frozen, config)
+  frozen_lib.check(step.FROZEN, {'fan': wing.param_shapes()}, config)
+  frozen_lib.check(step.FROZEN, frozen, tiny.config())
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from jaxgan.apps import import_export
 from jaxgan.pytorch import torch_files
 from jaxgan.runtime import errors
 from jaxgan.systems import contract
-from jaxgan.systems.stargan_v2 import convert, official, wing
+from jaxgan.systems.stargan_v2 import convert, official, step, wing
 from tests import tiny
 
 torch = pytest.importorskip('torch')
@@ -185,14 +185,17 @@ def test_every_tensor_of_a_full_checkpoint_comes_back(original, tmp_path):
     import_export.export_run(str(run), str(out))
 
 
+def _init_fn(config):
+  return functools.partial(step.init_state, step.create_model(config))
+
+
 def test_a_full_checkpoint_is_a_state_to_go_on_from(original):
   w_hpf, path, trees = original
   config = tiny.config(model__w_hpf=w_hpf, seed=5)
   config, state, frozen, partial = official.import_official(path, config)
   assert not partial and int(state.step) == 7
   assert config.data.domains == ('circle', 'square', 'triangle')
-  init_fn, _ = contract.get_system(config).create_training(config)
-  like = jax.eval_shape(init_fn, jax.random.key(0))
+  like = jax.eval_shape(_init_fn(config), jax.random.key(0))
   assert jax.tree.structure(like) == jax.tree.structure(state)
   for x, y in zip(jax.tree.leaves(like), jax.tree.leaves(state), strict=True):
     assert (x.shape, x.dtype) == (y.shape, y.dtype)
@@ -217,9 +220,10 @@ def test_released_averages_are_read_as_measured(tmp_path):
   run, out = tmp_path / 'run', tmp_path / 'out'
   import_export.import_run(str(EMA_FILE), tiny.config(), str(run))
   placement = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-  config, state, step, frozen, _ = contract.restore_run(run, placement)
-  assert step == int(state.step) == 3 and not frozen
-  assert config.model.num_domains == 3
+  opened = contract.open_run(run, placement)
+  state = opened.state
+  assert opened.step == int(state.step) == 3 and not opened.frozen
+  assert opened.config.model.num_domains == 3
   with np.load(ROOT / 'tests' / 'data' / 'stargan_v2_train.npz') as reference:
     for name, params in state.ema_params.items():
       state_dict = convert.to_state_dict(name, params)
@@ -247,8 +251,7 @@ def test_released_averages_are_read_as_measured(tmp_path):
 
 def test_a_run_begun_here_is_given_what_the_original_never_uses():
   config = tiny.config(model__w_hpf=0.5, model__num_domains=3)
-  init_fn, _ = contract.get_system(config).create_training(config)
-  state = jax.jit(init_fn)(jax.random.key(0))
+  state = jax.jit(_init_fn(config))(jax.random.key(0))
   fan = jax.tree.map(
     lambda x: np.broadcast_to(np.float32(0), x.shape), wing.param_shapes()
   )
@@ -549,7 +552,7 @@ def test_exported_and_imported_is_never_exported(tmp_path):
   )
   loop.train_and_evaluate(tiny.config(), str(again))
   placement = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-  runs = [contract.restore_run(path, placement) for path in (plain, again)]
+  runs = [contract.open_run(path, placement) for path in (plain, again)]
   assert runs[0].step == runs[1].step == 4
   jax.tree.map(np.testing.assert_array_equal, runs[0].state, runs[1].state)
   lines = [
@@ -567,7 +570,7 @@ def test_averages_start_another_run(tmp_path):
   )
   placement = jax.sharding.SingleDeviceSharding(jax.devices()[0])
   old, new = (
-    contract.restore_run(path, placement).state for path in (ema, run)
+    contract.open_run(path, placement).state for path in (ema, run)
   )
   for name, params in new.params.items():  # two updates of 1e-4 later
     jax.tree.map(

@@ -213,7 +213,7 @@ def test_all_processes_stop_after_the_same_step(tmp_path):
   )
   assert [p.name for p in (tmp_path / 'checkpoints').iterdir()] == [str(step)]
   placement = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-  run = contract.restore_run(tmp_path, placement)
+  run = contract.open_run(tmp_path, placement)
   assert run.step == int(run.state.step) == step == len(_metrics(tmp_path))
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxgan import evaluation
+from jaxgan.inference.translator import Translator
 from jaxgan.metrics import translations
 from jaxgan.metrics.translations import Options, Score
 from jaxgan.runs import checkpoint
@@ -31,8 +32,9 @@ def run(written, tmp_path, monkeypatch):
   monkeypatch.delenv('JAXGAN_WEIGHTS', raising=False)
   fid = {2: 10.0, 4: 30.0}
 
-  def evaluate(params, frozen, config, scorer, *, seed, save_dir, **static):
-    assert static.keys() == {'nets', 'hp', 'masks_fn', 'tx'}
+  def scores(translator, config, scorer, train, val, *, seed, save_dir):
+    assert isinstance(translator, Translator)
+    assert train.domains == val.domains == config.data.domains
     step = int(save_dir.name.split('_')[0])
     return [
       Score('fid/latent/mean', fid[step] + seed, 'stargan_v2', 'abc', 7, 8),
@@ -40,7 +42,7 @@ def run(written, tmp_path, monkeypatch):
       Score('shapes/latent/diversity', None, 'factors'),
     ]
 
-  monkeypatch.setattr(stargan_v2, 'evaluate', evaluate)
+  monkeypatch.setattr(stargan_v2, 'scores', scores, raising=False)
   return tmp_path / 'run'
 
 
@@ -124,7 +126,7 @@ def test_follow_scores_each_step_once(run, capsys):
 
 
 def test_follow_leaves_out_what_cannot_be_read(run, monkeypatch, capsys):
-  restore = contract.restore_run
+  restore = contract.open_run
 
   def vanishing(directory, placement, step):
     if step == 2:
@@ -132,7 +134,7 @@ def test_follow_leaves_out_what_cannot_be_read(run, monkeypatch, capsys):
       raise FileNotFoundError('checkpoints/2/state')
     return restore(directory, placement, step)
 
-  monkeypatch.setattr(contract, 'restore_run', vanishing)
+  monkeypatch.setattr(contract, 'open_run', vanishing)
   assert evaluation.follow_run(str(run), timeout=5)
   out = capsys.readouterr().out
   assert 'step 2 is left out: checkpoints/2/state' in out
@@ -158,9 +160,9 @@ def test_best_is_a_work_directory(run, name, best, monkeypatch):
   evaluation.follow_run(str(run), timeout=5, keep_best=name)
   assert json.loads((run / 'best' / 'best.json').read_text())['step'] == best
   device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-  kept = contract.restore_run(run / 'best', device)
+  kept = contract.open_run(run / 'best', device)
   assert kept.step == best
-  original = contract.restore_run(run, device, best)
+  original = contract.open_run(run, device, best)
   jax.tree.map(np.testing.assert_array_equal, kept.state, original.state)
   steps = list((run / 'best' / 'checkpoints').iterdir())
   assert [path.name for path in steps] == [str(best)]
@@ -171,13 +173,13 @@ def test_best_is_kept_until_another_is_whole(run, monkeypatch):
   values = iter([0.5, 0.9, 0.9, 0.1])
   protocols = iter(['factors', 'factors', 'other', 'factors'])
 
-  def evaluate(*args, **kwargs):
+  def scores(*args, **kwargs):
     return [Score(name, next(values), next(protocols))]
 
   def kept():
     return json.loads((run / 'best' / 'best.json').read_text())['value']
 
-  monkeypatch.setattr(stargan_v2, 'evaluate', evaluate)
+  monkeypatch.setattr(stargan_v2, 'scores', scores)
   evaluation.evaluate_run(str(run), step=2, keep_best=name)
   assert kept() == 0.5
 
@@ -219,7 +221,7 @@ def test_less_is_better_of_distances_and_errors_alone():
 def test_a_score_that_will_not_be_is_named_before_the_work(run, monkeypatch):
   with pytest.raises(errors.UserError, match='shapes/x: .* fid/latent/mean'):
     evaluation.evaluate_run(str(run), keep_best='shapes/x')
-  monkeypatch.setattr(stargan_v2, 'evaluate', None)
+  monkeypatch.setattr(stargan_v2, 'scores', None)
   with pytest.raises(errors.UserError, match='fid will not be measured .fid:'):
     evaluation.evaluate_run(str(run), keep_best='kid/latent/mean')
   for metric in ('inception_score', 'conditional_inception_score'):
