@@ -569,9 +569,7 @@ def test_averages_start_another_run(tmp_path):
     tiny.config(num_train_steps=1), str(run), init_from=str(ema)
   )
   placement = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-  old, new = (
-    contract.open_run(path, placement).state for path in (ema, run)
-  )
+  old, new = (contract.open_run(path, placement).state for path in (ema, run))
   for name, params in new.params.items():  # two updates of 1e-4 later
     jax.tree.map(
       functools.partial(np.testing.assert_allclose, rtol=0, atol=3e-4),

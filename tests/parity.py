@@ -41,7 +41,7 @@ from jaxgan.systems.stargan_v2 import (
 from jaxgan.systems.stargan_v2.config import default_config
 from jaxgan.training import phases
 from jaxgan.training.state import State
-from tests import parity_pair, parity_stargan
+from tests import parity_stargan, parity_two_domains
 from tests.comparison import Comparison, UnknownFileError, floats, nchw, nhwc
 
 NETWORKS = (
@@ -104,7 +104,7 @@ def _compare_training(
   if system == 'stargan':
     return parity_stargan.compare(reference, settings)
   if system in ('munit', 'unit'):
-    return parity_pair.compare(reference, settings)
+    return parity_two_domains.compare(reference, settings)
   if system != 'stargan_v2':
     raise UnknownFileError(f'is about {system}, which is not here')
   comparisons = {}
