@@ -6,6 +6,7 @@ import pathlib
 import random
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -130,7 +131,7 @@ def test_every_image_of_a_folder_comes_alike(folder):
   assert found.tolist() == [[0, 0], [1, 0], [1, 1], [1, 2]]
   np.testing.assert_allclose(shares / 4000, 1 / 4, atol=4 * 0.0069)
   # The devices pick alike.
-  on_device = jax.vmap(part.pick, (0, None))(words, np.array(counts))
+  on_device = jax.vmap(part.pick, (0, None))(words, jnp.array(counts))
   np.testing.assert_array_equal(np.stack(on_device, 1)[..., 0], picked)
 
 

@@ -56,6 +56,10 @@ class Part(Protocol):
     """What training sees of an image."""
 
   @property
+  def apart(self) -> tuple[int, ...]:
+    """Which of the n are to be different images of one domain."""
+
+  @property
   def words_per_slot(self) -> int:
     """Words that a slot takes, those of the crops among them."""
 
@@ -134,7 +138,7 @@ class HostFeed:
     numbers, made = numbers.copy(), {}
     for i, key in enumerate(part.keys):
       numbers[i], pixels = self._read(
-        part, domains, numbers, i, crops[i], step, slot
+        part, int(domains[i]), numbers, i, crops[i], step, slot
       )
       made[key] = preprocess.to_float(pixels)
     return {**made, **part.labels(domains, numbers, None)}
@@ -142,7 +146,7 @@ class HostFeed:
   def _read(
     self,
     part: Part,
-    domains: np.ndarray,
+    domain: int,
     numbers: np.ndarray,
     i: int,
     words: np.ndarray,
@@ -154,11 +158,10 @@ class HostFeed:
     Raises:
       UserError: an image is unreadable and not to be skipped, or too many are.
     """
-    domain, number = int(domains[i]), int(numbers[i])
-    others = numbers[(domains == domain) & (np.arange(len(numbers)) != i)]
+    number = int(numbers[i])
+    others = [numbers[j] for j in part.apart if i in part.apart and j != i]
     for attempt in range(1, 2 * _MAX_ATTEMPTS + 1):
-      # Another image than the slot's others has; where readable images are
-      # hard to find, one is taken twice.
+      # Where readable images are hard to find, one is taken twice.
       if attempt == 1 or number not in others or attempt > _MAX_ATTEMPTS:
         try:
           picture = part.images.picture(domain, number)

@@ -4,7 +4,7 @@ import abc
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import numpy as np
@@ -32,6 +32,8 @@ class Picks(abc.ABC):
   stream: Stream
   keys: tuple[str, ...]
   num_words: int
+
+  apart: ClassVar[tuple[int, ...]] = ()
 
   @property
   def words_per_slot(self) -> int:

@@ -30,6 +30,8 @@ KEYS = ('x_src', 'x_ref', 'x_ref2')
 class Picks(base.Picks):
   """A source of any domain, and two references of any domain."""
 
+  apart = (1, 2)
+
   def pick(self, words: Any, counts: Any) -> tuple[Any, Any]:
     """Domains and numbers of KEYS; two references, where there are two."""
     xp = streams.numpy_of(words)
