@@ -1,5 +1,4 @@
 import io
-import math
 import struct
 
 import numpy as np
@@ -39,16 +38,6 @@ def half_red(width=16, height=8):
 def noise(side):
   rng = np.random.default_rng(0)
   return Image.fromarray(rng.integers(0, 255, (side, side, 3), np.uint8))
-
-
-class Uniforms:
-  """Stands in for a generator: hands out the given numbers in turn."""
-
-  def __init__(self, *values):
-    self._values = iter(values)
-
-  def random(self):
-    return next(self._values)
 
 
 @settings(deadline=None, max_examples=60)
@@ -178,40 +167,6 @@ def test_resize_antialiases():
   stripes[:, ::2] = 255
   small = preprocess.resize(Image.fromarray(stripes), 8)
   assert small.shape == (8, 8, 3) and abs(small.astype(int) - 127).max() <= 12
-
-
-def test_augment_either_resizes_or_crops_and_mirrors():
-  image = half_red(64, 64)
-  plain = preprocess.resize(image, 32)
-  same = preprocess.augment(image, Uniforms(0.5, 0.5), 32)
-  np.testing.assert_array_equal(same, plain)
-  mirrored = preprocess.augment(image, Uniforms(0.9, 0.1), 32)
-  np.testing.assert_array_equal(mirrored, plain[:, ::-1])
-  # 0.8 of the area, square, from the left: 57 pixels of which 32 are red.
-  cropped = preprocess.augment(image, Uniforms(0, 0, 0.5, 0, 0, 0.5), 32)
-  assert (cropped[0, :, 0] > 127).sum() == round(32 * 32 / 57)
-
-
-def test_crops_keep_to_scale_and_ratio():
-  rng = np.random.default_rng(0)
-  boxes = np.array([preprocess._random_box(rng, 640, 600) for _ in range(2000)])
-  w, h = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
-  area, ratio = w * h / (640 * 600), w / h
-  assert boxes.min() >= 0 and (boxes.max(0) <= [640, 600, 640, 600]).all()
-  assert 0.798 < area.min() < 0.802 and 0.97 < area.max() < 1.002
-  assert 0.898 < ratio.min() < 0.91 and 1.09 < ratio.max() < 1.102
-  # In the middle of its range the logarithm of the ratio is half of log 0.99.
-  side, root = math.sqrt(0.8) * 2000, 0.99**0.25
-  box = preprocess._random_box(Uniforms(0, 0.5, 0, 0), 2000, 2000)
-  assert box == (0, 0, round(side * root), round(side / root))
-
-
-@pytest.mark.parametrize(
-  'size, box',
-  [((100, 10), (44, 0, 55, 10)), ((10, 100), (0, 44, 10, 55))],
-)
-def test_a_picture_too_long_is_cropped_in_the_middle(size, box):
-  assert preprocess._random_box(np.random.default_rng(0), *size) == box
 
 
 def test_to_float():

@@ -8,6 +8,7 @@ bilinear filter, rounded to 8 bits after each direction as Pillow does.
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -20,6 +21,7 @@ from jaxgan.data.preprocess import Pixels
 
 Array = jax.Array
 Words = Any
+Pair = Callable[[], tuple[Any, Any]]
 
 SCALE = (0.8, 1.0)
 RATIO = (0.9, 1.1)
@@ -111,14 +113,13 @@ class ResizedCrop:
 
   def draw(self, words: Words, size: Any) -> Box:
     """A box in a picture of that width and height."""
-    xp = streams.numpy_of(size)
-    corner, sides = random_box(words[2:], size)
-    crops = streams.heads(words[0])
-    return Box(
-      xp.where(crops, corner, xp.zeros_like(corner)),
-      xp.where(crops, sides, size),
-      streams.heads(words[1]),
+    xp = streams.numpy_of(words)
+    corner, sides = _either(
+      streams.heads(words[0]),
+      lambda: random_box(words[2:], size),
+      lambda: (xp.zeros_like(size), size),
     )
+    return Box(corner, sides, streams.heads(words[1]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,7 +158,7 @@ class Square:
 
   def draw(self, words: Words, size: Any) -> Box:
     """A square in a picture of that width and height."""
-    xp = streams.numpy_of(size)
+    xp = streams.numpy_of(words)
     # As torchvision's Resize: the other side is rounded down.
     scaled = size * self.load_size // xp.min(size)
     room = scaled - self.img_size
@@ -174,34 +175,47 @@ def _mirror(pixels: np.ndarray, mirror: Any) -> Pixels:
   return Pixels(pixels[:, ::-1] if mirror else pixels)
 
 
+def _either(condition: Any, then: Pair, otherwise: Pair) -> tuple[Any, Any]:
+  """then() or otherwise(); the host calls the one that it takes alone."""
+  if streams.numpy_of(condition) is np:
+    return then() if condition else otherwise()
+  a, b = (
+    jnp.where(condition, *values)
+    for values in zip(then(), otherwise(), strict=True)
+  )
+  return a, b
+
+
 def random_box(words: Words, size: Any) -> tuple[Any, Any]:
-  """Left and top, width and height, int32 [2] each.
+  """Left and top, width and height, int [2] each.
 
   Args:
     words: uint32 [2 + 2 * _ATTEMPTS], random bits.
     size: int [2], width and height of the picture.
   """
-  xp = streams.numpy_of(size)
+  xp = streams.numpy_of(words)
   u = streams.uniform(words[2:]).reshape(_ATTEMPTS, 2)
   (low, high), (narrow, wide) = SCALE, RATIO
-  area = xp.prod(size.astype('float32')) * (low + (high - low) * u[:, 0])
-  log_ratio = math.log(narrow) + math.log(wide / narrow) * u[:, 1]
-  sides = xp.sqrt(area[:, None] * xp.exp(log_ratio[:, None] * _SIGNS))
-  sides = xp.round(sides).astype('int32')
-  fits = xp.all((sides > 0) & (sides <= size[None]), axis=1)
+  width, height = size.astype('float32')
+  area = width * height * (low + (high - low) * u[:, :1])
+  log_ratio = math.log(narrow) + math.log(wide / narrow) * u[:, 1:]
+  sides = xp.sqrt(area * xp.exp(log_ratio * _SIGNS))
+  sides = xp.rint(sides).astype('int32')
+  fits = ((sides > 0) & (sides <= size[None])).all(axis=1)
   drawn = sides[xp.argmax(fits)]
   # Not drawn above what there is, so that the draw is defined without a fit.
   corner = streams.below(words[:2], xp.maximum(size - drawn, 0) + 1)
-  # The largest box in the middle whose ratio is in RATIO.
+  return _either(fits.any(), lambda: (corner, drawn), lambda: _middle_box(size))
+
+
+def _middle_box(size: Any) -> tuple[Any, Any]:
+  """The largest box in the middle whose ratio is in RATIO."""
+  xp = streams.numpy_of(size)
+  narrow, wide = RATIO
   limits = np.array([wide, 1 / narrow], np.float32)
-  bounds = size[::-1].astype('float32') * limits
-  largest = xp.maximum(xp.round(bounds).astype('int32'), 1)
-  central = xp.minimum(size, largest).astype('int32')
-  fit = xp.any(fits)
-  return (
-    xp.where(fit, corner, (size - central) // 2),
-    xp.where(fit, drawn, central),
-  )
+  largest = xp.rint(size[::-1].astype('float32') * limits).astype('int32')
+  sides = xp.minimum(size, xp.maximum(largest, 1))
+  return (size - sides) // 2, sides
 
 
 def resample(pixels: Array, box: Box, size: Array) -> Array:
