@@ -23,7 +23,6 @@ from jaxgan.runs import workdir
 from jaxgan.runtime import errors
 from jaxgan.systems.munit import config as munit_config
 from jaxgan.systems.unit import config as unit_config
-from tests import programs
 
 ROOT = pathlib.Path(__file__).parents[1]
 TINY = (
@@ -582,40 +581,11 @@ def test_long_run_watches_a_training():
   assert rows['samples_mb a 1,000 steps']['end'] > 0.1
 
 
-def test_the_signs_of_runs_are_read_from_their_records():
-  sign = ['G/spread', 0.1, 'one picture', 'raise lambda']
-  values = [0.5] * 20 + [0.04] * 20 + [0.3] * 20
-  records = [{'step': 25 * i, 'G/spread': x} for i, x in enumerate(values)]
-  row = _evaluate(
-    'collapse', "describe('x', a[0], collapse.Sign(*a[1]), 10)", records, sign
-  )
-  assert row == {
-    'run': 'x',
-    'sign': 'G/spread',
-    'limit': 0.1,
-    'lowest': 0.04,
-    'end': 0.3,
-    'told at step': '675, 1175',
-  }
-
-
-def test_a_change_is_settings_and_their_values():
-  settings = programs.load('benchmarks.settings')
-  known = {'seed', 'hparams.lambda_ds'}
-  parsed = settings.parse('seed=1+hparams.lambda_ds=0', known)
-  assert parsed == {'seed': '1', 'hparams.lambda_ds': '0'}
-  for change in ('seed', 'seed=', '=1', 'seed=1+', ''):
-    with pytest.raises(errors.UsageError, match=r'--change=.* must be key='):
-      settings.parse(change, known)
-  with pytest.raises(errors.UsageError, match='no setting hparams.lambda_dss'):
-    settings.parse('seed=1+hparams.lambda_dss=0', known)
-
-
 @pytest.mark.slow
 def test_settings_are_trained_scored_and_drawn(tmp_path):
   change, ruin = 'seed=1+hparams.lambda_ds=0', 'optim.lr=1e30'
   table, rows = _run(
-    'settings',
+    'sweep',
     *TINY,
     '--config.num_train_steps=5',
     f'--workdir={tmp_path}',
@@ -633,7 +603,7 @@ def test_settings_are_trained_scored_and_drawn(tmp_path):
     assert {line.split(',')[2] for line in scores[1:]} == {'0'}  # the seed
 
   # Two runs, below sources and references; the first cell is to a square.
-  picture = np.asarray(Image.open(tmp_path / 'settings.png'))
+  picture = np.asarray(Image.open(tmp_path / 'scores.png'))
   pitch = 128 + 2
   assert picture.shape[1] == 10 * pitch + 2
   top = picture.shape[0] - 2 * pitch
