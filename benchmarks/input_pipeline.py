@@ -35,7 +35,6 @@ from benchmarks import common
 from jaxgan.data import feeding
 from jaxgan.data.contracts import domains_ref
 from jaxgan.runtime import cli
-from jaxgan.systems import contract
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'The config to time.')
 _STEPS = flags.DEFINE_integer(
@@ -64,7 +63,7 @@ def run(
   """Measures; returns the rows of the table and the results."""
   config.data.check_images = False  # what is timed reads them anyway
   start = time.perf_counter()
-  train, _ = contract.get_system(config).create_datasets(config, 0, 1)
+  train = common.open_data(config)
   results = {'open_s': time.perf_counter() - start}
   config.update_from_flattened_dict(train.facts)
   rows = common.describe_machine()
@@ -91,7 +90,7 @@ def _time_host(
     return {'host_images_per_s': None, 'host_images_per_s_core': None}
   config = config.copy_and_resolve_references()
   config.data.on_device = False
-  train, _ = contract.get_system(config).create_datasets(config, 0, 1)
+  train = common.open_data(config)
   batches = train.batches()
   next(itertools.islice(batches, _UNTIMED, None))
   start = time.perf_counter()
@@ -137,10 +136,10 @@ def _time_steps(
   fed, to_batch = train.feed(common.create_mesh(), 0, count)
   first = next(fed)
   batch = jax.jit(to_batch)(first, jax.numpy.int32(0))
-  fixed = common.Ours(config, batch)
+  fixed = common.Step(config, batch)
   training = fixed
   if config.data.on_device:
-    training = common.Ours(config, first, to_batch)
+    training = common.Step(config, first, to_batch)
   sides = {
     'fixed': lambda: fixed.dispatch(batch),
     'fed': lambda: training.dispatch(next(fed)),
