@@ -300,7 +300,7 @@ def _make_official_stargan(folder, environment):
     python train.py --config=configs/stargan/celeba.py --workdir=runs/made \\
       --config.data.root=data/celeba
     python -m jaxgan.tools.export_checkpoint --workdir=runs/made --out=made
-    for letter in G D; do mv made/4-$letter.ckpt 200000-$letter.ckpt; done
+    for letter in G D; do mv made/2-$letter.ckpt 200000-$letter.ckpt; done
     """,
     folder,
     environment,

@@ -6,10 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxgan.nets import vgg
 from jaxgan.runtime import errors
 from jaxgan.systems import munit
-from jaxgan.systems.munit import losses, step
+from jaxgan.systems.munit import step
 from tests import tiny_munit as tiny
+from tests import tiny_two_domains
+from tests.tiny_two_domains import BATCH, DOMAINS, SIZE, jitted
 
 
 def _equal(a, b) -> bool:
@@ -32,8 +35,9 @@ def _is_unused(key):
 
 def test_both_networks_move_against_their_gradients():
   old, new, _, grads = tiny.one_update()
-  assert set(grads) == {'generator', 'discriminator'}
-  for name, tree in grads.items():
+  stepped = {phase: tuple(trees) for phase, trees in grads.items()}
+  assert stepped == {'D/loss': ('discriminator',), 'G/loss': ('generator',)}
+  for name, tree in (*grads['D/loss'].items(), *grads['G/loss'].items()):
     before, after, gradient = map(
       _flat, (old.params[name], new.params[name], tree)
     )
@@ -53,10 +57,10 @@ def test_both_networks_move_against_their_gradients():
 
 
 def test_what_no_gradient_reaches_decays():
-  state, _ = tiny.create()
+  _, state = tiny.create()
   shifted = state.replace(params=jax.tree.map(lambda x: x + 0.25, state.params))
-  new, _, grads = tiny.update_fn()(shifted, {}, tiny.batch(), *tiny.styles())
-  unused = [k for k in _flat(grads['generator']) if _is_unused(k)]
+  new, _, grads = tiny.update_fn()(shifted, tiny.drawn())
+  unused = [k for k in _flat(grads['G/loss']['generator']) if _is_unused(k)]
   # Stem, halving, and two of a block, and two of the decoder's: of each domain.
   assert len(unused) == 2 * (1 + 1 + 2 + 2)
   after = _flat(new.params['generator'])
@@ -67,18 +71,17 @@ def test_what_no_gradient_reaches_decays():
 
 def test_the_discriminator_moves_first():
   old, new, metrics, _ = tiny.one_update()
-  nets = tiny.create()[1]['nets']
-  batch, (d_styles, g_styles) = tiny.batch(), tiny.styles()
-  translate = tiny.jitted(nets, 'translate', 0)
-  judge = tiny.jitted(nets, 'discriminate', 0)
-  fake = translate(old.params, batch['x_b'], d_styles['a'])
+  (model, _), batch = tiny.create(), tiny.drawn()
+  translate = tiny.translator(model, 0)
+  scores = jitted(model, 'discriminate', 0)
+  fake = translate(old.params, batch['x_b'], batch['s_a2'])
   expected = sum(
-    np.mean((m - 1) ** 2) for m in judge(old.params, batch['x_a'])
-  ) + sum(np.mean(m**2) for m in judge(old.params, fake))
+    np.mean((m - 1) ** 2) for m in scores(old.params, batch['x_a'])
+  ) + sum(np.mean(m**2) for m in scores(old.params, fake))
   np.testing.assert_allclose(metrics['D/loss_a'], expected, rtol=1e-4)
   # The generator is judged by the discriminator that has moved.
-  fake = translate(old.params, batch['x_b'], g_styles['a'])
-  maps = judge(new.params, fake), judge(old.params, fake)
+  fake = translate(old.params, batch['x_b'], batch['s_a'])
+  maps = scores(new.params, fake), scores(old.params, fake)
   now, before = (float(sum(np.mean((m - 1) ** 2) for m in ms)) for ms in maps)
   assert abs(now - before) > 1e-4
   np.testing.assert_allclose(metrics['G/loss_gan_a'], now, rtol=1e-5)
@@ -86,24 +89,23 @@ def test_the_discriminator_moves_first():
 
 def test_terms_are_those_of_the_pieces_and_signs_in_units():
   old, _, metrics, _ = tiny.one_update()
-  nets, params = tiny.create()[1]['nets'], old.params
-  batch, (d_styles, g_styles) = tiny.batch(), tiny.styles()
+  (model, _), batch = tiny.create(), tiny.drawn()
 
   def run(name, domain, *arrays):
-    return tiny.jitted(nets, name, domain)(params, *arrays)
+    return jitted(model, name, domain)(old.params, *arrays)
 
   c, s = run('content', 1, batch['x_b']), run('style', 1, batch['x_b'])
   x_bb = run('decode', 1, c, s)
-  x_ba = run('decode', 0, c, g_styles['a'])
-  other = run('decode', 0, c, d_styles['a'])
-  unit = np.mean(np.abs(batch['x_a'] - batch['x_b']))
-  assert unit > 0.5
+  x_ba = run('decode', 0, c, batch['s_a'])
+  other = run('decode', 0, c, batch['s_a2'])
+  scale = np.mean(np.abs(batch['x_a'] - batch['x_b']))
+  assert scale > 0.5
   for key, value in {
     'loss_x_b': np.mean(np.abs(x_bb - batch['x_b'])),
     'loss_c_b': np.mean(np.abs(run('content', 0, x_ba) - c)),
-    'loss_s_a': np.mean(np.abs(run('style', 0, x_ba) - g_styles['a'])),
-    'change_a': np.mean(np.abs(x_ba - batch['x_b'])) / unit,
-    'diversity_a': np.mean(np.abs(x_ba - other)) / unit,
+    'loss_s_a': np.mean(np.abs(run('style', 0, x_ba) - batch['s_a'])),
+    'change_a': np.mean(np.abs(x_ba - batch['x_b'])) / scale,
+    'diversity_a': np.mean(np.abs(x_ba - other)) / scale,
   }.items():
     np.testing.assert_allclose(
       metrics[f'G/{key}'], value, rtol=1e-4, err_msg=key
@@ -115,7 +117,7 @@ def test_metrics_have_the_names_of_the_terms_and_the_signs():
   terms = {f'{k}_{domain}' for k in ('x', 's', 'c', 'gan') for domain in 'ab'}
   expected = {f'G/loss_{term}' for term in terms | {'total'}}
   expected |= {f'D/loss_{term}' for term in ('a', 'b', 'total')}
-  signs = {sign.metric for sign in munit.SIGNS}
+  signs = {sign.metric for sign in munit.COLLAPSE_SIGNS}
   assert signs == {
     f'G/{k}_{domain}' for k in ('change', 'diversity') for domain in 'ab'
   }
@@ -125,25 +127,25 @@ def test_metrics_have_the_names_of_the_terms_and_the_signs():
 
 def _drawn(monkeypatch, number=0, seed=0):
   """The styles that `train_step` draws."""
-  state, static = tiny.create()
+  model, state = tiny.create()
   state = state.replace(step=jnp.int32(number))
   with monkeypatch.context() as patch:
-    patch.setattr(step, 'update', lambda s, f, b, *drawn, **_: (drawn, {}, {}))
+    patch.setattr(step, 'update', lambda m, s, f, batch, rng: (batch, rng))
     drawn, _ = step.train_step(
-      state, {}, tiny.batch(), jax.random.key(seed), **static
+      model, state, {}, tiny.batch(), jax.random.key(seed)
     )
-  return drawn
+  return {key: drawn[key] for key in drawn.keys() - tiny.batch().keys()}
 
 
 def test_styles_are_new_for_each_phase_domain_step_and_key(monkeypatch):
   drawn = _drawn(monkeypatch)
-  assert [set(d) for d in drawn] == [{'a', 'b'}] * 2
+  assert drawn.keys() == {'s_a', 's_b', 's_a2', 's_b2'}
   arrays = jax.tree.leaves(
     [drawn, _drawn(monkeypatch, number=1), _drawn(monkeypatch, seed=1)]
   )
-  assert {x.shape for x in arrays} == {(tiny.BATCH, tiny.LATENT_DIM)}
+  assert {x.shape for x in arrays} == {(BATCH, tiny.LATENT_DIM)}
   rows = np.concatenate(arrays)
-  assert len(np.unique(rows, axis=0)) == len(rows) == 12 * tiny.BATCH
+  assert len(np.unique(rows, axis=0)) == len(rows) == 12 * BATCH
   assert _equal(_drawn(monkeypatch), drawn)
   # Of 72 numbers of N(0, 1).
   assert abs(rows.mean()) < 0.4 and 0.7 < rows.std() < 1.3
@@ -164,34 +166,44 @@ def test_the_rate_is_halved_or_as_released_an_iteration_earlier(
   iteration, intended, released
 ):
   for parity, factor in (('', intended), ('NVlabs/MUNIT', released)):
-    config = tiny.config(**tiny.DOMAINS, parity=parity, optim__lr=1e-4)
-    hp = munit.create_training(config)[1]['hp']
-    rate = step.learning_rate(jnp.int32(iteration), hp)
-    np.testing.assert_allclose(rate, 1e-4 * factor, rtol=1e-6)
-    assert hp.fourth_pool == (not parity)
+    config = tiny.config(**DOMAINS, parity=parity, optim__lr=1e-4)
+    rates = munit.create_model(config).rates(jnp.int32(iteration))
+    assert rates.keys() == {'generator', 'discriminator'}
+    for rate in rates.values():
+      np.testing.assert_allclose(rate, 1e-4 * factor, rtol=1e-6)
+
+
+@pytest.mark.parametrize('parity', ['', 'NVlabs/MUNIT'])
+def test_the_released_code_has_no_fourth_pool(parity):
+  config = tiny.config(**DOMAINS, parity=parity, hparams__lambda_vgg=1.0)
+  features = munit.create_model(config).frozen_nets['vgg']
+  assert features.func is vgg.features
+  assert features.keywords == {'fourth_pool': not parity}
+  assert tiny.create()[0].frozen_nets == {}
 
 
 @pytest.mark.slow
 def test_micro_batches_have_the_gradient_of_the_batch():
   with jax.enable_x64(True):
-    state = jax.tree.map(
-      lambda x: jnp.asarray(x, jnp.float64), tiny.create()[0].params
+    params = jax.tree.map(
+      lambda x: jnp.asarray(x, jnp.float64), tiny.create()[1].params
     )
-    batch, drawn = jax.tree.map(np.float64, (tiny.batch(4), tiny.styles(4)))
-    results = []
+    batch, results = jax.tree.map(np.float64, tiny.drawn(4)), []
     for parts in (1, 2):
       config = tiny.config(
-        **tiny.DOMAINS,
+        **DOMAINS,
         model__dtype='float64',
         micro_batches=parts,
         batch_size=4,
         hparams__lambda_cyc=1.0,
       )
-      init_fn, static = munit.create_training(config)
-      fresh = jax.eval_shape(init_fn, jax.random.key(0))
+      model = munit.create_model(config)
+      fresh = jax.eval_shape(
+        functools.partial(munit.init_state, model), jax.random.key(0)
+      )
       zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), fresh)
-      run = jax.jit(functools.partial(step.update, **static))
-      results.append(run(zeros.replace(params=state), {}, batch, *drawn)[1:])
+      run = tiny_two_domains.update_fn(step, model)
+      results.append(run(zeros.replace(params=params), batch)[1:])
   for whole, parts in zip(*map(jax.tree.leaves, results), strict=True):
     np.testing.assert_allclose(parts, whole, rtol=1e-8, atol=1e-11)
 
@@ -241,15 +253,17 @@ def test_as_many_halvings_as_an_image_allows():
 @pytest.mark.parametrize('layers, scales', [(3, 2), (2, 3), (4, 1)])
 def test_what_the_check_allows_can_be_built(layers, scales):
   config = tiny.config(
-    **tiny.DOMAINS,
+    **DOMAINS,
     model__d_layers=layers,
     model__d_scales=scales,
     model__n_downsample=3,
     model__resample='phases',
   )
-  init_fn, static = munit.create_training(config)
-  state = jax.eval_shape(init_fn, jax.random.key(0))
-  fn = functools.partial(losses.discriminate, static['nets'], domain=0)
-  maps = jax.eval_shape(fn, state.params, x=tiny.batch()['x_a'])
-  sides = [tiny.SIZE >> (layers + k) for k in range(scales)]
-  assert [m.shape for m in maps] == [(tiny.BATCH, n, n) for n in sides]
+  step.check_config(config)
+  model = munit.create_model(config)
+  init_state = functools.partial(munit.init_state, model)
+  params = jax.eval_shape(init_state, jax.random.key(0)).params
+  run = jitted(model, 'discriminate', 0)
+  maps = jax.eval_shape(run, params, tiny.batch()['x_a'])
+  sides = [SIZE >> (layers + k) for k in range(scales)]
+  assert [m.shape for m in maps] == [(BATCH, n, n) for n in sides]

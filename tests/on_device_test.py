@@ -4,6 +4,7 @@ import os
 import pathlib
 import subprocess
 import sys
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +13,9 @@ import pytest
 from PIL import Image
 
 from jaxgan import loop
-from jaxgan.data import on_device, preprocess
+from jaxgan.data import crops, on_device, preprocess, streams
 from jaxgan.data.contracts import domains_ref
+from jaxgan.data.streams import Stream
 from jaxgan.runtime import sharding
 from jaxgan.runtime.errors import UserError
 from jaxgan.systems import contract, stargan_v2
@@ -25,15 +27,41 @@ STARTS = (0, 5, 8)
 SIDE = 8
 
 
+def part(augment=True):
+  """What a slot takes, of images that lie on the devices already."""
+  crop = crops.ResizedCrop() if augment else crops.Whole()
+  return domains_ref.Picks(None, crop, Stream.BATCH, domains_ref.KEYS, 5)
+
+
+class Draw(NamedTuple):
+  rows: np.ndarray  # of x_src, x_ref, x_ref2
+  words: np.ndarray
+  y_src: np.ndarray
+  y_ref: np.ndarray
+
+
 @functools.cache
 def draws(seed=3, step=7, slots=6000):
   """The draws of many slots: each array with a leading axis [slots]."""
   starts, counts = jnp.array(STARTS), jnp.array(COUNTS)
 
   def draw(slot):
-    return on_device.draw(seed, step, slot, starts, counts)
+    words = streams.device_words(
+      seed, Stream.BATCH, step, slot, part().words_per_slot
+    )
+    domains, numbers = part().pick(words[:5], counts)
+    return Draw(starts[domains] + numbers, words, domains[0], domains[1])
 
   return jax.device_get(jax.jit(jax.vmap(draw))(jnp.arange(slots)))
+
+
+def test_host_and_devices_pick_alike_from_the_same_words():
+  many, counts = draws(), np.array(COUNTS)
+  for i in range(50):
+    domains, numbers = part().pick(many.words[i, :5], counts)
+    assert domains.tolist() == [many.y_src[i], *[many.y_ref[i]] * 2]
+    rows = np.array(STARTS)[domains] + numbers
+    np.testing.assert_array_equal(rows, many.rows[i])
 
 
 def test_domains_and_images_are_drawn_evenly():
@@ -80,20 +108,50 @@ def test_a_slot_depends_on_seed_step_and_slot_only():
   assert abs(bits.mean() - 0.5) < 4 * 0.5 / bits.size**0.5
 
 
+def _random_box(rng, width, height):
+  """Left, top, right, bottom, as torchvision's RandomResizedCrop draws them."""
+  (low, high), ratio = crops.SCALE, np.log(crops.RATIO)
+  for _ in range(10):
+    area = width * height * rng.uniform(low, high)
+    sides = np.exp(rng.uniform(*ratio) / 2 * np.array([1, -1])) * area**0.5
+    w, h = np.rint(sides).astype(int)
+    if 0 < w <= width and 0 < h <= height:
+      left = int(rng.random() * (width - w + 1))
+      top = int(rng.random() * (height - h + 1))
+      return left, top, left + w, top + h
+  w = min(width, max(1, round(height * crops.RATIO[1])))
+  h = min(height, max(1, round(width / crops.RATIO[0])))
+  left, top = (width - w) // 2, (height - h) // 2
+  return left, top, left + w, top + h
+
+
+def _box(left, top, right, bottom, mirror=False):
+  corner, end = np.array([left, top]), np.array([right, bottom])
+  return crops.Box(corner, end - corner, mirror)
+
+
+WORDS = crops.ResizedCrop.num_words
+
+
 @functools.cache
 def _boxes(count=4000):
-  random_box = jax.vmap(on_device.random_box, in_axes=(0, None))
-  shape = count, on_device.BOX_WORDS
-  return jax.jit(
-    lambda key, size: random_box(jax.random.bits(key, shape), size)
-  )
+  random_box = jax.vmap(crops.random_box, in_axes=(0, None))
+
+  def draw(key, size):
+    words = jax.random.bits(key, (count, WORDS - 2))
+    return words, jnp.concatenate(random_box(words, size), axis=1)
+
+  return jax.jit(draw)
 
 
 @pytest.mark.parametrize('size', [(64, 64), (256, 217), (200, 256), (40, 10)])
 def test_boxes_are_those_of_the_host(size):
-  ours = np.asarray(_boxes()(jax.random.key(0), jnp.array(size)))
+  words, ours = map(np.asarray, _boxes()(jax.random.key(0), jnp.array(size)))
+  for i in range(100):
+    own = np.concatenate(crops.random_box(words[i], np.array(size)))
+    assert abs(own - ours[i]).max() <= 1
   rng = np.random.default_rng(0)
-  theirs = np.array([preprocess._random_box(rng, *size) for _ in range(4000)])
+  theirs = np.array([_random_box(rng, *size) for _ in range(4000)])
   theirs[:, 2:] -= theirs[:, :2]
   for boxes in (ours, theirs):
     assert boxes.min() >= 0
@@ -115,8 +173,8 @@ def test_boxes_are_those_of_the_host(size):
 def test_half_are_mirrored_and_half_cropped():
   ramp = np.arange(16, dtype=np.uint8) * 16
   pixels = np.broadcast_to(ramp[None, :, None], (16, 16, 3))
-  augment = jax.vmap(on_device.augment_image, in_axes=(0, None, None))
-  words = jax.random.bits(jax.random.key(1), (4000, on_device.AUGMENT_WORDS))
+  augment = jax.vmap(crops.ResizedCrop().on_device, in_axes=(0, None, None))
+  words = jax.random.bits(jax.random.key(1), (4000, WORDS))
   out = np.asarray(jax.jit(augment)(words, pixels, jnp.array([16, 16])))
   assert out.min() == 0 and out.max() == 240 and (out == np.rint(out)).all()
   lines = out[:, 0, :, 0]
@@ -125,7 +183,7 @@ def test_half_are_mirrored_and_half_cropped():
   assert abs(mirrored.mean() - 0.5) < 4 * 0.0079
   # One of many boxes is the whole image.
   rng = np.random.default_rng(0)
-  boxes = [preprocess._random_box(rng, 16, 16) for _ in range(4000)]
+  boxes = [_random_box(rng, 16, 16) for _ in range(4000)]
   full = np.mean([box[0] == 0 and box[2] == 16 for box in boxes])
   assert abs(whole.mean() - (1 + full) / 2) < 4 * 0.011
   assert abs((mirrored & whole).mean() - (1 + full) / 4) < 4 * 0.011
@@ -133,7 +191,7 @@ def test_half_are_mirrored_and_half_cropped():
 
 @functools.cache
 def _resample():
-  return jax.jit(on_device.resample)
+  return jax.jit(crops.resample)
 
 
 def _noise(seed, side=64):
@@ -145,24 +203,21 @@ def _noise(seed, side=64):
 def test_a_crop_is_what_pillow_gives_bit_for_bit(seed):
   rng = np.random.default_rng(seed)
   pixels, size = _noise(seed), np.array([64, 64])
-  left, top, right, bottom = box = preprocess._random_box(rng, 64, 64)
+  box = _random_box(rng, 64, 64)
   cropped = Image.fromarray(pixels).crop(box)
   expected = preprocess.resize(cropped, 64)
-  box = np.array([left, top, right - left, bottom - top])
-  got = np.asarray(_resample()(pixels, box, size, False))
+  got = np.asarray(_resample()(pixels, _box(*box), size))
   np.testing.assert_array_equal(got, expected)
-  got = np.asarray(_resample()(pixels, box, size, True))
+  got = np.asarray(_resample()(pixels, _box(*box, mirror=True), size))
   np.testing.assert_array_equal(got, expected[:, ::-1])
-  whole = np.array([0, 0, 64, 64])
-  np.testing.assert_array_equal(_resample()(pixels, whole, size, False), pixels)
+  whole = _box(0, 0, 64, 64)
+  np.testing.assert_array_equal(_resample()(pixels, whole, size), pixels)
 
 
 @pytest.mark.parametrize('size', [(10, 1000), (1000, 10), (1, 64)])
 def test_a_box_thinner_than_a_pixel_has_a_picture(size):
-  words = jax.random.bits(
-    jax.random.key(0), (16, on_device.AUGMENT_WORDS), jnp.uint32
-  )
-  augment = jax.vmap(on_device.augment_image, in_axes=(0, None, None))
+  words = jax.random.bits(jax.random.key(0), (16, WORDS), jnp.uint32)
+  augment = jax.vmap(crops.ResizedCrop().on_device, in_axes=(0, None, None))
   pixels = jnp.full((SIDE, SIDE, 3), 200, jnp.uint8)
   np.testing.assert_array_equal(augment(words, pixels, jnp.array(size)), 200)
 
@@ -172,15 +227,14 @@ def test_a_crop_in_stored_pixels_is_close_to_pillow():
   width, height = 256, 217
   for seed in range(5):
     pixels = _noise(seed)
-    left, top, right, bottom = preprocess._random_box(rng, width, height)
+    box = _random_box(rng, width, height)
     scale = np.array([64 / width, 64 / height, 64 / width, 64 / height])
     expected = Image.fromarray(pixels).resize(
       (64, 64),
       Image.Resampling.BILINEAR,
-      box=tuple(scale * (left, top, right, bottom)),
+      box=tuple(scale * box),
     )
-    box = np.array([left, top, right - left, bottom - top])
-    got = _resample()(pixels, box, np.array([width, height]), False)
+    got = _resample()(pixels, _box(*box), np.array([width, height]))
     # At its edges Pillow looks beyond the box; the two filters round alike.
     inner = slice(1, -1), slice(1, -1)
     error = abs(np.asarray(got) - np.asarray(expected, np.float32))[inner]
@@ -198,9 +252,9 @@ def _batch_fn(mesh, batch_size, augment=True, seed=3):
   return jax.jit(
     functools.partial(
       on_device.batch,
+      (part(augment),),
       seed=seed,
       batch_size=batch_size,
-      augment=augment,
       mesh=mesh,
     )
   )
@@ -208,9 +262,9 @@ def _batch_fn(mesh, batch_size, augment=True, seed=3):
 
 def test_a_batch_keeps_the_contract_and_lies_divided():
   mesh = sharding.create_mesh(4)
-  data = on_device.place(*_flat_images(), mesh)
-  assert data.images.shape == (10, SIDE, SIDE, 3)
-  assert [len(s.data) for s in data.images.addressable_shards] == [5, 5]
+  data = [on_device.place(*_flat_images(), mesh)]
+  assert data[0].images.shape == (10, SIDE, SIDE, 3)
+  assert [len(s.data) for s in data[0].images.addressable_shards] == [5, 5]
   step = sharding.replicate(jnp.int32(5), mesh)
   program = _batch_fn(mesh, 4).lower(data, step).compile()
   assert f'u8[10,{SIDE},{SIDE},3]' not in program.as_text()
@@ -259,10 +313,9 @@ batches = []
 one = jax.make_mesh((1,), ('data',), (jax.sharding.AxisType.Auto,),
                     devices=jax.devices()[:1])
 for mesh in (one, sharding.create_mesh(8)):
-  data = on_device.place(pixels, sizes, (11, 10), mesh)
-  assert all(
-    len(s.data) == -(-21 // mesh.size) for s in data.images.addressable_shards
-  )
+  data = [on_device.place(pixels, sizes, (11, 10), mesh)]
+  shards = data[0].images.addressable_shards
+  assert all(len(s.data) == -(-21 // mesh.size) for s in shards)
   program = _batch_fn(mesh, 8).lower(
     data, sharding.replicate(np.int32(0), mesh)
   ).compile()
@@ -321,11 +374,12 @@ def test_training_data_is_read_for_the_devices(tmp_path, cache_dir):
     data__on_device=True,
     data__cache_dir=cache_dir,
   )
-  train, val = domains_ref.create_datasets(config, 0, 1)
-  assert train.domains == val.domains == ('ant',) and train.skipped == 0
-  assert train.facts == {'data.domains': ('ant',), 'model.num_domains': 1}
+  train = domains_ref.Data(config).training(0, 1)
+  assert train.domains == train.val.domains == ('ant',)
+  assert train.source.skipped == 0
+  assert train.resolved == {'data.domains': ('ant',), 'model.num_domains': 1}
   mesh = sharding.create_mesh(config.batch_size)
-  fed, to_batch = train.feed(mesh, start_step=3, num_steps=2)
+  fed, to_batch = train.source.feed(mesh, start_step=3, num_steps=2)
   fed = list(fed)
   assert len(fed) == 2 and fed[0] is fed[1]
   batch = jax.jit(to_batch)(fed[0], jnp.int32(3))
@@ -336,7 +390,7 @@ def test_training_data_is_read_for_the_devices(tmp_path, cache_dir):
     data = path.read_bytes()
     path.write_bytes(b'')
     with pytest.raises(UserError, match=message):
-      domains_ref.create_datasets(config, 0, 1)
+      domains_ref.Data(config).training(0, 1)
     path.write_bytes(data)
 
 

@@ -109,6 +109,10 @@ def _compare_training(
     raise UnknownFileError(f'is about {system}, which is not here')
   comparisons = {}
   for name, path in PATHS.items():
+    batch = settings['batch']
+    if batch % path.get('micro_batches', 1):
+      print(f'  {name}: left out, it does not divide {batch} images')
+      continue
     comparisons[name] = comparison = Comparison(reference)
     config = _config(settings)
     config.update_from_flattened_dict(path)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxgan.runtime import errors
-from jaxgan.systems import stargan
+from jaxgan.systems import contract, stargan
 from jaxgan.systems.stargan import step
 from tests import tiny_stargan as tiny
 
@@ -263,10 +263,12 @@ def test_micro_batches_have_the_gradient_of_the_batch(phases):
   ],
 )
 def test_settings_that_cannot_be(setting, value):
+  system = contract.load('stargan')
   with pytest.raises(errors.UserError, match=setting.replace('__', '.')):
-    step.check_config(tiny.config(**{setting: value}))
+    contract.check_config(system, tiny.config(**{setting: value}))
 
 
 def test_the_released_schedule_is_a_parity_and_both_are_allowed():
   for parity in ('', 'yunjey/stargan'):
-    step.check_config(tiny.config(parity=parity))
+    config = tiny.config(parity=parity)
+    contract.check_config(contract.load('stargan'), config)

@@ -14,7 +14,6 @@ from jaxgan.systems.munit import step
 from jaxgan.systems.munit.config import default_config
 from tests import tiny_two_domains
 from tests.tiny_two_domains import BATCH, DOMAINS
-from tests.tiny_two_domains import NAMES as NAMES
 
 LATENT_DIM = 3
 
@@ -43,7 +42,7 @@ def create(**overrides):
 
 def batch(size: int = BATCH) -> dict[str, np.ndarray]:
   """Noise in the batch contract, the same at every call."""
-  return dict(unpaired.Data(config(batch_size=size)).noise())
+  return unpaired.Data(config(batch_size=size)).noise()
 
 
 def drawn(size: int = BATCH) -> dict[str, np.ndarray]:

@@ -14,7 +14,6 @@ from jaxgan.systems.unit import step
 from jaxgan.systems.unit.config import default_config, unshared_config
 from tests import tiny_two_domains
 from tests.tiny_two_domains import BATCH, DOMAINS, SIZE
-from tests.tiny_two_domains import NAMES as NAMES
 
 CODE = (SIZE // 2, SIZE // 2, 4)  # shape of a code
 UNSHARED = {'model__shared': False}  # the settings of the later code
@@ -43,7 +42,7 @@ def create(**overrides):
 
 def batch(size: int = BATCH) -> dict[str, np.ndarray]:
   """Noise in the batch contract, the same at every call."""
-  return dict(unpaired.Data(config(batch_size=size)).noise())
+  return unpaired.Data(config(batch_size=size)).noise()
 
 
 def drawn(size: int = BATCH) -> dict[str, np.ndarray]:

@@ -14,6 +14,7 @@ from jaxgan.pytorch import torch_files
 from jaxgan.runtime import errors
 from jaxgan.systems import contract, munit, unit
 from tests import tiny_munit, tiny_unit
+from tests.tiny_two_domains import DOMAINS
 
 torch = pytest.importorskip('torch')
 
@@ -99,7 +100,7 @@ KEYS = {
 def _state(kind):
   """After a step, every parameter and moment a number of its own."""
   _, tiny, overrides = KINDS[kind]
-  state, _ = tiny.create(**overrides)
+  _, state = tiny.create(**overrides)
   rng = np.random.default_rng(0)
 
   def draw(tree):
@@ -122,7 +123,7 @@ def _state(kind):
 
 def _config(kind, **more):
   _, tiny, overrides = KINDS[kind]
-  return tiny.config(**tiny.DOMAINS | overrides | more)
+  return tiny.config(**DOMAINS | overrides | more)
 
 
 def _write(kind, folder, change=None, partial=False):
@@ -174,7 +175,7 @@ def test_a_state_comes_back(kind, tmp_path):
   else:
     assert imported.what == 'weights and optimisers'
     _equal(imported.state.opt_state, state.opt_state)
-  fresh = KINDS[kind][1].create(**KINDS[kind][2])[0]
+  fresh = KINDS[kind][1].create(**KINDS[kind][2])[1]
   for a, b in zip(*map(jax.tree.leaves, (imported.state, fresh)), strict=True):
     assert (a.shape, a.dtype) == (b.shape, b.dtype)
 
@@ -246,7 +247,7 @@ def test_an_imported_run_goes_out_again(tmp_path, capsys):
     again = torch_files.load(written)
     _equal(again, torch_files.load(tmp_path / written.name))
   device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-  assert contract.restore_run(run, device).config.system == 'munit'
+  assert contract.open_run(run, device).config.system == 'munit'
 
 
 def test_statistics_of_old_files_are_left_out(tmp_path):

@@ -205,18 +205,22 @@ def test_dropout_is_of_training_alone():
   x = jnp.asarray(tiny.batch()['x_a'])
 
   @jax.jit
-  def encode(rng):
+  def encode(rng, x):
     f = phases.Forward(model, state.params, frozen={}, variables={}, rng=rng)
     return f('generator', x, 0, method='encode')
 
   plain = jitted(tiny.create()[0], 'encode', 0)
   without = jitted(model, 'encode', 0)(state.params, x)
   np.testing.assert_array_equal(without, plain(state.params, x))
-  first, again, other = (encode(jax.random.key(k)) for k in (0, 0, 1))
+  first, again, other = (encode(jax.random.key(k), x) for k in (0, 0, 1))
   np.testing.assert_array_equal(first, again)
   # All see their input: what is dropped is beside the identity.
   assert np.mean(np.abs(first - without) > 1e-4) > 0.3
   assert np.mean(np.abs(first - other) > 1e-4) > 0.3
+  # So do two images of a batch.
+  x = x[:1].repeat(tiny.BATCH, axis=0)
+  alike = encode(jax.random.key(0), x)
+  assert np.mean(np.abs(alike[0] - alike[1]) > 1e-4) > 0.3
 
 
 def test_half_of_a_branch_is_dropped_and_the_rest_doubled():

@@ -5,6 +5,7 @@ import jax
 import numpy as np
 import pytest
 
+from jaxgan.losses import distances
 from jaxgan.nets import layers, vgg
 from jaxgan.pytorch import torch_files
 from jaxgan.runtime import errors
@@ -14,10 +15,14 @@ TORCHVISION = [0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28]
 KINDS = ('caffe', 'torchvision')
 # jitted once: compiling is most of the time
 _features = jax.jit(vgg.features, static_argnames='fourth_pool')
-_distance = jax.jit(
-  jax.value_and_grad(vgg.distance, argnums=(1, 2)),
-  static_argnames='fourth_pool',
-)
+
+
+@functools.partial(jax.jit, static_argnames='fourth_pool')
+def _distance(params, x, y, fourth_pool):
+  """The perceptual distance, and its gradients to the images."""
+  features = functools.partial(vgg.features, params, fourth_pool=fourth_pool)
+  distance = functools.partial(distances.perceptual, features)
+  return jax.value_and_grad(distance, argnums=(0, 1))(x, y)
 
 
 def _state_dict(kind, dtype=np.float64):

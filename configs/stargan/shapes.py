@@ -15,10 +15,10 @@ from jaxgan.systems.stargan.config import default_config
 def get_config() -> ml_collections.ConfigDict:
   """A net that two CPU cores train in minutes."""
   config = default_config()
-  config.num_train_steps = 1500  # 7,500 iterations
-  config.log_every_steps = 10
-  config.sample_every_steps = 300
-  config.checkpoint_every_steps = 300
+  config.num_train_steps = 7500
+  config.log_every_steps = 50  # of n_critic a multiple, or G is not logged
+  config.sample_every_steps = 1500
+  config.checkpoint_every_steps = 1500
   config.data.name = 'shapes'
   config.data.root = ''
   config.data.crop_size = 0

@@ -134,7 +134,7 @@ class HostFeed:
     numbers, made = numbers.copy(), {}
     for i, key in enumerate(part.keys):
       numbers[i], pixels = self._read(
-        part, int(domains[i]), numbers, i, crops[i], step, slot
+        part, domains, numbers, i, crops[i], step, slot
       )
       made[key] = preprocess.to_float(pixels)
     return {**made, **part.labels(domains, numbers, None)}
@@ -142,7 +142,7 @@ class HostFeed:
   def _read(
     self,
     part: Part,
-    domain: int,
+    domains: np.ndarray,
     numbers: np.ndarray,
     i: int,
     words: np.ndarray,
@@ -154,8 +154,8 @@ class HostFeed:
     Raises:
       UserError: an image is unreadable and not to be skipped, or too many are.
     """
-    number = int(numbers[i])
-    others = [int(n) for j, n in enumerate(numbers) if j != i]
+    domain, number = int(domains[i]), int(numbers[i])
+    others = numbers[(domains == domain) & (np.arange(len(numbers)) != i)]
     for attempt in range(1, 2 * _MAX_ATTEMPTS + 1):
       # Another image than the slot's others has; where readable images are
       # hard to find, one is taken twice.

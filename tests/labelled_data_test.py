@@ -4,19 +4,16 @@ import functools
 import itertools
 import pathlib
 import random
-import types
 
 import jax
 import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgan.data import shapes
-from jaxgan.data.labels import LabelSet
+from jaxgan.data import labelled, shapes
+from jaxgan.data.contracts.labelled import Data
 from jaxgan.metrics import shapes as shapes_metrics
 from jaxgan.runtime import errors, sharding
-from jaxgan.systems import stargan
-from jaxgan.systems.stargan import data, labelled
 from tests import tiny_stargan as tiny
 
 NAMES = [f'{i:06}.png' for i in range(1, 13)]
@@ -24,14 +21,8 @@ ATTRIBUTES = ('Bald', 'Male', 'Young')
 WIDTH, HEIGHT = 20, 24
 
 
-class Given:
-  """Stands in for a generator: these numbers in turn."""
-
-  def __init__(self, *values):
-    self._values = iter(values)
-
-  def random(self):
-    return next(self._values)
+def _open(config, process=(0, 1)):
+  return Data(config).training(*process)
 
 
 def _values(number):
@@ -90,8 +81,8 @@ def _folder(root, **overrides):
 
 
 def _take(config, count, start=0, process=(0, 1)):
-  train, _ = stargan.create_datasets(config, *process)
-  return list(itertools.islice(train.batches(start), count))
+  batches = _open(config, process).source.batches(start)
+  return list(itertools.islice(batches, count))
 
 
 def _assert_same(a, b):
@@ -124,31 +115,40 @@ def test_two_processes_share_the_batch_of_one():
   joined = {key: np.concatenate([p[key] for p in parts]) for key in whole}
   _assert_same(joined, whole)
   with pytest.raises(errors.UserError, match='batch_size must be'):
-    stargan.create_datasets(config, 0, 3)
+    _open(config, (0, 3))
 
 
 def test_every_image_of_a_folder_comes_alike(folder):
-  opened = labelled.open_set(_folder(folder), 'train', 0)
-  expected = [(10, [1, 0]), (20, [0, 1]), (30, [0, 1]), (40, [0, 1])]
-  for i, (grey, one_hot) in enumerate(expected):
-    for u in (0.25 * i, 0.25 * i + 0.2499):
-      pixels, label = opened.draw(Given(u))
-      assert pixels[0, 8, 0] == grey and label.tolist() == one_hot
-      assert label.dtype == np.float32
+  (part,) = _parts(_folder(folder))
+  rng = np.random.default_rng(0)
+  words = rng.integers(0, 2**32, (4000, 2), np.uint32)
+  counts = part.images.counts
+  assert counts == (1, 3)
+  picked = [part.pick(w, np.array(counts)) for w in words]
+  picked = np.array(picked)[..., 0]
+  found, shares = np.unique(picked, axis=0, return_counts=True)
+  assert found.tolist() == [[0, 0], [1, 0], [1, 1], [1, 2]]
+  np.testing.assert_allclose(shares / 4000, 1 / 4, atol=4 * 0.0069)
+  # The devices pick alike.
+  on_device = jax.vmap(part.pick, (0, None))(words, np.array(counts))
+  np.testing.assert_array_equal(np.stack(on_device, 1)[..., 0], picked)
 
 
-@pytest.mark.parametrize('u, column', [(0.4999, 15), (0.5, 0)])
-def test_half_of_the_images_are_mirrored(folder, u, column):
-  opened = labelled.open_set(_folder(folder), 'train', 0, mirror=True)
-  pixels, _ = opened.draw(Given(0.6, u))
-  np.testing.assert_array_equal(
-    np.flatnonzero(pixels[3, :, 0] == 200), [column]
-  )
+def _parts(config):
+  return _open(config).source._parts
+
+
+def test_an_image_comes_with_its_label(folder):
+  (batch,) = _take(_folder(folder, batch_size=32), 1)
+  greys = np.rint((batch['x0'][:, 0, 8, 0] + 1) * 127.5)
+  np.testing.assert_array_equal(batch['c0'][:, 0] == 1, greys == 10)
+  assert (batch['c0'].sum(1) == 1).all() and batch['c0'].dtype == np.float32
 
 
 def test_only_training_images_are_mirrored(folder):
-  train, val = stargan.create_datasets(_folder(folder, batch_size=64), 0, 1)
-  x = next(train.batches())['x0']
+  train = _open(_folder(folder, batch_size=64))
+  val = train.val
+  x = next(train.source.batches())['x0']
   bright = np.mean(x[:, 0, 0, 0] > 0), np.mean(x[:, 0, 15, 0] > 0)
   assert sum(bright) == 1 and 0.3 < bright[0] < 0.7
   assert (val.batch(8)['x0'][:, 0, 0, 0] > 0).all()
@@ -157,7 +157,7 @@ def test_only_training_images_are_mirrored(folder):
 
 
 def test_a_validation_batch_takes_the_domains_in_turn(folder):
-  _, val = stargan.create_datasets(_folder(folder), 0, 1)
+  val = _open(_folder(folder)).val
   batch = val.batch(5)
   greys = np.rint((batch['x0'][:, 0, 8, 0] + 1) * 127.5)
   assert greys.tolist() == [10, 20, 10, 30, 10]
@@ -205,7 +205,7 @@ def test_crops_lie_where_those_of_torchvision_do(size, crop_size, left, top):
   y, x = np.indices(size[::-1], np.uint16) + 1
   pixels = np.stack([x & 255, y & 255, x >> 8 | y >> 8 << 4], -1)
   picture = Image.fromarray(pixels.astype(np.uint8))
-  cropped = np.asarray(labelled._crop(picture, crop_size))
+  cropped = np.asarray(labelled.crop(picture, crop_size))
   assert cropped.shape == (crop_size, crop_size, 3)
   inside = np.argwhere(cropped.any(-1))
   assert inside[0].tolist() == [max(0, -top), max(0, -left)]
@@ -215,13 +215,13 @@ def test_crops_lie_where_those_of_torchvision_do(size, crop_size, left, top):
 
 def test_labels_of_celeba_come_with_their_images(celeba):
   config = _celeba(celeba, batch_size=16, data__domains=())
-  train, _ = stargan.create_datasets(config, 0, 1)
+  train = _open(config)
   assert train.domains == ATTRIBUTES
-  assert train.facts == {
+  assert train.resolved == {
     'model.num_domains': 3,
     'data.domains': ATTRIBUTES,
   }
-  batch = next(train.batches())
+  batch = next(train.source.batches())
   x = np.rint((batch['x0'] + 1) * 127.5)
   for pixels, label in zip(x, batch['c0'], strict=True):
     number = int(pixels[0, 0, 2])
@@ -259,7 +259,7 @@ def test_what_is_wrong_with_celeba_is_one_line(
   if damage:
     damage(celeba)
   with pytest.raises(errors.UserError, match=message) as error:
-    stargan.create_datasets(_celeba(celeba, **overrides), 0, 1)
+    _open(_celeba(celeba, **overrides))
   assert len(str(error.value).splitlines()) == 1
 
 
@@ -267,39 +267,34 @@ def test_two_sets_are_fed_together(celeba, folder):
   config = _celeba(
     celeba, data__joint_name='folder', data__joint_root=str(folder)
   )
-  train, val = stargan.create_datasets(config, 0, 1)
+  train = _open(config)
+  val = train.val
   assert train.domains == ('Young', 'Male', 'a', 'b')
-  assert train.facts == {
+  assert train.resolved == {
     'model.num_domains': 4,
     'data.domains': ('Young', 'Male'),
     'data.joint_domains': ('a', 'b'),
   }
-  batch = next(train.batches())
+  batch = next(train.source.batches())
   assert batch['c0'].shape == batch['c1'].shape == (2, 2)
   assert (batch['c1'].sum(-1) == 1).all()
   assert (batch['x0'] != batch['x1']).any()
   # The second is seen whole: its crop is a setting of its own.
   assert val.batch(2)['x1'][0, 0, 0, 0] > 0
-  alone = next(stargan.create_datasets(_celeba(celeba), 0, 1)[0].batches())
+  (alone,) = _take(_celeba(celeba), 1)
   _assert_same(alone, {key: batch[key] for key in alone})
 
 
-class Noise:
-  """Stands in for images: a grey that is drawn."""
-
-  labels = LabelSet(('a', 'b'), True)
-  images = types.SimpleNamespace(domains=('all',))
-
-  def draw(self, rng):
-    pixels = np.full((16, 16, 3), int(256 * rng.random()), np.uint8)
-    return pixels, np.eye(2, dtype=np.float32)[0]
-
-
 def test_two_sets_are_drawn_apart():
-  train = data.TrainData(tiny.config(batch_size=16), [Noise(), Noise()])
-  batch = next(train.batches())
-  first, second = (batch[key][:, 0, 0, 0] for key in ('x0', 'x1'))
-  assert (first != second).mean() > 0.9
+  config = tiny.config(
+    batch_size=16,
+    data__domains=('circle', 'square'),
+    data__joint_name='shapes_attributes',
+  )
+  first, second = _parts(config)
+  assert first.stream != second.stream
+  slots = [_open(config).source.slot(0, i) for i in range(2)]
+  assert np.any(slots[0]['x0'] != slots[1]['x0'])
 
 
 def test_labels_of_two_sets_must_differ(celeba, folder):
@@ -308,15 +303,15 @@ def test_labels_of_two_sets_must_differ(celeba, folder):
   joint = {'data__joint_name': 'folder', 'data__joint_root': str(folder)}
   config = functools.partial(_celeba, celeba, **joint)
   with pytest.raises(errors.UserError, match="both .* label 'Male': leave"):
-    stargan.create_datasets(config(), 0, 1)
+    _open(config())
   (folder / 'val' / 'Male').rename(folder / 'val' / 'sad')
   with pytest.raises(errors.UserError, match="domain 'Male' is in one of"):
-    stargan.create_datasets(config(), 0, 1)
+    _open(config())
 
 
 def test_a_name_that_is_given_twice_counts_once(celeba):
   config = _celeba(celeba, data__domains=('Male', 'Young', 'Male'))
-  train, _ = stargan.create_datasets(config, 0, 1)
+  train = _open(config)
   assert train.domains == ('Male', 'Young')
 
 
@@ -328,24 +323,24 @@ def _break(celeba, *numbers):
 def test_an_unreadable_image_is_named_or_another_one_drawn(celeba):
   _break(celeba, 5, 12)
   with pytest.raises(errors.UserError, match='000005.png|000012.png'):
-    stargan.create_datasets(_celeba(celeba), 0, 1)
+    _open(_celeba(celeba))
   late = _celeba(celeba, data__check_images=False, batch_size=32)
-  train, _ = stargan.create_datasets(late, 0, 1)
+  train = _open(late)
   with pytest.raises(errors.UserError, match='0000.*png cannot be read'):
-    next(train.batches())
+    next(train.source.batches())
 
   skipping = _celeba(celeba, data__skip_bad_images=True, batch_size=32)
-  train, _ = stargan.create_datasets(skipping, 0, 1)
-  x = np.rint((next(train.batches())['x0'] + 1) * 127.5)
+  train = _open(skipping)
+  x = np.rint((next(train.source.batches())['x0'] + 1) * 127.5)
   numbers = set(x[..., 0, 0, 2].ravel().tolist())
   assert numbers == {7, 6, 10, 11, 1, 2, 8}
-  assert train.skipped > 0
+  assert train.source.skipped > 0
 
 
 def test_a_validation_image_that_is_skipped_takes_its_label_along(celeba):
   _break(celeba, 3)  # the first of 3, 4, 9
   config = _celeba(celeba, data__skip_bad_images=True)
-  _, val = stargan.create_datasets(config, 0, 1)
+  val = _open(config).val
   batch = val.batch(4)
   numbers = np.rint((batch['x0'][:, 0, 0, 2] + 1) * 127.5)
   assert numbers.tolist() == [4, 4, 9, 4]
@@ -356,9 +351,8 @@ def test_a_validation_image_that_is_skipped_takes_its_label_along(celeba):
 def test_drawn_attributes_are_what_is_measured():
   config = tiny.config(**tiny.ATTRIBUTES, data__img_size=32)
   opened = labelled.open_set(config, 'train', 0)
-  rng = np.random.default_rng(0)
-  drawn = [opened.draw(rng) for _ in range(60)]
-  drawn += [(opened.images.get(0, i), opened.label(0, i)) for i in range(60)]
+  numbers = [*range(60), *range(10**6, 10**6 + 60)]  # any can be drawn
+  drawn = [(opened.images.get(0, i), opened.label(0, i)) for i in numbers]
   x, c = map(np.stack, zip(*drawn, strict=True))
   measured = shapes_metrics.measure(x, outlines=True)
   np.testing.assert_array_equal(shapes.attributes_of(measured), c)
@@ -382,13 +376,13 @@ def test_drawn_attributes_are_all_or_none():
     data__name='shapes_attributes', data__domains=('warm', 'large')
   )
   with pytest.raises(errors.UserError, match='domains must be .. for shapes_'):
-    stargan.create_datasets(config, 0, 1)
+    _open(config)
 
 
 def test_noise_meets_the_contract():
   config = tiny.config(**tiny.JOINT)
-  train, _ = stargan.create_datasets(config, 0, 1)
-  made, real = stargan.example_batch(config), next(train.batches())
+  train = _open(config)
+  made, real = Data(config).noise(), next(train.source.batches())
   assert made.keys() == real.keys()
   for key, x in real.items():
     assert (made[key].shape, made[key].dtype) == (x.shape, x.dtype)
@@ -398,7 +392,7 @@ def test_noise_meets_the_contract():
 
 def test_a_request_asks_for_every_label_in_turn():
   batch = tiny.batch(8, **tiny.JOINT)
-  x, y, source = stargan.requests(batch)
+  x, y, source = Data.requests(batch)
   assert x is batch['x0'] and source == {}
   assert y.tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
 
@@ -409,9 +403,9 @@ def test_what_stays_on_the_device_is_drawn_there():
     data__joint_name='shapes_attributes',
     batch_size=8,
   )
-  train, _ = stargan.create_datasets(config, 0, 1)
+  train = _open(config)
   mesh = sharding.create_mesh(8)
-  fed, to_batch = train.feed(mesh, 0, 2)
+  fed, to_batch = train.source.feed(mesh, 0, 2)
   resident = next(fed)
   draw = jax.jit(to_batch)
   batch, again, later = (draw(resident, np.int32(n)) for n in (3, 3, 4))
@@ -448,8 +442,8 @@ def test_on_the_device_half_of_the_images_are_mirrored_and_bad_ones_left_out(
     data__cache_dir=str(tmp_path / 'cache'),
     batch_size=64,
   )
-  train, _ = stargan.create_datasets(config, 0, 1)
-  fed, to_batch = train.feed(sharding.create_mesh(64), 0, 1)
+  train = _open(config)
+  fed, to_batch = train.source.feed(sharding.create_mesh(64), 0, 1)
   batch = jax.jit(to_batch)(next(fed), np.int32(0))
   x, c = np.asarray(batch['x0']), np.asarray(batch['c0'])
   brightest = np.round((x.max((1, 2, 3)) + 1) * 127.5)
