@@ -126,7 +126,7 @@ def test_what_is_sent_are_gradients():
   assert one['all-reduces'] == one['all-gathers'] == 0
   counts = {
     name: sum(x.size for x in jax.tree.leaves(tree))
-    for name, tree in tiny.create()[0].params.items()
+    for name, tree in tiny.create()[1].params.items()
   }
   # Two steps of the discriminator, one of all others, one of the generator.
   floats = (
