@@ -23,8 +23,10 @@ from etils import epath
 from jax.sharding import AxisType
 from ml_collections import config_flags
 
+from jaxgan.data.contracts import base
 from jaxgan.runtime import errors, files, host, sharding
 from jaxgan.systems import contract
+from jaxgan.systems import frozen as frozen_lib
 
 Tree = Any
 
@@ -36,6 +38,7 @@ NOT_TO_BE_RUN = {  # compiler options: the same operations, sooner
   'xla_llvm_disable_expensive_passes': True,
 }
 
+_LONGEST_ROUND = 1000  # iterations
 _TURNS = 6  # how often the sides alternate, if there are that many steps
 
 
@@ -81,30 +84,69 @@ class Program(NamedTuple):
   train_step: Callable[..., tuple[Tree, Tree]]  # state, frozen, batch, rng
   inference_params: Callable[[Tree], Tree]  # of a state
   translate: Callable[..., jax.Array]  # inference_params, frozen, batch
+  iterations: int  # of a step
 
 
 def build(config: ml_collections.ConfigDict) -> Program:
-  """The networks of a config and what they do; allocates no state."""
+  """The networks of a config and what they do; allocates no state.
+
+  A step of a system that updates different networks by turns is a whole round
+  of them here, of iterations on one batch.
+  """
   system = contract.get_system(config)
-  init, static = system.create_training(config)
+  contract.check_config(system, config)
+  model = system.create_model(config)
+  requests = system.create_data(config).requests
+
+  phases_in_turn = _round(system, model)
+
+  def train_step(state, frozen, batch, rng):
+    for phases in phases_in_turn:
+      options = {'phases': phases} if phases else {}
+      state, metrics = system.train_step(
+        model, state, frozen, batch, rng, **options
+      )
+    return state, metrics
+
+  def translate(params, frozen, batch):
+    x, y, source = requests(batch)
+    s = system.style(model, params, y, **source) if source else None
+    rng = None
+    if system.DRAWS:
+      rng = jax.random.split(jax.random.key(0), x.shape[0])
+    return system.translate(model, params, frozen, x, y, s, rng)
+
   return Program(
-    init,
-    system.create_frozen(config),
-    functools.partial(system.train_step, **static),
+    functools.partial(system.init_state, model),
+    frozen_lib.load(system.FROZEN, config),
+    train_step,
     system.inference_params,
-    functools.partial(system.translate_batch, **static),
+    translate,
+    len(phases_in_turn),
+  )
+
+
+def _round(system: contract.System, model: Any) -> list[tuple[str, ...] | None]:
+  """The phases of each iteration until they start anew; None: always all."""
+  if system.phases_at is None:
+    return [None]
+  phases = [system.phases_at(model, step) for step in range(_LONGEST_ROUND)]
+  for count in range(1, len(phases)):
+    if phases[count:] == phases[:-count]:
+      return phases[:count]
+  raise errors.UserError(
+    f'the phases do not start anew within {_LONGEST_ROUND} iterations'
   )
 
 
 def example_batch(config: ml_collections.ConfigDict) -> dict[str, np.ndarray]:
   """A batch of noise; every array has the slots on its first axis."""
-  return contract.get_system(config).example_batch(config)
+  return contract.get_system(config).create_data(config).noise()
 
 
-def open_data(config: ml_collections.ConfigDict) -> Any:
+def open_data(config: ml_collections.ConfigDict) -> base.Training:
   """The training data of one process."""
-  train, _ = contract.get_system(config).create_datasets(config, 0, 1)
-  return train
+  return contract.get_system(config).create_data(config).training(0, 1)
 
 
 def jit_step(
@@ -160,6 +202,7 @@ class Step:
       .compile()
     )
     self.compile_s = time.perf_counter() - start
+    self.iterations = program.iterations
 
   def dispatch(self, fed: Tree | None = None) -> None:
     """Starts one step, fed as it was compiled or anew."""
@@ -352,14 +395,14 @@ def describe_images(config: ml_collections.ConfigDict) -> str:
 
 def set_num_domains(config: ml_collections.ConfigDict) -> None:
   """Fills in the domains that a training run takes from the data."""
-  system, data = contract.get_system(config), config.data
+  data = config.data
   if data.name.startswith('shapes') and not config.model.num_domains:
-    facts = open_data(config).facts  # drawn: nothing is read
-    config.update_from_flattened_dict(facts)
+    resolved = open_data(config).resolved  # drawn: nothing is read
+    config.update_from_flattened_dict(resolved)
   elif config.model.num_domains and not data.domains:
     # Their names are of no importance here.
     data.domains = tuple(f'domain{i}' for i in range(config.model.num_domains))
-  count = len(system.domain_names(config))
+  count = len(contract.domain_names(config))
   config.model.num_domains = config.model.num_domains or count
   if not count or config.model.num_domains != count:
     raise errors.UserError(

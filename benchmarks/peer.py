@@ -61,7 +61,7 @@ class Peer:
     nets() -> {name of ours: modules of torch}
     load_batch(batch) -> a batch like `common.example_batch`, on the device
     train(loaded) runs on it what is a step here
-    translation(batch, dtype) -> what does as `translate_batch`
+    translation(batch, dtype) -> what translates as `common.build` does
   """
 
   home: str

@@ -43,14 +43,11 @@ class Peer(peer.Peer):
     return {'generator': [self.solver.G], 'discriminator': [self.solver.D]}
 
   def load_batch(self, batch: Mapping[str, np.ndarray]) -> '_Loader':
-    """A batch of the original for each iteration."""
+    """One batch, for every iteration."""
     x, c = batch['x0'], batch['c0']
     labels = c.argmax(-1) if self._exclusive else c
     tensor = self.device.tensor
-    count = x.shape[1]
-    return _Loader(
-      [(tensor(x[:, i]), tensor(labels[:, i])) for i in range(count)]
-    )
+    return _Loader([(tensor(x), tensor(labels))] * self.settings.num_iters)
 
   def train(self, loaded: '_Loader') -> None:
     """n_critic iterations."""
@@ -61,9 +58,7 @@ class Peer(peer.Peer):
     self, batch: Mapping[str, np.ndarray], dtype: Any
   ) -> Callable[[], Any]:
     """All images, each by the label of another one."""
-    x, c = (
-      batch[key].reshape(-1, *batch[key].shape[2:]) for key in ('x0', 'c0')
-    )
+    x, c = batch['x0'], batch['c0']
     images = self.device.tensor(x).to(dtype)
     c_trg = self.device.tensor(np.roll(c, 1, axis=0)).to(dtype)
     # Not in its evaluation mode, which its own tests do not use either: norms

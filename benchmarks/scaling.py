@@ -460,10 +460,10 @@ _JOBS_BY_NAME = {'measure': _measure, 'score': _score, 'train': _train}
 
 
 def _train_step_with_sums(
-  state: Tree, frozen: Tree, batch: Mapping, rng: jax.Array, **static
+  model: Any, state: Tree, frozen: Tree, batch: Mapping, rng: jax.Array
 ) -> tuple[Tree, dict[str, jax.Array]]:
   """The training step, with sums of what it sees and draws as metrics."""
-  drawn = []
+  seen = {}
   inputs = batch
   if jax.config.jax_enable_x64:
     # R1 differentiates by the images, in their precision.
@@ -472,14 +472,14 @@ def _train_step_with_sums(
       for key, x in batch.items()
     }
 
-  def update(state, frozen, batch, z_trg, z_trg2, **static):
-    drawn.extend((z_trg, z_trg2))
-    return step_update(state, frozen, batch, z_trg, z_trg2, **static)
+  def update(model, state, frozen, drawn, rng):
+    seen.update(drawn)
+    return step_update(model, state, frozen, drawn, rng)
 
   step_update = step_lib.update
   with mock.patch.object(step_lib, 'update', update):
-    state, metrics = step_lib.train_step(state, frozen, inputs, rng, **static)
-  seen = {**batch, **dict(zip(('z_trg', 'z_trg2'), drawn, strict=True))}
+    state, metrics = step_lib.train_step(model, state, frozen, inputs, rng)
+  seen |= batch  # as it was fed
   sums = {_PREFIX + name: _sum_of_bits(x) for name, x in seen.items()}
   return state, metrics | sums
 
@@ -509,7 +509,7 @@ def _read(
   (evaluated,) = (root / 'scored').glob('eval/*.json')
   records = json.loads(evaluated.read_text())['scores']
   placement = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-  run = contract.restore_run(root / 'float64', placement)
+  run = contract.open_run(root / 'float64', placement)
   leaves = jax.tree.leaves(run.state.params)
   return Run(
     list(workdir.read_metrics(root / 'float32')),

@@ -217,7 +217,7 @@ def draw_translations(
   """A row of pictures for each run below the sources and references, uint8."""
   num_latents, size = 5, 128
   config = workdir.require_config(directory / BASE)
-  _, val = contract.get_system(config).create_eval_data(config)
+  _, val = contract.get_system(config).create_data(config).evaluation()
   sources = [x for _, x in val.images(0, [0, val.counts[0] - 1])]
   count = len(val.domains)
   domains = range(min(1, count - 1), min(3, count))
@@ -232,12 +232,14 @@ def draw_translations(
   for name in names:
     model = trained_model.load(directory / name)
     latents = model.latent_styles(target, num_latents, psi=1.0)
-    styles = [
-      model.reference_styles([pixels], domain) for domain, pixels in references
-    ]
-    outputs = model.translate(sources, np.concatenate([*styles, latents]))
-    by_reference = [x for row in outputs[: len(styles)] for x in row]
-    rows.append([*by_reference, *(x for x, *_ in outputs[len(styles) :])])
+    row = []
+    for domain, pixels in references:
+      styles = model.reference_styles([pixels], domain)
+      (outputs,) = model.translate(sources, domain, styles)
+      row += outputs
+    rows.append(
+      row + [x for (x,) in model.translate(sources[:1], target, latents)]
+    )
   top = [f'to {domain}' for _, (domain, _) in pairs]
   top += [f'latent {i + 1}' for i in range(num_latents)]
   return images.labelled_grid(
@@ -366,7 +368,7 @@ def _compare_signs(directory: epath.Path, changes: Changes) -> None:
   for name, settings in changes.items():
     _train(directory / name, settings)
     runs[name] = list(workdir.read_metrics(directory / name))
-  signs = contract.get_system(_CONFIG.value).SIGNS
+  signs = contract.get_system(_CONFIG.value).COLLAPSE_SIGNS
   window = collapse.window_size(_CONFIG.value)
   common.print_records(
     describe_sign(name, records, sign, window)
@@ -455,7 +457,7 @@ def _tell_scores(directories: Sequence[str]) -> Iterator[dict[str, Any]]:
 def draw_systems(directories: Sequence[str]) -> np.ndarray:
   """The labelled grid, uint8 [H, W, 3]."""
   config = workdir.require_config(epath.Path(directories[0]))
-  _, val = contract.get_system(config).create_eval_data(config)
+  _, val = contract.get_system(config).create_data(config).evaluation()
   sources, of_domain = [], []
   for i in range(_NUM_SOURCES):
     number, domain = divmod(i, len(val.domains))  # the domains in turn
@@ -470,13 +472,12 @@ def draw_systems(directories: Sequence[str]) -> np.ndarray:
   ]
   for domain in models[0][1].domains:
     for system, model in models:
-      if 'label' in model.kinds:
-        styles = model.label_styles(domain)
-      else:
+      styles = None
+      if 'label' not in model.kinds:
         styles = model.latent_styles(domain, NUM_LATENTS, psi=1.0)
       # Between two domains a source of the target has nothing to become.
       stays = [model.sources == 'other' and own == domain for own in of_domain]
-      for outputs in model.translate(sources, styles):
+      for outputs in model.translate(sources, domain, styles):
         shown = zip(outputs, sources, stays, strict=True)
         rows.append(
           [_to_cell(src if own else x, size) for x, src, own in shown]

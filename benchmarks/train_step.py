@@ -11,20 +11,20 @@ one run. That evens out slow changes of the machine; other processes still hurt
 torch more, so the table says whether there were any. --verbosity=0 logs
 progress.
 
---what=step: images_per_s counts the source images of a step, of each data set:
-  a slot has one, or where a step is many iterations one for each of them. mfu
-  is the share of the device's matrix rate that the step achieves: the
-  operations of the algorithm (those of the plain layers of the paper, whatever
-  form ours take), over the time of a step, over the rate of one large product
-  of matrices in bfloat16 (float32 on a CPU), timed in the same run.
+--what=step: where networks are updated by turns, as the generator of StarGAN is
+  in every n_critic-th iteration, a step is a whole round of iterations on one
+  batch. images_per_s counts the source images of all of them. mfu is the share
+  of the device's matrix rate that the step achieves: the operations of the
+  algorithm (those of the plain layers of the paper, whatever form ours take),
+  over the time of a step, over the rate of one large product of matrices in
+  bfloat16 (float32 on a CPU), timed in the same run.
 --domains: the step once more for each number of domains, with the heads of all
   domains and with those of the batch alone (config.model.select_heads), in
   turns: a Markdown table of medians.
---what=translate: every source image of a batch is translated once, as
-  `translate_batch` of the system does it. With a reference, each has one of its
-  own: a batch of 32 is 32 style codes and 32 translations. Where a step has
-  many iterations, each has images in the batch (--config.hparams.n_critic=1:
-  one). The original computes in float32 unless --peer_dtype says otherwise.
+--what=translate: every source image of a batch is translated once. With a
+  reference, each has one of its own: a batch of 32 is 32 style codes and 32
+  translations. The original computes in float32 unless --peer_dtype says
+  otherwise.
 --what=start: seconds since train.py was started, for one step in a process of
   its own, twice, with one compilation cache that is empty at first:
     data: images are found and checked, the first batch and the state are drawn,
@@ -141,10 +141,11 @@ def time_step(
     sides['peer'] = functools.partial(theirs.step, theirs.load_batch(batch))
   ms = _time_sides(sides, rows)
   _check_finite(ours.metrics)
+  num_images = ours.iterations * common.num_images(batch)
   peak_memory_gb, rows['peak memory from'] = ours.peak_memory()
   results = {
     'ms_per_step': ms['ours'],
-    'images_per_s': 1e3 * common.num_images(batch) / ms['ours'],
+    'images_per_s': 1e3 * num_images / ms['ours'],
     'compile_s': ours.compile_s,
     'peak_memory_gb': peak_memory_gb,
     'gflop_per_step': ours.gflop(),

@@ -608,10 +608,9 @@ def test_settings_are_trained_scored_and_drawn(tmp_path):
   assert picture.shape[1] == 10 * pitch + 2
   top = picture.shape[0] - 2 * pitch
   model = trained_model.load(tmp_path / change)
-  _, val = domains_ref.create_eval_data(
-    workdir.require_config(tmp_path / 'base')
-  )
+  config = workdir.require_config(tmp_path / 'base')
+  _, val = domains_ref.Data(config).evaluation()
   style = model.reference_styles([val.readable(1, 0)], 'square')
-  expected = model.translate([val.readable(0, 0)], style)[0][0]
+  expected = model.translate([val.readable(0, 0)], 'square', style)[0][0]
   shown = picture[top + pitch :, pitch + 2 :][:128:4, :128:4]
   assert abs(np.int32(shown) - np.int32(expected)).max() <= 1

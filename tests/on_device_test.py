@@ -198,7 +198,7 @@ def test_training_data_is_read_for_the_devices(tmp_path, cache_dir):
 
 def _state(workdir):
   device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-  return contract.restore_run(workdir, device).state
+  return contract.open_run(workdir, device).state
 
 
 def _light_step(state, frozen, batch, rng, **static):

@@ -75,8 +75,8 @@ from jaxgan.systems import stargan_v2
 steps = np.array([int(step) for step in sys.argv[1].split(',')])
 train_step = stargan_v2.train_step
 
-def breaking(state, *args, **kwargs):
-  state, metrics = train_step(state, *args, **kwargs)
+def breaking(model, state, frozen, batch, rng):
+  state, metrics = train_step(model, state, frozen, batch, rng)
   now = (state.step == steps).any()
   spoil = lambda x: jnp.where(now, jnp.nan, x)
   metrics['D/latent_real'] = spoil(metrics['D/latent_real'])
