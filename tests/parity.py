@@ -38,7 +38,7 @@ from jaxgan.systems.stargan_v2 import (
   wing,
 )
 from jaxgan.systems.stargan_v2.config import default_config
-from tests import parity_pair, parity_stargan
+from tests import parity_stargan, parity_two_domains
 from tests.comparison import Comparison, UnknownFileError, floats, nchw, nhwc
 
 NETWORKS = (
@@ -101,7 +101,7 @@ def _compare_training(
   if system == 'stargan':
     return parity_stargan.compare(reference, settings)
   if system in ('munit', 'unit'):
-    return parity_pair.compare(reference, settings)
+    return parity_two_domains.compare(reference, settings)
   if system != 'stargan_v2':
     raise UnknownFileError(f'is about {system}, which is not here')
   comparisons = {}

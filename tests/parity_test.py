@@ -3,7 +3,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from tests import parity, parity_pair, parity_stargan
+from tests import parity, parity_stargan, parity_two_domains
 
 DATA = pathlib.Path(__file__).parent / 'data'
 
@@ -57,7 +57,9 @@ def test_stargan_meets_the_reference(name, path, monkeypatch, capsys):
   ],
 )
 def test_munit_and_unit_meet_the_reference(name, path, monkeypatch, capsys):
-  monkeypatch.setattr(parity_pair, 'PATHS', {path: parity_pair.PATHS[path]})
+  monkeypatch.setattr(
+    parity_two_domains, 'PATHS', {path: parity_two_domains.PATHS[path]}
+  )
   assert parity.main([str(DATA / f'{name}.npz')]) == 0, capsys.readouterr().out
 
 

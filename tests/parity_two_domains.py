@@ -24,14 +24,15 @@ import ml_collections
 import numpy as np
 
 from jaxgan.nets import vgg
+from jaxgan.pytorch import convert
 from jaxgan.systems import munit, unit
-from jaxgan.systems.munit import losses as munit_losses
 from jaxgan.systems.munit import official as munit_official
 from jaxgan.systems.munit import step as munit_step
+from jaxgan.systems.two_domains import Model, init_state
 from jaxgan.systems.unit import config as unit_config
-from jaxgan.systems.unit import losses as unit_losses
 from jaxgan.systems.unit import official as unit_official
 from jaxgan.systems.unit import step as unit_step
+from jaxgan.training import phases
 from tests.comparison import Comparison, floats, nchw, nhwc
 
 # Settings beside a file's, each a way of its own through the code.
@@ -41,7 +42,6 @@ PATHS: dict[str, dict[str, Any]] = {
   'micro_batches': {'model.resample': 'phases', 'micro_batches': 2},
 }
 
-_OURS = {'gen': 'generator', 'dis': 'discriminator'}
 _PHASES = {'d': ('D', 'discriminator'), 'g': ('G', 'generator')}
 # Our names of terms, by those of the originals without their domain.
 _TERMS = {
@@ -154,7 +154,7 @@ def _modules(system: str) -> tuple[ModuleType, ModuleType]:
 def _tensors(network: str, params: Any, official: ModuleType) -> dict:
   """{<net>/<key>: tensor} of a network, as the files name them."""
   names = official.names(network, params)
-  tensors = official.pair_files.to_tensors(names, params)
+  tensors = convert.to_tensors(names, params)
   return {_full_key(network, key): value for key, value in tensors.items()}
 
 
@@ -170,18 +170,18 @@ def _run(
   settings: Mapping[str, Any],
 ) -> None:
   step, official = _modules(config.system)
-  # The narrow VGG of the files would be too small for the fourth pool.
-  init_fn, static = step.create_training(config)
-  state = jax.jit(init_fn)(jax.random.key(0))
+  model = step.create_model(config)
+  rng = jax.random.key(0)  # of nothing: draws are the file's
+  state = jax.jit(functools.partial(init_state, model))(rng)
   params = {}
-  for network in step.NETWORKS:
+  for network in model.nets:
     names = official.names(network, state.params[network])
     keys = {_full_key(network, key): key for key in names.paths}
     given = {}
     for prefix in sorted({full.partition('/')[0] for full in keys}):
       for key, value in comparison.take(f'init/{prefix}/').items():
         given[keys[f'{prefix}/{key}']] = value
-    tree = official.pair_files.from_tensors(names, given, state.params[network])
+    tree = convert.from_tensors(names, given, state.params[network])
     params[network] = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), tree)
   state = state.replace(params=params)
   frozen = {}
@@ -192,27 +192,14 @@ def _run(
     frozen = {'vgg': vgg.from_state_dict(wide)}
     frozen = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), frozen)
 
-  update = jax.jit(functools.partial(step.update, **static))
+  update = jax.jit(functools.partial(step.update, model))
   for i in range(settings['iters']):
-    inputs = comparison.take(f'input{i}/')
-    batch = {key: nhwc(inputs[key]) for key in ('x_a', 'x_b')}
-    drawn = [
-      {
-        key.rpartition('_')[2]: floats(value)
-        if value.ndim == 2
-        else nhwc(value)
-        for key, value in inputs.items()
-        if key.startswith(f'{phase}/')
-      }
-      for phase in 'dg'
-    ]
+    batch = _inputs(comparison, i)
     if i == 0:
-      check = _forward_munit if config.system == 'munit' else _forward_unit
-      outputs = jax.jit(functools.partial(check, static['nets']))(
-        params, batch, drawn[1]
-      )
+      forward = _forward_munit if config.system == 'munit' else _forward_unit
+      outputs = jax.jit(functools.partial(forward, model))(params, batch)
       _check_forward(comparison, outputs)
-    state, metrics, grads = update(state, frozen, batch, *drawn)
+    state, metrics, grads = update(state, frozen, batch, rng)
     comparison.check('lr', f'lr{i}', metrics['lr'])
     _check_losses(comparison, i, metrics)
     if i == 0:
@@ -221,43 +208,65 @@ def _run(
       _check_after(comparison, f'after{i + 1}', state, official)
 
 
-def _forward_munit(nets, params, batch, styles) -> dict[str, Any]:
+def _inputs(comparison: Comparison, i: int) -> dict[str, jax.Array]:
+  """Batch of iteration i, with what was drawn for it."""
+  batch = {}
+  for key, value in comparison.take(f'input{i}/').items():
+    phase, _, name = key.rpartition('/')
+    # What the discriminators draw has a 2 in its name.
+    name = f'{name}2' if phase == 'd' else name
+    batch[name] = floats(value) if value.ndim == 2 else nhwc(value)
+  return batch
+
+
+def _forward_munit(
+  model: Model, params: Mapping[str, Any], batch: Mapping[str, jax.Array]
+) -> dict[str, Any]:
+  f = phases.inference(model, params)
+  content, style, decode = (
+    functools.partial(f, 'generator', method=name)
+    for name in ('content', 'style', 'decode')
+  )
   outputs: dict[str, Any] = {}
   for i, (own, other) in enumerate(('ab', 'ba')):
     x = batch[f'x_{own}']
-    c = munit_losses.content(nets, params, x, i)
-    s = munit_losses.style(nets, params, x, i)
-    fake = munit_losses.decode(nets, params, c, styles[other], 1 - i)
-    c_back = munit_losses.content(nets, params, fake, 1 - i)
+    c, s = content(x, i), style(x, i)
+    fake = decode(c, batch[f's_{other}'], 1 - i)
+    c_back = content(fake, 1 - i)
     outputs |= {
       f'c_{own}': c,
       f's_{own}': s,
-      f'x_{own}_recon': munit_losses.decode(nets, params, c, s, i),
+      f'x_{own}_recon': decode(c, s, i),
       f'x_{own}{other}': fake,
-      f'x_{own}{other}{own}': munit_losses.decode(nets, params, c_back, s, i),
+      f'x_{own}{other}{own}': decode(c_back, s, i),
     }
-    scores = munit_losses.discriminate(nets, params, x, i)
+    scores = f('discriminator', x, i)
     outputs |= {f'dis_{own}/{k}': score for k, score in enumerate(scores)}
   return outputs
 
 
-def _forward_unit(nets, params, batch, noise) -> dict[str, Any]:
+def _forward_unit(
+  model: Model, params: Mapping[str, Any], batch: Mapping[str, jax.Array]
+) -> dict[str, Any]:
+  f = phases.inference(model, params)
+  encode, decode = (
+    functools.partial(f, 'generator', method=name)
+    for name in ('encode', 'decode')
+  )
   outputs: dict[str, Any] = {}
   for i, (own, other) in enumerate(('ab', 'ba')):
     x = batch[f'x_{own}']
-    h = unit_losses.encode(nets, params, x, i)
-    z = h + noise[own]
-    same, fake = unit_losses.decode(nets, params, z, (i, 1 - i))
-    h_back = unit_losses.encode(nets, params, fake, 1 - i)
-    z_back = h_back + noise[f'{own}{other}{own}']
-    (back,) = unit_losses.decode(nets, params, z_back, (i,))
+    h = encode(x, i)
+    same, fake = decode(h + batch[f'n_{own}'], (i, 1 - i))
+    h_back = encode(fake, 1 - i)
+    (back,) = decode(h_back + batch[f'n_{own}{other}{own}'], (i,))
     outputs |= {
       f'h_{own}': h,
       f'x_{own}{own}': same,
       f'x_{own}{other}': fake,
       f'x_{own}{other}{own}': back,
     }
-    scores = unit_losses.discriminate(nets, params, x, i)
+    scores = f('discriminator', x, i)
     outputs |= {f'dis_{own}/{k}': score for k, score in enumerate(scores)}
   return outputs
 
@@ -295,8 +304,9 @@ def _check_losses(
 def _check_grads(
   comparison: Comparison, grads: Mapping[str, Any], official: ModuleType
 ) -> None:
-  for phase, (_, network) in _PHASES.items():
-    tensors = _tensors(network, grads[network], official)
+  for phase, (letter, network) in _PHASES.items():
+    gradient = grads[f'{letter}/loss'][network]
+    tensors = _tensors(network, gradient, official)
     prefix = f'grad0/{phase}/'
     scale = max(
       np.max(np.abs(comparison.reference[prefix + key])) for key in tensors
