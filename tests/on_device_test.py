@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from jaxgan import loop
-from jaxgan.data import on_device, preprocess
+from jaxgan.data import crops, on_device, preprocess, streams
 from jaxgan.data.contracts import domains_ref
+from jaxgan.data.streams import Stream
 from jaxgan.runtime import sharding
 from jaxgan.runtime.errors import UserError
 from jaxgan.systems import contract, stargan_v2
@@ -21,170 +22,12 @@ from tests import tiny
 
 ROOT = pathlib.Path(__file__).parent.parent
 COUNTS = (5, 3, 1)
-STARTS = (0, 5, 8)
 SIDE = 8
-
-
-@functools.cache
-def draws(seed=3, step=7, slots=6000):
-  """The draws of many slots: each array with a leading axis [slots]."""
-  starts, counts = jnp.array(STARTS), jnp.array(COUNTS)
-
-  def draw(slot):
-    return on_device.draw(seed, step, slot, starts, counts)
-
-  return jax.device_get(jax.jit(jax.vmap(draw))(jnp.arange(slots)))
-
-
-def test_domains_and_images_are_drawn_evenly():
-  rows, _, y_src, y_ref = draws()
-  for y, columns in ((y_src, [0]), (y_ref, [1, 2])):
-    # Within 4 standard deviations of a binomial, here as below.
-    share = np.bincount(y, minlength=3) / len(y)
-    np.testing.assert_allclose(share, 1 / 3, atol=4 * 0.0061)
-    for domain, (start, count) in enumerate(zip(STARTS, COUNTS, strict=True)):
-      for column in columns:
-        numbers = rows[y == domain, column] - start
-        assert numbers.min() >= 0 and numbers.max() < count
-        share = np.bincount(numbers) / len(numbers)
-        np.testing.assert_allclose(share, 1 / count, atol=4 * 0.011)
-  # The roles are drawn independently.
-  assert abs((y_src == y_ref).mean() - 1 / 3) < 4 * 0.0061
-  both = (y_src == 0) & (y_ref == 0)
-  same = (rows[both, 0] == rows[both, 1]).mean()
-  assert abs(same - 1 / 5) < 4 * (0.16 / both.sum()) ** 0.5
-
-
-def test_references_differ_where_there_are_two():
-  rows, _, _, y_ref = draws()
-  several = y_ref < 2
-  assert (rows[several, 1] != rows[several, 2]).all()
-  assert (rows[~several, 1:] == 8).all()
-  # Every other image is as likely.
-  of_five = rows[y_ref == 0]
-  ahead = (of_five[:, 2] - of_five[:, 1]) % 5
-  share = np.bincount(ahead, minlength=5)[1:] / len(ahead)
-  np.testing.assert_allclose(share, 1 / 4, atol=4 * 0.0098)
-
-
-def test_a_slot_depends_on_seed_step_and_slot_only():
-  few, many = draws(slots=5), draws()
-  for a, b in zip(few, many, strict=True):
-    np.testing.assert_array_equal(a, b[:5])
-  for other in (draws(seed=4), draws(step=8)):
-    assert (other.words != many.words).any(-1).all()
-    assert 0.7 < (other.rows != many.rows).mean() < 0.95
-  # Nothing is used twice, and all bits are.
-  assert len(np.unique(many.words)) > 0.9999 * many.words.size
-  bits = np.unpackbits(many.words.view(np.uint8))
-  assert abs(bits.mean() - 0.5) < 4 * 0.5 / bits.size**0.5
-
-
-@functools.cache
-def _boxes(count=4000):
-  random_box = jax.vmap(on_device.random_box, in_axes=(0, None))
-  shape = count, on_device.BOX_WORDS
-  return jax.jit(
-    lambda key, size: random_box(jax.random.bits(key, shape), size)
-  )
-
-
-@pytest.mark.parametrize('size', [(64, 64), (256, 217), (200, 256), (40, 10)])
-def test_boxes_are_those_of_the_host(size):
-  ours = np.asarray(_boxes()(jax.random.key(0), jnp.array(size)))
-  rng = np.random.default_rng(0)
-  theirs = np.array([preprocess._random_box(rng, *size) for _ in range(4000)])
-  theirs[:, 2:] -= theirs[:, :2]
-  for boxes in (ours, theirs):
-    assert boxes.min() >= 0
-    assert (boxes[:, :2] + boxes[:, 2:] <= size).all()
-  error = np.hypot(ours.std(0), theirs.std(0)) / 4000**0.5
-  assert (abs(ours.mean(0) - theirs.mean(0)) <= 4 * error).all()
-  # Fourth moments of these boxes are below 3: a sixth bounds 4 deviations.
-  np.testing.assert_allclose(ours.std(0), theirs.std(0), rtol=0.07)
-  quantiles = np.linspace(0, 1, 11)
-  a, b = (np.quantile(boxes, quantiles, 0) for boxes in (ours, theirs))
-  assert (abs(a - b) <= np.maximum(0.04 * max(size), 1)).all()
-  both = [np.corrcoef(boxes[:, 2:].T + 1e-9)[0, 1] for boxes in (ours, theirs)]
-  if size != (40, 10):
-    assert abs(both[0] - both[1]) < 0.08
-  else:  # None fits: all are the one in the middle.
-    assert (ours == theirs).all()
-
-
-def test_half_are_mirrored_and_half_cropped():
-  ramp = np.arange(16, dtype=np.uint8) * 16
-  pixels = np.broadcast_to(ramp[None, :, None], (16, 16, 3))
-  augment = jax.vmap(on_device.augment_image, in_axes=(0, None, None))
-  words = jax.random.bits(jax.random.key(1), (4000, on_device.AUGMENT_WORDS))
-  out = np.asarray(jax.jit(augment)(words, pixels, jnp.array([16, 16])))
-  assert out.min() == 0 and out.max() == 240 and (out == np.rint(out)).all()
-  lines = out[:, 0, :, 0]
-  mirrored = lines[:, 0] > lines[:, -1]
-  whole = (np.where(mirrored[:, None], lines[:, ::-1], lines) == ramp).all(1)
-  assert abs(mirrored.mean() - 0.5) < 4 * 0.0079
-  # One of many boxes is the whole image.
-  rng = np.random.default_rng(0)
-  boxes = [preprocess._random_box(rng, 16, 16) for _ in range(4000)]
-  full = np.mean([box[0] == 0 and box[2] == 16 for box in boxes])
-  assert abs(whole.mean() - (1 + full) / 2) < 4 * 0.011
-  assert abs((mirrored & whole).mean() - (1 + full) / 4) < 4 * 0.011
-
-
-@functools.cache
-def _resample():
-  return jax.jit(on_device.resample)
 
 
 def _noise(seed, side=64):
   rng = np.random.default_rng(seed)
   return rng.integers(0, 256, (side, side, 3), np.uint8)
-
-
-@pytest.mark.parametrize('seed', range(5))
-def test_a_crop_is_what_pillow_gives_bit_for_bit(seed):
-  rng = np.random.default_rng(seed)
-  pixels, size = _noise(seed), np.array([64, 64])
-  left, top, right, bottom = box = preprocess._random_box(rng, 64, 64)
-  cropped = Image.fromarray(pixels).crop(box)
-  expected = preprocess.resize(cropped, 64)
-  box = np.array([left, top, right - left, bottom - top])
-  got = np.asarray(_resample()(pixels, box, size, False))
-  np.testing.assert_array_equal(got, expected)
-  got = np.asarray(_resample()(pixels, box, size, True))
-  np.testing.assert_array_equal(got, expected[:, ::-1])
-  whole = np.array([0, 0, 64, 64])
-  np.testing.assert_array_equal(_resample()(pixels, whole, size, False), pixels)
-
-
-@pytest.mark.parametrize('size', [(10, 1000), (1000, 10), (1, 64)])
-def test_a_box_thinner_than_a_pixel_has_a_picture(size):
-  words = jax.random.bits(
-    jax.random.key(0), (16, on_device.AUGMENT_WORDS), jnp.uint32
-  )
-  augment = jax.vmap(on_device.augment_image, in_axes=(0, None, None))
-  pixels = jnp.full((SIDE, SIDE, 3), 200, jnp.uint8)
-  np.testing.assert_array_equal(augment(words, pixels, jnp.array(size)), 200)
-
-
-def test_a_crop_in_stored_pixels_is_close_to_pillow():
-  rng = np.random.default_rng(0)
-  width, height = 256, 217
-  for seed in range(5):
-    pixels = _noise(seed)
-    left, top, right, bottom = preprocess._random_box(rng, width, height)
-    scale = np.array([64 / width, 64 / height, 64 / width, 64 / height])
-    expected = Image.fromarray(pixels).resize(
-      (64, 64),
-      Image.Resampling.BILINEAR,
-      box=tuple(scale * (left, top, right, bottom)),
-    )
-    box = np.array([left, top, right - left, bottom - top])
-    got = _resample()(pixels, box, np.array([width, height]), False)
-    # At its edges Pillow looks beyond the box; the two filters round alike.
-    inner = slice(1, -1), slice(1, -1)
-    error = abs(np.asarray(got) - np.asarray(expected, np.float32))[inner]
-    assert error.max() <= 1 and (error > 0).mean() < 1e-3
 
 
 def _flat_images():
@@ -194,16 +37,28 @@ def _flat_images():
   return np.ascontiguousarray(images), np.full((9, 2), SIDE, np.int32), COUNTS
 
 
-def _batch_fn(mesh, batch_size, augment=True, seed=3):
-  return jax.jit(
-    functools.partial(
-      on_device.batch,
-      seed=seed,
-      batch_size=batch_size,
-      augment=augment,
-      mesh=mesh,
-    )
+PART = domains_ref.Picks(
+  None, crops.ResizedCrop(), Stream.BATCH, domains_ref.KEYS, num_words=5
+)
+
+
+def _batch_fn(mesh, batch_size, seed=3):
+  fn = functools.partial(
+    on_device.batch, (PART,), seed=seed, batch_size=batch_size, mesh=mesh
   )
+  return jax.jit(lambda data, step: fn([data], step))
+
+
+def _rows(step, slots):
+  """The rows that slots take, [slots, 3]."""
+  rows = []
+  for slot in range(slots):
+    words = streams.device_words(
+      3, Stream.BATCH, jnp.int32(step), jnp.int32(slot), PART.words_per_slot
+    )
+    domains, numbers = PART.pick(words[: PART.num_words], jnp.array(COUNTS))
+    rows.append(np.array([0, 5, 8])[domains] + numbers)
+  return np.stack(rows)
 
 
 def test_a_batch_keeps_the_contract_and_lies_divided():
@@ -234,10 +89,10 @@ def test_a_batch_keeps_the_contract_and_lies_divided():
       preprocess.to_float(levels[key].astype(np.uint8)),
       atol=1e-6,
     )
-  expected = draws(step=5, slots=4)
+  expected = _rows(step=5, slots=4)
   for column, key in enumerate(('x_src', 'x_ref', 'x_ref2')):
     rows = (levels[key] - 5) // 10
-    np.testing.assert_array_equal(rows, expected.rows[:, column])
+    np.testing.assert_array_equal(rows, expected[:, column])
     y = batch['y_src' if key == 'x_src' else 'y_ref']
     np.testing.assert_array_equal(np.repeat([0, 1, 2], COUNTS)[rows], y)
   # Two slots alone hold what the first two of four do.
@@ -321,11 +176,12 @@ def test_training_data_is_read_for_the_devices(tmp_path, cache_dir):
     data__on_device=True,
     data__cache_dir=cache_dir,
   )
-  train, val = domains_ref.create_datasets(config, 0, 1)
-  assert train.domains == val.domains == ('ant',) and train.skipped == 0
-  assert train.facts == {'data.domains': ('ant',), 'model.num_domains': 1}
+  train = domains_ref.Data(config).training(0, 1)
+  assert train.domains == train.val.domains == ('ant',)
+  assert train.resolved == {'data.domains': ('ant',), 'model.num_domains': 1}
+  assert train.source.skipped == 0
   mesh = sharding.create_mesh(config.batch_size)
-  fed, to_batch = train.feed(mesh, start_step=3, num_steps=2)
+  fed, to_batch = train.source.feed(mesh, start_step=3, num_steps=2)
   fed = list(fed)
   assert len(fed) == 2 and fed[0] is fed[1]
   batch = jax.jit(to_batch)(fed[0], jnp.int32(3))
@@ -336,16 +192,16 @@ def test_training_data_is_read_for_the_devices(tmp_path, cache_dir):
     data = path.read_bytes()
     path.write_bytes(b'')
     with pytest.raises(UserError, match=message):
-      domains_ref.create_datasets(config, 0, 1)
+      domains_ref.Data(config).training(0, 1)
     path.write_bytes(data)
 
 
 def _state(workdir):
   device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-  return contract.restore_run(workdir, device).state
+  return contract.open_run(workdir, device).state
 
 
-def _light_step(state, frozen, batch, rng, **static):
+def _light_step(model, state, frozen, batch, rng):
   """Learns the sums of what it is fed: compiles at once, forgets nothing."""
   sums = {f'{key}_total': jnp.sum(value) for key, value in batch.items()}
   total = sum(sums.values()) + jax.random.uniform(rng)
@@ -361,7 +217,9 @@ def test_a_resumed_run_is_an_undisturbed_one(
 ):
   if light:
     monkeypatch.setattr(stargan_v2, 'train_step', _light_step)
-    monkeypatch.setattr(stargan_v2, 'sample', lambda *args, **kwargs: {})
+    monkeypatch.setattr(
+      stargan_v2, 'grids', lambda *args: {}, raising=False
+    )
 
   def train(workdir, end):
     config = tiny.config(

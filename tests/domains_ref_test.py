@@ -1,8 +1,6 @@
 import collections
 import itertools
 import os
-import subprocess
-import sys
 import threading
 
 import ml_collections
@@ -11,8 +9,9 @@ import pytest
 from absl import logging
 from PIL import Image
 
-from jaxgan.data import pictures, preprocess, shapes, sources
+from jaxgan.data import feeding, shapes, sources, streams
 from jaxgan.data.contracts import domains_ref
+from jaxgan.data.streams import Stream
 from jaxgan.inference import grids
 from jaxgan.runtime.errors import UserError
 
@@ -46,12 +45,11 @@ def make_config(**changes):
 
 
 def open_train(config, process_index=0, process_count=1):
-  data = domains_ref.create_datasets(config, process_index, process_count)
-  return data[0]
+  return domains_ref.Data(config).training(process_index, process_count)
 
 
 def take(data, count, start_step=0):
-  return list(itertools.islice(data.batches(start_step), count))
+  return list(itertools.islice(data.source.batches(start_step), count))
 
 
 def assert_equal(a, b):
@@ -102,7 +100,8 @@ def test_a_batch_depends_on_seed_and_step_only(config, name):
   other = take(open_train(config), 4)[3]
   assert not np.array_equal(batches[3]['x_src'], other['x_src'])
   (far,) = take(data := open_train(config), 1, start_step=2**40)
-  np.testing.assert_array_equal(far['x_src'][3], data._slot(2**40, 3)['x_src'])
+  slot = data.source.slot(2**40, 3)
+  assert_equal({key: x[3] for key, x in far.items()}, slot)
 
 
 @pytest.mark.parametrize('augment', [True, False])
@@ -119,18 +118,18 @@ def test_augmentation_can_be_switched_off(config, folder, augment):
 def test_two_processes_share_the_batch_of_one(config, monkeypatch):
   (whole,) = take(open_train(config), 1)
   slots = collections.defaultdict(set)
-  draw = domains_ref.TrainData._draw
+  made = feeding.HostFeed.slot
 
-  def record(self, role, step, slot, count):
+  def record(self, step, slot):
     slots[self].add(slot)  # also by threads that go on behind our back
-    return draw(self, role, step, slot, count)
+    return made(self, step, slot)
 
-  monkeypatch.setattr(domains_ref.TrainData, '_draw', record)
+  monkeypatch.setattr(feeding.HostFeed, 'slot', record)
   halves = []
   for process in range(2):
     data = open_train(config, process, 2)
     halves += take(data, 1)
-    assert slots[data] == {2 * process, 2 * process + 1}
+    assert slots[data.source] == {2 * process, 2 * process + 1}
   both = {key: np.concatenate([half[key] for half in halves]) for key in KEYS}
   assert_equal(whole, both)
 
@@ -144,9 +143,9 @@ def test_only_drawn_files_are_read(config, monkeypatch):
     return original(self, domain, index)
 
   monkeypatch.setattr(sources.FolderSource, 'read', record)
-  y_ref, images = open_train(config)._draw(1, step=5, slot=1, count=2)
-  numbers = factors(preprocess.to_float(images))[:, 1].tolist()
-  assert read == [(y_ref, number) for number in numbers]
+  slot = open_train(config).source.slot(5, 1)
+  drawn = [factors(slot[key]) for key in ('x_src', 'x_ref', 'x_ref2')]
+  assert read == [(red, green) for red, green, _ in drawn]
 
 
 def test_images_are_of_their_domain_and_references_differ(config):
@@ -169,7 +168,7 @@ def test_domains_and_images_are_drawn_evenly(config):
     assert abs(drawn[:, 0].mean() - 0.5) < 0.08
     ants = np.bincount(drawn[drawn[:, 0] == 0, 1], minlength=5) / 300
     np.testing.assert_allclose(ants, 0.2, atol=0.1)
-  # The roles are drawn independently.
+  # Source and reference are drawn independently.
   assert abs((source[:, 0] == first[:, 0]).mean() - 0.5) < 0.08
 
 
@@ -189,7 +188,7 @@ def test_an_unreadable_image_stops_or_is_skipped(config, folder, warnings):
     hit = (was[:, 0] == 0) & (was[:, 1] == 2)
     changed = (factors(batch['x_src']) != was).any(-1)
     np.testing.assert_array_equal(changed, hit)
-  assert data.skipped > 0
+  assert data.source.skipped > 0
   line = f'Skipping {bad} cannot be read (image file is truncated)'
   assert set(warnings) == {line} and len(warnings) <= 2  # Once a run.
   for green in range(5):
@@ -238,21 +237,21 @@ def test_checking_finds_bad_images_before_training(config, folder, warnings):
 
 def test_images_to_be_scored(config, folder):
   """Both splits in order, as stored, with a sum of their content."""
-  train, val = domains_ref.create_eval_data(config)
+  train, val = domains_ref.Data(config).evaluation()
   assert (train.counts, val.counts) == ((5, 3), (5, 3))
   pictures = list(train.pictures(1, range(3)))
   assert [p.getpixel((0, 0))[1] for p in pictures] == [0, 1, 2]
   digests = [data.digest(i) for data in (train, val) for i in (0, 1)]
   assert len(set(digests)) == 4
-  assert digests[1] == domains_ref.create_eval_data(config)[0].digest(1)
+  assert digests[1] == domains_ref.Data(config).evaluation()[0].digest(1)
   path = sorted((folder / 'train' / 'bee').iterdir())[2]
   path.write_bytes(path.read_bytes() + b'0')
-  again = domains_ref.create_eval_data(config)[0]
+  again = domains_ref.Data(config).evaluation()[0]
   assert again.digest(0) == digests[0] and again.digest(1) != digests[1]
 
 
 def test_drawn_images_to_be_scored_differ_between_splits():
-  train, val = domains_ref.create_eval_data(make_config())
+  train, val = domains_ref.Data(make_config()).evaluation()
   assert train.counts == (1000,) * 3
   a, b = next(train.pictures(0, [0])), next(val.pictures(0, [0]))
   assert a.size == (32, 32) and np.abs(np.int16(a) - np.int16(b)).max() > 20
@@ -261,7 +260,7 @@ def test_drawn_images_to_be_scored_differ_between_splits():
 
 
 def test_validation_images(config, warnings):
-  _, data = domains_ref.create_datasets(config, 0, 1)
+  data = open_train(config).val
   assert data.domains == ('ant', 'bee') and data.counts == (5, 3)
   images = list(data.images(0, range(1, 4)))
   assert [(index, tuple(image[0, 0])) for index, image in images] == [
@@ -279,16 +278,17 @@ def test_validation_images(config, warnings):
 
 def test_shapes():
   config = make_config(**{'data.domains': ('square', 'triangle')})
-  train, val = domains_ref.create_datasets(config, 0, 1)
+  train = open_train(config)
+  val = train.val
   assert train.domains == val.domains == ('square', 'triangle')
-  assert train.facts == {
+  assert train.images_per_step == 4 and train.resolved == {
     'data.domains': ('square', 'triangle'),
     'model.num_domains': 2,
   }
   first, again = (next(val.images(1, [0]))[1] for _ in range(2))
   np.testing.assert_array_equal(first, again)
   assert not np.array_equal(first, next(val.images(0, [0]))[1])
-  rng = pictures.stream(config.seed, 2, 0, 0, 1)
+  rng = streams.generator(config.seed, Stream.VALIDATION, slot=0, step=1)
   (expected,) = shapes.draw_images(rng, 2, 1, 32)  # The triangle.
   np.testing.assert_array_equal(first, expected)
   assert set(take(train, 1)[0]['y_src']) <= {0, 1}
@@ -316,7 +316,7 @@ def test_one_domain_of_one_image_trains(config, folder, warnings):
 def test_what_is_wrong_is_said_before_training(config, change, message):
   config.update_from_flattened_dict(change)
   with pytest.raises(UserError, match=message):
-    domains_ref.create_datasets(config, 0, 2)
+    open_train(config, 0, 2)
 
 
 def test_domains_of_training_and_validation_must_agree(config, folder):
@@ -326,23 +326,3 @@ def test_domains_of_training_and_validation_must_agree(config, folder):
   (folder / 'train/bee').rename(folder / 'other')
   with pytest.raises(UserError, match="'cow' is in 'val' but not in 'train'"):
     open_train(config)
-
-
-ABANDON = """
-import time
-from jaxgan.data.contracts import domains_ref
-from tests.input_pipeline_test import make_config
-data, _ = domains_ref.create_datasets(make_config(), 0, 1)
-slot = data._slot
-data._slot = lambda *args: time.sleep(0.1) or slot(*args)
-batches = data.batches()
-next(batches)
-raise SystemExit(3)
-"""
-
-
-@pytest.mark.slow
-def test_a_program_that_leaves_its_batches_unread_can_end():
-  for _ in range(3):  # Without care it hangs more often than not.
-    command = [sys.executable, '-c', ABANDON]
-    assert subprocess.run(command, timeout=60).returncode == 3
