@@ -201,7 +201,7 @@ def _state(workdir):
   return contract.open_run(workdir, device).state
 
 
-def _light_step(state, frozen, batch, rng, **static):
+def _light_step(model, state, frozen, batch, rng):
   """Learns the sums of what it is fed: compiles at once, forgets nothing."""
   sums = {f'{key}_total': jnp.sum(value) for key, value in batch.items()}
   total = sum(sums.values()) + jax.random.uniform(rng)
@@ -217,7 +217,9 @@ def test_a_resumed_run_is_an_undisturbed_one(
 ):
   if light:
     monkeypatch.setattr(stargan_v2, 'train_step', _light_step)
-    monkeypatch.setattr(stargan_v2, 'sample', lambda *args, **kwargs: {})
+    monkeypatch.setattr(
+      stargan_v2, 'grids', lambda *args: {}, raising=False
+    )
 
   def train(workdir, end):
     config = tiny.config(
