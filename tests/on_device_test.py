@@ -217,9 +217,7 @@ def test_a_resumed_run_is_an_undisturbed_one(
 ):
   if light:
     monkeypatch.setattr(stargan_v2, 'train_step', _light_step)
-    monkeypatch.setattr(
-      stargan_v2, 'grids', lambda *args: {}, raising=False
-    )
+    monkeypatch.setattr(stargan_v2, 'grids', lambda *args: {}, raising=False)
 
   def train(workdir, end):
     config = tiny.config(
