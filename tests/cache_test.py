@@ -50,7 +50,7 @@ def decodings(monkeypatch):
 
 def images_of(root, img_size=SIZE):
   source = sources.FolderSource(str(root / 'data'), 'train')
-  return pictures.FileImages(source, img_size, augment=False)
+  return pictures.FileImages(source, img_size)
 
 
 def load(root, skip_bad=False, img_size=SIZE):

@@ -1,15 +1,18 @@
 import collections
+import functools
 import itertools
 import os
 import threading
 
+import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import pytest
 from absl import logging
 from PIL import Image
 
-from jaxgan.data import feeding, shapes, sources, streams
+from jaxgan.data import crops, feeding, shapes, sources, streams
 from jaxgan.data.contracts import domains_ref
 from jaxgan.data.streams import Stream
 from jaxgan.inference import grids
@@ -172,6 +175,68 @@ def test_domains_and_images_are_drawn_evenly(config):
   assert abs((source[:, 0] == first[:, 0]).mean() - 0.5) < 0.08
 
 
+COUNTS, STARTS = (5, 3, 1), np.array([0, 5, 8])
+
+
+@functools.cache
+def draws(seed=3, step=7, slots=6000):
+  """Rows [slots, 3] of what many slots pick, and their words."""
+  part = domains_ref.Picks(
+    None, crops.ResizedCrop(), Stream.BATCH, domains_ref.KEYS, num_words=5
+  )
+
+  def draw(slot):
+    words = streams.device_words(
+      seed, part.stream, jnp.int32(step), slot, part.words_per_slot
+    )
+    return *part.pick(words[:5], jnp.array(COUNTS)), words
+
+  drawn = jax.jit(jax.vmap(draw))(jnp.arange(slots))
+  domains, numbers, words = jax.device_get(drawn)
+  return STARTS[domains] + numbers, domains[:, 0], domains[:, 1], words
+
+
+def test_many_slots_are_drawn_evenly():
+  rows, y_src, y_ref, _ = draws()
+  for y, columns in ((y_src, [0]), (y_ref, [1, 2])):
+    # Within 4 standard deviations of a binomial, here as below.
+    share = np.bincount(y, minlength=3) / len(y)
+    np.testing.assert_allclose(share, 1 / 3, atol=4 * 0.0061)
+    for domain, (start, count) in enumerate(zip(STARTS, COUNTS, strict=True)):
+      for column in columns:
+        numbers = rows[y == domain, column] - start
+        assert numbers.min() >= 0 and numbers.max() < count
+        share = np.bincount(numbers) / len(numbers)
+        np.testing.assert_allclose(share, 1 / count, atol=4 * 0.011)
+  # Source and reference are drawn independently.
+  assert abs((y_src == y_ref).mean() - 1 / 3) < 4 * 0.0061
+  both = (y_src == 0) & (y_ref == 0)
+  same = (rows[both, 0] == rows[both, 1]).mean()
+  assert abs(same - 1 / 5) < 4 * (0.16 / both.sum()) ** 0.5
+
+
+def test_references_differ_where_there_are_two():
+  rows, _, y_ref, _ = draws()
+  several = y_ref < 2
+  assert (rows[several, 1] != rows[several, 2]).all()
+  assert (rows[~several, 1:] == 8).all()
+  # Every other image is as likely.
+  of_five = rows[y_ref == 0]
+  ahead = (of_five[:, 2] - of_five[:, 1]) % 5
+  share = np.bincount(ahead, minlength=5)[1:] / len(ahead)
+  np.testing.assert_allclose(share, 1 / 4, atol=4 * 0.0098)
+
+
+def test_a_slot_depends_on_seed_step_and_slot_only():
+  few, many = draws(slots=5), draws()
+  for a, b in zip(few, many, strict=True):
+    np.testing.assert_array_equal(a, b[:5])
+  rows, _, _, words = many
+  for other in (draws(seed=4), draws(step=8)):
+    assert (other[3] != words).any(-1).all()
+    assert 0.7 < (other[0] != rows).mean() < 0.95
+
+
 def test_an_unreadable_image_stops_or_is_skipped(config, folder, warnings):
   sound = take(open_train(config), 5)
   bad = folder / 'train/ant/2.png'
@@ -326,3 +391,30 @@ def test_domains_of_training_and_validation_must_agree(config, folder):
   (folder / 'train/bee').rename(folder / 'other')
   with pytest.raises(UserError, match="'cow' is in 'val' but not in 'train'"):
     open_train(config)
+
+
+def test_noise_meets_the_contract(config):
+  config.model.num_domains = 2
+  made, (real,) = domains_ref.Data(config).noise(), take(open_train(config), 1)
+  assert made.keys() == real.keys()
+  for key, x in real.items():
+    assert (made[key].shape, made[key].dtype) == (x.shape, x.dtype)
+    if key[0] == 'x':
+      assert -1 <= made[key].min() < -0.99 and 0.99 < made[key].max() <= 1
+    else:
+      assert set(made[key]) <= {0, 1}
+  assert (made['x_ref'] != made['x_ref2']).mean() > 0.9
+
+
+def test_a_batch_asks_for_its_sources_as_its_references(config):
+  config.model.num_domains = 2
+  data = domains_ref.Data(config)
+  batch = data.noise() | {'y_ref': np.array([0, 1, 1, 0], np.int32)}
+  x, y, source = data.requests(batch)
+  assert x is batch['x_src'] and y is batch['y_ref']
+  assert source.keys() == {'x_ref'} and source['x_ref'] is batch['x_ref']
+
+
+def test_a_picture_is_seen_whole(config):
+  picture = Image.new('RGB', (7, 5))
+  assert domains_ref.Data(config).view(picture) is picture

@@ -23,8 +23,13 @@ from PIL import Image
 from jaxgan.apps import trained_model
 from jaxgan.data import cache, pictures, preprocess, sources
 from jaxgan.data.contracts import domains_ref
+from jaxgan.data.crops import ResizedCrop, Whole
+from jaxgan.data.eval_data import EvalData
+from jaxgan.data.feeding import HostFeed
+from jaxgan.data.streams import Stream
 from jaxgan.metrics import features
 from jaxgan.runtime.errors import UserError
+from jaxgan.systems import contract
 from tests import tiny
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -262,9 +267,9 @@ def put(folder, name, data):
   return path
 
 
-def files_of(folder, augment=False):
+def files_of(folder):
   source = sources.FolderSource(str(folder), 'train')
-  return pictures.FileImages(source, SIZE, augment)
+  return pictures.FileImages(source, SIZE)
 
 
 def read_at_start(folder):
@@ -272,14 +277,21 @@ def read_at_start(folder):
   pictures.check_images(files_of(folder), skip_bad=False)
 
 
+def slot_of(folder, crop):
+  part = domains_ref.Picks(
+    files_of(folder), crop, Stream.BATCH, domains_ref.KEYS, num_words=5
+  )
+  feed = HostFeed(
+    [part], seed=0, batch_size=1, img_size=SIZE, skip_bad_images=False
+  )
+  return feed.slot(0, 0)
+
+
 def read_in_step(folder):
   """Training, a slot of a batch: without augmentation, to compare it."""
-  config = tiny.config(data__name='folder', data__img_size=SIZE)
-  data = domains_ref.TrainData(config, files_of(folder))
-  slot = data._slot(0, 0)
+  slot = slot_of(folder, Whole())
   np.testing.assert_array_equal(slot['x_src'], slot['x_ref'])
-  augmented = domains_ref.TrainData(config, files_of(folder, augment=True))
-  x = augmented._slot(0, 0)['x_src']
+  x = slot_of(folder, ResizedCrop())['x_src']
   assert x.shape == (SIZE, SIZE, 3) and x.min() >= -1 and x.max() <= 1
   return np.uint8((slot['x_src'] + 1) * 127.5 + 0.5)
 
@@ -293,7 +305,7 @@ def read_on_device(folder):
 
 def read_to_score(folder):
   """Evaluation: sources, and real images as both protocols prepare them."""
-  data = domains_ref.EvalData(files_of(folder), skip_bad_images=False)
+  data = EvalData(files_of(folder), skip_bad_images=False)
   for real in data.pictures(0, [0]):
     for protocol in features.PROTOCOLS.values():
       x = protocol.prepare(real, SIZE)
@@ -310,8 +322,8 @@ def read_to_translate(folder):
 
 def model():
   config = tiny.config(data__domains=('cat',), data__img_size=SIZE)
-  translator = types.SimpleNamespace(STYLES=(), SOURCES='any')
-  return trained_model.Model(translator, ('cat',), config, step=0, crop=False)
+  translator = types.SimpleNamespace(system=contract.load('stargan_v2'))
+  return trained_model.Model(translator, config, step=0, crop=False)
 
 
 READERS = (
@@ -580,8 +592,8 @@ def test_ten_thousand_images_leave_nothing_behind(tmp_path):
   folder.mkdir(parents=True)
   for name, data in contents.items():
     (folder / name).write_bytes(data)
-  images, reader = files_of(tmp_path, augment=True), model()
-  rng = np.random.default_rng(0)
+  images, reader = files_of(tmp_path), model()
+  rng, crop = np.random.default_rng(0), ResizedCrop()
   (count,), good, measured = images.counts, 0, []
   keys = [(0, index) for index in range(count)]
   for number in range(10_000):
@@ -593,7 +605,11 @@ def test_ten_thousand_images_leave_nothing_behind(tmp_path):
     index = number % count
     try:
       if number % 3:
-        images.draw(rng, 0, 1) if number % 2 else images.get(0, index)
+        if number % 2:
+          words = rng.integers(0, 2**32, crop.num_words, np.uint32)
+          crop.on_host(words, images.picture(0, index), SIZE)
+        else:
+          images.get(0, index)
       else:
         reader.read(images._source._files[0][index])
       good += 1
