@@ -140,14 +140,14 @@ def test_step_of_many_iterations():
   assert images.endswith('2 of 16 px, 3 domains, float32')
 
 
-@pytest.mark.parametrize('tiny, images', [(TINY, 2), (TINY_STARGAN, 6)])
-def test_translation(tiny, images):
+@pytest.mark.parametrize('tiny', [TINY, TINY_STARGAN])
+def test_translation(tiny):
   _, result = _run(
     'train_step', *tiny, '--what=translate', '--steps=3', '--warmup=1'
   )
   assert list(result) == ['ms_per_batch', 'images_per_s', 'compile_s']
   assert result['images_per_s'] == pytest.approx(
-    1000 * images / result['ms_per_batch'], rel=1e-2
+    2000 / result['ms_per_batch'], rel=1e-2
   )
 
 
@@ -177,11 +177,11 @@ def test_memory_of_a_system_without_remat():
   )
   small, large = records
   assert small['remat'] is None
-  # Three images of 16 x 16 x 3 floats and their three labels in, three out.
+  # An image of 16 x 16 x 3 floats and its three labels in, one out.
   image = 16 * 16 * 3 * 4 / 1e9
   added = large['arguments GB'] - small['arguments GB']
-  assert added == pytest.approx(18 * (image + 12e-9), rel=1e-2)
-  assert large['outputs GB'] == pytest.approx(24 * image, rel=1e-2)
+  assert added == pytest.approx(6 * (image + 12e-9), rel=1e-2)
+  assert large['outputs GB'] == pytest.approx(8 * image, rel=1e-2)
 
 
 @pytest.mark.slow
