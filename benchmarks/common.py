@@ -1,10 +1,13 @@
 """What the benchmark programs share: inputs, the step, turns, tables."""
 
 import functools
+import importlib.util
+import io
 import json
 import math
 import os
 import pathlib
+import signal
 import statistics
 import subprocess
 import sys
@@ -16,15 +19,18 @@ import jax
 import ml_collections
 import numpy as np
 from absl import flags, logging
+from etils import epath
 from jax.sharding import AxisType
 from ml_collections import config_flags
 
-from jaxgan.runtime import errors, host, sharding
+from jaxgan.data.contracts import base
+from jaxgan.runtime import errors, files, host, sharding
 from jaxgan.systems import contract
+from jaxgan.systems import frozen as frozen_lib
 
 Tree = Any
 
-_ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 # Of these, the ones that a system has.
 _PLAIN_MODEL = {'resample': 'plain', 'select_heads': True, 'remat': False}
 NOT_TO_BE_RUN = {  # compiler options: the same operations, sooner
@@ -32,6 +38,7 @@ NOT_TO_BE_RUN = {  # compiler options: the same operations, sooner
   'xla_llvm_disable_expensive_passes': True,
 }
 
+_LONGEST_ROUND = 1000  # iterations
 _TURNS = 6  # how often the sides alternate, if there are that many steps
 
 
@@ -69,13 +76,106 @@ def count_flops(
   return flops if flops and flops > 0 else None
 
 
-class Ours:
-  """Our training step, compiled for one device.
+class Program(NamedTuple):
+  """What is measured of a system, as functions of arrays."""
+
+  init: Callable[[jax.Array], Tree]  # key -> state
+  frozen: Tree
+  train_step: Callable[..., tuple[Tree, Tree]]  # state, frozen, batch, rng
+  inference_params: Callable[[Tree], Tree]  # of a state
+  translate: Callable[..., jax.Array]  # inference_params, frozen, batch
+  iterations: int  # of a step
+
+
+def build(config: ml_collections.ConfigDict) -> Program:
+  """The networks of a config and what they do; allocates no state.
+
+  A step of a system that updates different networks by turns is a whole round
+  of them here, of iterations on one batch.
+  """
+  system = contract.get_system(config)
+  contract.check_config(system, config)
+  model = system.create_model(config)
+  requests = system.create_data(config).requests
+
+  phases_in_turn = _round(system, model)
+
+  def train_step(state, frozen, batch, rng):
+    for phases in phases_in_turn:
+      options = {'phases': phases} if phases else {}
+      state, metrics = system.train_step(
+        model, state, frozen, batch, rng, **options
+      )
+    return state, metrics
+
+  def translate(params, frozen, batch):
+    x, y, source = requests(batch)
+    s = system.style(model, params, y, **source) if source else None
+    rng = None
+    if system.DRAWS:
+      rng = jax.random.split(jax.random.key(0), x.shape[0])
+    return system.translate(model, params, frozen, x, y, s, rng)
+
+  return Program(
+    functools.partial(system.init_state, model),
+    frozen_lib.load(system.FROZEN, config),
+    train_step,
+    system.inference_params,
+    translate,
+    len(phases_in_turn),
+  )
+
+
+def _round(system: contract.System, model: Any) -> list[tuple[str, ...] | None]:
+  """The phases of each iteration until they start anew; None: always all."""
+  if system.phases_at is None:
+    return [None]
+  phases = [system.phases_at(model, step) for step in range(_LONGEST_ROUND)]
+  for count in range(1, len(phases)):
+    if phases[count:] == phases[:-count]:
+      return phases[:count]
+  raise errors.UserError(
+    f'the phases do not start anew within {_LONGEST_ROUND} iterations'
+  )
+
+
+def example_batch(config: ml_collections.ConfigDict) -> dict[str, np.ndarray]:
+  """A batch of noise; every array has the slots on its first axis."""
+  return contract.get_system(config).create_data(config).noise()
+
+
+def open_data(config: ml_collections.ConfigDict) -> base.Training:
+  """The training data of one process."""
+  return contract.get_system(config).create_data(config).training(0, 1)
+
+
+def jit_step(
+  program: Program,
+  to_batch: Callable[[Tree, jax.Array], Tree] | None = None,
+  **options: Any,
+) -> jax.stages.Wrapped:
+  """The training step (state, frozen, fed, rng), as the loop compiles it.
+
+  Args:
+    program: of `build`.
+    to_batch: (fed, step) -> batch, inside the step; None where `fed` is one.
+    **options: of `jax.jit`.
+  """
+
+  def step(state, frozen, fed, rng):
+    batch = to_batch(fed, state.step) if to_batch else fed
+    return program.train_step(state, frozen, batch, rng)
+
+  return jax.jit(step, donate_argnames=('state',), **options)
+
+
+class Step:
+  """The training step, compiled for one device.
 
   Args:
     config: of the networks.
     fed: what a step is fed, arrays of NumPy or of the device of `create_mesh`.
-    to_batch: (fed, step) -> batch, inside the step; None where `fed` is one.
+    to_batch: as in `jit_step`.
   """
 
   def __init__(
@@ -84,30 +184,25 @@ class Ours:
     fed: Tree,
     to_batch: Callable[[Tree, jax.Array], Tree] | None = None,
   ):
-    """Builds the state and compiles the step for what is fed like this."""
-    system = contract.get_system(config)
-    init_fn, static = system.create_training(config)
+    """Draws the state and compiles the step for what is fed like this."""
+    program = build(config)
     if jax.default_backend() == 'cpu':
       host.keep_freed_memory()  # as the training loop does
     placement = sharding.replicated(create_mesh())
     key = jax.random.key(config.seed)
-    self._state = jax.jit(init_fn, out_shardings=placement)(key)
+    self._state = jax.jit(program.init, out_shardings=placement)(key)
     self._frozen, self._rng = jax.device_put(
-      (system.create_frozen(config), jax.random.key(config.seed + 1)), placement
+      (program.frozen, jax.random.key(config.seed + 1)), placement
     )
     self._fed = jax.device_put(fed, sharding.batch_sharding(create_mesh()))
-
-    def step(state, frozen, fed, rng):
-      batch = to_batch(fed, state.step) if to_batch else fed
-      return system.train_step(state, frozen, batch, rng, **static)
-
     start = time.perf_counter()
     self._compiled = (
-      jax.jit(step, donate_argnames=('state',))
+      jit_step(program, to_batch)
       .lower(self._state, self._frozen, self._fed, self._rng)
       .compile()
     )
     self.compile_s = time.perf_counter() - start
+    self.iterations = program.iterations
 
   def dispatch(self, fed: Tree | None = None) -> None:
     """Starts one step, fed as it was compiled or anew."""
@@ -142,6 +237,25 @@ class Ours:
     return plan.peak / 1e9, "XLA's plan: arguments, temporaries, new outputs"
 
 
+class Translation:
+  """The networks that translate on one batch, which stays on the device."""
+
+  def __init__(self, config: ml_collections.ConfigDict, batch: Tree):
+    """Draws the networks and compiles for batches like this one."""
+    program = build(config)
+    draw = jax.jit(lambda key: program.inference_params(program.init(key)))
+    params = draw(jax.random.key(config.seed))
+    self._arguments = jax.device_put((params, program.frozen, batch))
+    start = time.perf_counter()
+    translate = jax.jit(program.translate)
+    self._compiled = translate.lower(*self._arguments).compile()
+    self.compile_s = time.perf_counter() - start
+
+  def step(self) -> None:
+    """Translates the batch and waits for it."""
+    self.images = jax.block_until_ready(self._compiled(*self._arguments))
+
+
 def create_mesh() -> jax.sharding.Mesh:
   """One device, as the mesh that training takes."""
   return jax.make_mesh(
@@ -154,19 +268,22 @@ def lower_step(
   placement: jax.sharding.Sharding | None = None,
 ) -> jax.stages.Lowered:
   """The training step for a device that need not exist; allocates nothing."""
-  system = contract.get_system(config)
-  init_fn, static = system.create_training(config)
+  program = build(config)
   key = jax.eval_shape(jax.random.key, 0)
-  arguments = (
-    jax.eval_shape(init_fn, key),
-    system.create_frozen(config),
-    batch_shapes(config),
-    key,
-  )
-  step = functools.partial(system.train_step, **static)
-  return jax.jit(step, donate_argnames=('state',)).lower(
-    *abstract(arguments, placement)
-  )
+  state = jax.eval_shape(program.init, key)
+  arguments = state, program.frozen, batch_shapes(config), key
+  return jit_step(program).lower(*abstract(arguments, placement))
+
+
+def lower_translation(
+  config: ml_collections.ConfigDict, placement: jax.sharding.Sharding
+) -> jax.stages.Lowered:
+  """Translation of a batch, likewise."""
+  program = build(config)
+  state = jax.eval_shape(program.init, jax.eval_shape(jax.random.key, 0))
+  params = program.inference_params(state)
+  arguments = params, program.frozen, batch_shapes(config)
+  return jax.jit(program.translate).lower(*abstract(arguments, placement))
 
 
 def abstract(tree: Tree, placement: jax.sharding.Sharding | None) -> Tree:
@@ -278,14 +395,14 @@ def describe_images(config: ml_collections.ConfigDict) -> str:
 
 def set_num_domains(config: ml_collections.ConfigDict) -> None:
   """Fills in the domains that a training run takes from the data."""
-  system, data = contract.get_system(config), config.data
+  data = config.data
   if data.name.startswith('shapes') and not config.model.num_domains:
-    train, _ = system.create_datasets(config, 0, 1)  # drawn: nothing is read
-    config.update_from_flattened_dict(train.facts)
+    resolved = open_data(config).resolved  # drawn: nothing is read
+    config.update_from_flattened_dict(resolved)
   elif config.model.num_domains and not data.domains:
     # Their names are of no importance here.
     data.domains = tuple(f'domain{i}' for i in range(config.model.num_domains))
-  count = len(system.domain_names(config))
+  count = len(contract.domain_names(config))
   config.model.num_domains = config.model.num_domains or count
   if not count or config.model.num_domains != count:
     raise errors.UserError(
@@ -297,8 +414,7 @@ def set_num_domains(config: ml_collections.ConfigDict) -> None:
 
 def count_params(config: ml_collections.ConfigDict) -> dict[str, int]:
   """The number of parameters of each network, without building one."""
-  init_fn, _ = contract.get_system(config).create_training(config)
-  state = jax.eval_shape(init_fn, jax.random.key(0))
+  state = jax.eval_shape(build(config).init, jax.random.key(0))
   return {
     name: sum(x.size for x in jax.tree.leaves(tree))
     for name, tree in state.params.items()
@@ -319,7 +435,7 @@ def batch_shapes(config: ml_collections.ConfigDict) -> dict[str, Any]:
   """What each array of a batch is: slots on the first axis of all."""
   one = config.copy_and_resolve_references()
   one.batch_size = 1
-  batch = contract.get_system(config).example_batch(one)
+  batch = example_batch(one)
   return {
     name: jax.ShapeDtypeStruct((config.batch_size, *x.shape[1:]), x.dtype)
     for name, x in batch.items()
@@ -408,6 +524,14 @@ def config_arguments(settings: Mapping[str, Any] | None = None) -> list[str]:
   ]
 
 
+def script_command(
+  script: str, path: os.PathLike, settings: Mapping[str, Any], *options: str
+) -> list[str]:
+  """What starts train.py or eval.py on a work directory."""
+  command = [sys.executable, str(ROOT / script), *config_arguments(settings)]
+  return [*command, f'--workdir={path}', *options]
+
+
 def run_script(
   script: str, path: os.PathLike, settings: Mapping[str, Any], *options: str
 ) -> None:
@@ -416,8 +540,64 @@ def run_script(
   Raises:
     UserError: it ended with another status than 0.
   """
-  arguments = [*config_arguments(settings), f'--workdir={path}', *options]
-  command = [sys.executable, str(_ROOT / script), *arguments]
-  if status := subprocess.run(command, stdout=sys.stderr).returncode:
+  command = script_command(script, path, settings, *options)
+  # In a session of its own: Ctrl-C reaches it once, from here.
+  with subprocess.Popen(
+    command, stdout=sys.stderr, start_new_session=True
+  ) as child:
+    try:
+      status = child.wait()
+    except BaseException:
+      child.terminate()  # train.py saves a checkpoint
+      child.wait()
+      raise
+  if status:
     name = pathlib.Path(path).name
     raise errors.UserError(f'{name}: {script} ended with status {status}')
+
+
+def exit_when_terminated() -> None:
+  """Makes SIGTERM an exception, so that a program ends its children."""
+  signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+
+_PANEL = (3.2, 2.5)  # inches
+
+
+def write_panels(
+  path: epath.Path,
+  names: Sequence[str],
+  draw: Callable[[str, Any], Mapping[str, Any]],
+) -> None:
+  """Writes a PNG of a panel for each name; only where matplotlib is installed.
+
+  Args:
+    path: of the PNG.
+    names: titles of the panels.
+    draw: (name, panel) -> the lines of the panel, by what the legend calls
+      them; they are over steps.
+  """
+  if importlib.util.find_spec('matplotlib') is None:
+    print(f'no {path.name}: pip install matplotlib', file=sys.stderr)
+    return
+  from matplotlib import figure  # here alone: all else does without it
+
+  columns = min(4, len(names))
+  rows = -(-len(names) // columns)
+  size = columns * _PANEL[0], rows * _PANEL[1] + 0.4
+  fig = figure.Figure(figsize=size, layout='constrained')
+  panels = list(fig.subplots(rows, columns, squeeze=False).flat)
+  lines: dict[str, Any] = {}
+  for name, panel in zip(names, panels, strict=False):
+    lines |= draw(name, panel)
+    panel.set_title(name, fontsize='medium')
+    panel.set_xlabel('step')
+    panel.grid(alpha=0.3)
+  for panel in panels[len(names) :]:
+    panel.axis('off')
+  fig.legend(
+    lines.values(), lines.keys(), loc='outside upper center', ncols=len(lines)
+  )
+  buffer = io.BytesIO()
+  fig.savefig(buffer, format='png', dpi=110)
+  files.write_whole(path, buffer.getvalue())

@@ -54,7 +54,7 @@ _MODES = ('latent', 'reference')
 def main() -> None:
   """Measures, and prints the result."""
   placement = sharding.replicated(sharding.create_local_mesh())
-  run = contract.restore_run(_WORKDIR.value, placement)
+  run = contract.open_run(_WORKDIR.value, placement)
   if run.config.data.name != 'folder' or run.config.model.w_hpf:
     raise errors.UserError('--workdir must be of data.name=folder, w_hpf=0')
   device, threads = jax.devices()[0], len(os.sched_getaffinity(0))
@@ -81,15 +81,13 @@ def _evaluate(run: contract.Run, root: pathlib.Path) -> Sequence[Score]:
     weights_dir=_WEIGHTS_DIR.value,
     cache_dir=str(root / 'cache'),
   )
-  system = contract.get_system(run.config)
-  return system.evaluate(
-    system.inference_params(run.state),
-    run.frozen,
+  return run.system.scores(
+    run.translator(chunk=BATCH),
     run.config,
     Scorer(options),
+    run.system.create_data(run.config),
     seed=run.config.seed,
     save_dir=epath.Path(root),
-    **run.static,
   )
 
 

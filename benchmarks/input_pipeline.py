@@ -33,9 +33,8 @@ from ml_collections import config_flags
 
 from benchmarks import common
 from jaxgan.data import feeding
-from jaxgan.data.contracts import domains_ref
+from jaxgan.data.contracts import base
 from jaxgan.runtime import cli
-from jaxgan.systems import contract
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'The config to time.')
 _STEPS = flags.DEFINE_integer(
@@ -64,9 +63,9 @@ def run(
   """Measures; returns the rows of the table and the results."""
   config.data.check_images = False  # what is timed reads them anyway
   start = time.perf_counter()
-  train, _ = contract.get_system(config).create_datasets(config, 0, 1)
+  train = common.open_data(config)
   results = {'open_s': time.perf_counter() - start}
-  config.update_from_flattened_dict(train.facts)
+  config.update_from_flattened_dict(train.resolved)
   rows = common.describe_machine()
   rows['images'] = common.describe_images(config)
   rows['input'] = (
@@ -91,8 +90,8 @@ def _time_host(
     return {'host_images_per_s': None, 'host_images_per_s_core': None}
   config = config.copy_and_resolve_references()
   config.data.on_device = False
-  train, _ = contract.get_system(config).create_datasets(config, 0, 1)
-  batches = train.batches()
+  train = common.open_data(config)
+  batches = train.source.batches()
   next(itertools.islice(batches, _UNTIMED, None))
   start = time.perf_counter()
   next(itertools.islice(batches, count - 1, None))
@@ -107,11 +106,11 @@ def _time_host(
 
 def _time_device(
   config: ml_collections.ConfigDict,
-  train: domains_ref.OnDeviceData,
+  train: base.Training,
   count: int,
 ) -> dict[str, float]:
   """Drawing alone."""
-  fed, to_batch = train.feed(common.create_mesh(), 0, 1)
+  fed, to_batch = train.source.feed(common.create_mesh(), 0, 1)
   (resident,) = fed
   draw = jax.jit(to_batch)
   steps = [jax.numpy.int32(i) for i in range(count)]
@@ -127,20 +126,20 @@ def _time_device(
 
 def _time_steps(
   config: ml_collections.ConfigDict,
-  train: domains_ref.TrainData | domains_ref.OnDeviceData,
+  train: base.Training,
   steps: int,
 ) -> dict[str, float]:
   """Steps fed as in training, and steps on one batch, in turns."""
   turn = -(-steps // _TURNS)
   turns = -(-steps // turn)
   count = 1 + turns * (turn + _UNTIMED)
-  fed, to_batch = train.feed(common.create_mesh(), 0, count)
+  fed, to_batch = train.source.feed(common.create_mesh(), 0, count)
   first = next(fed)
   batch = jax.jit(to_batch)(first, jax.numpy.int32(0))
-  fixed = common.Ours(config, batch)
+  fixed = common.Step(config, batch)
   training = fixed
   if config.data.on_device:
-    training = common.Ours(config, first, to_batch)
+    training = common.Step(config, first, to_batch)
   sides = {
     'fixed': lambda: fixed.dispatch(batch),
     'fed': lambda: training.dispatch(next(fed)),

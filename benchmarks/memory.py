@@ -19,7 +19,6 @@ not fit, or does not compile, says so in its row.
 Where config.model.resample is `auto`, both compile what that is on a GPU.
 """
 
-import functools
 import os
 import pathlib
 import re
@@ -37,7 +36,6 @@ from ml_collections import config_flags
 
 from benchmarks import common
 from jaxgan.runtime import cli, errors
-from jaxgan.systems import contract
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Path of a config.')
 _TARGET = flags.DEFINE_string(
@@ -100,7 +98,10 @@ def measure_one(
     'note': '',
   }
   logging.info('compiling %s', dict(overrides))
-  lower = {'step': common.lower_step, 'translate': lower_translate}[what]
+  lower = {
+    'step': common.lower_step,
+    'translate': common.lower_translation,
+  }[what]
   start = time.perf_counter()
   try:
     compiled = lower(config, sharding).compile()
@@ -115,20 +116,6 @@ def measure_one(
   for name, size in {**plan._asdict(), 'peak': plan.peak}.items():
     record[f'{name} GB'] = _shortened(size / 1e9)
   return record
-
-
-def lower_translate(
-  config: ml_collections.ConfigDict, sharding: jax.sharding.Sharding
-) -> jax.stages.Lowered:
-  """Translation of a batch, for a device."""
-  system = contract.get_system(config)
-  init_fn, static = system.create_training(config)
-  key = jax.eval_shape(jax.random.key, 0)
-  params = system.inference_params(jax.eval_shape(init_fn, key))
-  frozen, batch = system.create_frozen(config), common.batch_shapes(config)
-  arguments = params, frozen, batch
-  translate = functools.partial(system.translate_batch, **static)
-  return jax.jit(translate).lower(*common.abstract(arguments, sharding))
 
 
 def create_sharding(target: str) -> jax.sharding.Sharding:

@@ -6,32 +6,125 @@ order of the phases, the resets of the gradients and whatever else it does are
 the original's. What it imports besides torch, and a training step does not use,
 is replaced by stand-ins while its files are loaded.
 
-benchmarks/peer_<system>.py has for each system
-
-  Peer(directory, config, backend): the networks of `config`, built by the code
-    of a checkout, on the hardware of a JAX `backend`
-    num_params() -> the number of parameters of each network
-    describe(dtype) -> a row that tells what it runs on
-    load_batch(batch) -> a batch like `example_batch`, on the device
-    step(loaded): runs what is a step here, on it, and waits for its end
-    translator(batch, dtype) -> what does as `translate_batch`, and waits
+benchmarks/peer_<system>.py has `create(directory, config, backend)`, which
+makes a `Peer` for a config of the system.
 """
 
 import contextlib
 import importlib
+import importlib.util
 import io
 import pathlib
 import sys
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from unittest import mock
 
+import ml_collections
 import numpy as np
 
 from jaxgan.runtime import errors
 
 NEVER = 10**9  # iterations between two logs, samples, checkpoints, evaluations
+
+
+def create(
+  directory: str, config: ml_collections.ConfigDict, backend: str
+) -> 'Peer':
+  """The original of the config's system, run from a checkout.
+
+  Args:
+    directory: of the checkout.
+    config: of the networks.
+    backend: JAX's, whose kind of device it takes.
+
+  Raises:
+    UserError: something is missing.
+  """
+  name = f'benchmarks.peer_{config.system}'
+  if importlib.util.find_spec(name) is None:
+    raise errors.UserError(f'--peer: no original is known of {config.system}')
+  return importlib.import_module(name).create(directory, config, backend)
+
+
+class Peer:
+  """The original's networks, optimisers and iterations.
+
+  What a system's has, besides `home`, where its code is from, `files` of a
+  checkout, each of which imports only earlier ones, and `stand_ins`, the
+  modules in place of those that they import, with the names that these have:
+
+    create_settings(config) -> its own; UserError where they cannot be timed
+    given() -> {name in a stand-in: what it stands for}, if that is of use
+    build(modules) builds all of it by `settings`
+    nets() -> {name of ours: modules of torch}
+    load_batch(batch) -> a batch like `common.example_batch`, on the device
+    train(loaded) runs on it what is a step here
+    translation(batch, dtype) -> what translates as `common.build` does
+  """
+
+  home: str
+  files: Sequence[str]
+  stand_ins: Mapping[str, Sequence[str]]
+  settings: Any
+
+  def __init__(
+    self, directory: str, config: ml_collections.ConfigDict, backend: str
+  ):
+    """Builds the networks of `config` on the hardware of a JAX `backend`."""
+    self._directory = directory
+    sources = self.read_sources(directory, config)
+    self.device = Device(backend, config.seed)
+    self.describe = self.device.describe
+    self.settings = self.create_settings(config)
+    given = self.given()
+    with self._running():
+      self.build(load(sources, self.stand_ins, given))
+
+  @classmethod
+  def read_sources(
+    cls, directory: str, config: ml_collections.ConfigDict
+  ) -> dict[pathlib.PurePosixPath, str]:
+    """The text of the files to load."""
+    del config
+    return read_sources(directory, cls.home, cls.files)
+
+  def given(self) -> dict[str, Any]:
+    """Nothing by default."""
+    return {}
+
+  def num_params(self) -> dict[str, int]:
+    """The number of parameters of each network."""
+    return {
+      name: sum(p.numel() for net in nets for p in net.parameters())
+      for name, nets in self.nets().items()
+    }
+
+  def step(self, loaded: Any) -> None:
+    """Runs a step on a batch of `load_batch` and waits for its end."""
+    with self._running():
+      self.train(loaded)
+      self.device.wait()
+
+  def translator(
+    self, batch: Mapping[str, np.ndarray], dtype: str
+  ) -> Callable[[], None]:
+    """What translates the images of a batch, and waits."""
+    torch = self.device.torch
+    translation = self.translation(batch, getattr(torch, dtype))
+
+    def translate() -> None:
+      with self._running(), torch.no_grad():
+        translation()
+        self.device.wait()
+
+    return translate
+
+  @contextlib.contextmanager
+  def _running(self) -> Iterator[None]:
+    with foreign_code(self._directory, self.home), self.device.any_cuda():
+      yield
 
 
 class Device:
@@ -75,11 +168,6 @@ class Device:
     """Until all that was started is done."""
     if self.name == 'cuda':
       self.torch.cuda.synchronize()
-
-
-def count_params(net: Any) -> int:
-  """The number of parameters of a module of torch."""
-  return sum(p.numel() for p in net.parameters())
 
 
 @contextlib.contextmanager

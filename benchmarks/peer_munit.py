@@ -1,10 +1,9 @@
 """The original PyTorch MUNIT, as a peer to time; see `peer`.
 
-It needs torch and yaml only. The later code of UNIT is built alike:
-`create_trainer` is for both.
+It needs torch and yaml only. The later code of UNIT is built alike.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ml_collections
@@ -13,96 +12,66 @@ import numpy as np
 from benchmarks import peer
 from jaxgan.runtime import errors
 
-_HOME = 'https://github.com/NVlabs/MUNIT'
-# Each imports only earlier ones.
-_LOADED = ('networks.py', 'utils.py', 'trainer.py')
-_STAND_INS = {
-  'data': ('ImageFilelist', 'ImageFolder'),
-  'torch.utils.serialization': ('load_lua',),
-  'torchvision': ('transforms',),
-  'torchvision.utils': (),
-}
 
-
-class Peer:
+class Peer(peer.Peer):
   """The original's networks, optimisers and updates."""
 
-  def __init__(
-    self, directory: str, config: ml_collections.ConfigDict, backend: str
-  ):
-    """Builds the networks of `config` on the hardware of a JAX `backend`."""
-    self._directory = directory
-    model = config.model
-    self._settings = create_settings(
-      config,
-      generator={
-        'style_dim': model.latent_dim,
-        'mlp_dim': model.mlp_dim,
-      },
-      weights={
-        'recon_s_w': config.hparams.lambda_s,
-        'recon_c_w': config.hparams.lambda_c,
-      },
-    )
-    self._device, self._trainer = create_trainer(
-      directory, _HOME, 'MUNIT_Trainer', self._settings, config, backend
-    )
-    self.describe = self._device.describe
+  home = 'https://github.com/NVlabs/MUNIT'
+  files = ('networks.py', 'utils.py', 'trainer.py')
+  stand_ins = {
+    'data': ('ImageFilelist', 'ImageFolder'),
+    'torch.utils.serialization': ('load_lua',),
+    'torchvision': ('transforms',),
+    'torchvision.utils': (),
+  }
+  kind = 'MUNIT_Trainer'
+  device_number: tuple[int, ...] = ()  # that the trainer's `cuda` is given
 
-  def num_params(self) -> dict[str, int]:
-    """The number of parameters of each network, of both domains."""
-    return count_params(self._trainer)
+  def create_settings(
+    self, config: ml_collections.ConfigDict
+  ) -> dict[str, Any]:
+    """Those of both codes, with MUNIT's own."""
+    model, hparams = config.model, config.hparams
+    return create_settings(
+      config,
+      generator={'style_dim': model.latent_dim, 'mlp_dim': model.mlp_dim},
+      weights={'recon_s_w': hparams.lambda_s, 'recon_c_w': hparams.lambda_c},
+    )
+
+  def build(self, modules: Mapping[str, Any]) -> None:
+    """Builds the trainer of the last file."""
+    *_, module = modules.values()
+    self.trainer = getattr(module, self.kind)(self.settings)
+    self.trainer.cuda(*self.device_number)
+
+  def nets(self) -> Mapping[str, Sequence[Any]]:
+    """Those of both domains."""
+    return {
+      name: [getattr(self.trainer, f'{letters}_{domain}') for domain in 'ab']
+      for name, letters in (('generator', 'gen'), ('discriminator', 'dis'))
+    }
 
   def load_batch(self, batch: Mapping[str, np.ndarray]) -> tuple[Any, Any]:
-    """Moves a batch to the device."""
-    return self._device.tensor(batch['x_a']), self._device.tensor(batch['x_b'])
+    """The images of a and of b."""
+    return self.device.tensor(batch['x_a']), self.device.tensor(batch['x_b'])
 
-  def step(self, loaded: tuple[Any, Any]) -> None:
-    """Runs one iteration on a batch of `load_batch` and waits for its end."""
-    with peer.foreign_code(self._directory, _HOME), self._device.any_cuda():
-      self._trainer.update_learning_rate()
-      self._trainer.dis_update(*loaded, self._settings)
-      self._trainer.gen_update(*loaded, self._settings)
-      self._device.wait()
+  def train(self, loaded: tuple[Any, Any]) -> None:
+    """An update of the rate, of discriminators, of generators."""
+    self.trainer.update_learning_rate()
+    self.trainer.dis_update(*loaded, self.settings)
+    self.trainer.gen_update(*loaded, self.settings)
 
-  def translator(
-    self, batch: Mapping[str, np.ndarray], dtype: str
-  ) -> Callable[[], None]:
-    """What translates images of b in the styles of a's, and waits."""
-    torch, device = self._device.torch, self._device
-    dtype = getattr(torch, dtype)
+  def translation(
+    self, batch: Mapping[str, np.ndarray], dtype: Any
+  ) -> Callable[[], Any]:
+    """The images of b in the styles of a's."""
     x_a, x_b = (x.to(dtype) for x in self.load_batch(batch))
-    gen_a, gen_b = (
-      getattr(self._trainer, name).to(dtype).eval()
-      for name in ('gen_a', 'gen_b')
-    )
-
-    def translate() -> None:
-      with peer.foreign_code(self._directory, _HOME), torch.no_grad():
-        # Its own `encode` would give of each image what is not asked for, too.
-        gen_a.decode(gen_b.enc_content(x_b), gen_a.enc_style(x_a))
-        device.wait()
-
-    return translate
+    gen_a, gen_b = (net.to(dtype).eval() for net in self.nets()['generator'])
+    # Its own `encode` would give of each image what is not asked for, too.
+    return lambda: gen_a.decode(gen_b.enc_content(x_b), gen_a.enc_style(x_a))
 
 
-def create_trainer(
-  directory: str,
-  home: str,
-  name: str,
-  settings: Mapping[str, Any],
-  config: ml_collections.ConfigDict,
-  backend: str,
-) -> tuple[peer.Device, Any]:
-  """The device, and on it what trains: a class of the checkout's trainer.py."""
-  sources = peer.read_sources(directory, home, _LOADED)
-  device = peer.Device(backend, config.seed)
-  check_terms(config)
-  with peer.foreign_code(directory, home), device.any_cuda():
-    create = getattr(peer.load(sources, _STAND_INS, {})['trainer'], name)
-    trainer = create(settings)
-    trainer.cuda()
-  return device, trainer
+create = Peer
 
 
 def check_terms(config: ml_collections.ConfigDict) -> None:
@@ -114,23 +83,13 @@ def check_terms(config: ml_collections.ConfigDict) -> None:
     )
 
 
-def count_params(trainer: Any) -> dict[str, int]:
-  """The number of parameters of each network, of both domains."""
-  return {
-    name: sum(
-      peer.count_params(getattr(trainer, f'{letters}_{domain}'))
-      for domain in 'ab'
-    )
-    for name, letters in (('generator', 'gen'), ('discriminator', 'dis'))
-  }
-
-
 def create_settings(
   config: ml_collections.ConfigDict,
   generator: Mapping[str, Any],
   weights: Mapping[str, float],
 ) -> dict[str, Any]:
   """The original's settings, with those that only one of the systems has."""
+  check_terms(config)
   model, hparams, optim = config.model, config.hparams, config.optim
   return {
     'gen': {

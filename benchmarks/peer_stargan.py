@@ -14,75 +14,60 @@ from benchmarks import peer
 from jaxgan.runtime import errors
 from jaxgan.systems.stargan import config as config_lib
 
-_HOME = 'https://github.com/yunjey/stargan'
-_LOADED = ('model.py', 'solver.py')  # each imports only earlier ones
-_STAND_INS = {'torchvision': (), 'torchvision.utils': ('save_image',)}
 
-
-class Peer:
+class Peer(peer.Peer):
   """The original's networks, optimisers and training iterations."""
 
-  def __init__(
-    self, directory: str, config: ml_collections.ConfigDict, backend: str
-  ):
-    """Builds the networks of `config` on the hardware of a JAX `backend`."""
-    sources = peer.read_sources(directory, _HOME, _LOADED)
-    self._device = peer.Device(backend, config.seed)
-    self.describe = self._device.describe
+  home = 'https://github.com/yunjey/stargan'
+  files = ('model.py', 'solver.py')
+  stand_ins = {'torchvision': (), 'torchvision.utils': ('save_image',)}
+
+  def create_settings(
+    self, config: ml_collections.ConfigDict
+  ) -> types.SimpleNamespace:
+    """For training calls of n_critic iterations each."""
     labels, *others = config_lib.find_labels(config).sets
     if others:
       raise errors.UserError(
         "--peer compares on one data set: set --config.data.joint_name=''"
       )
-    self._directory, self._exclusive = directory, labels.exclusive
-    with peer.foreign_code(directory, _HOME):
-      solver = peer.load(sources, _STAND_INS, {})['solver'].Solver
-      self._solver = solver(None, None, _settings(config))
+    self._exclusive = labels.exclusive
+    return _create_settings(config, labels)
 
-  def num_params(self) -> dict[str, int]:
-    """The number of parameters of each network."""
-    nets = {'generator': self._solver.G, 'discriminator': self._solver.D}
-    return {name: peer.count_params(net) for name, net in nets.items()}
+  def build(self, modules: Mapping[str, Any]) -> None:
+    """Builds its solver, without data loaders."""
+    self.solver = modules['solver'].Solver(None, None, self.settings)
+
+  def nets(self) -> Mapping[str, Sequence[Any]]:
+    """Those of its solver."""
+    return {'generator': [self.solver.G], 'discriminator': [self.solver.D]}
 
   def load_batch(self, batch: Mapping[str, np.ndarray]) -> '_Loader':
-    """Moves a batch to the device: a batch of the original an iteration."""
+    """One batch, for every iteration."""
     x, c = batch['x0'], batch['c0']
     labels = c.argmax(-1) if self._exclusive else c
-    return _Loader(
-      [
-        (self._device.tensor(x[:, i]), self._device.tensor(labels[:, i]))
-        for i in range(x.shape[1])
-      ]
-    )
+    tensor = self.device.tensor
+    return _Loader([(tensor(x), tensor(labels))] * self.settings.num_iters)
 
-  def step(self, loaded: '_Loader') -> None:
-    """Runs n_critic iterations on a batch of `load_batch`, and waits."""
-    self._solver.celeba_loader = self._solver.rafd_loader = loaded
-    with peer.foreign_code(self._directory, _HOME):
-      self._solver.train()
-      self._device.wait()
+  def train(self, loaded: '_Loader') -> None:
+    """n_critic iterations."""
+    self.solver.celeba_loader = self.solver.rafd_loader = loaded
+    self.solver.train()
 
-  def translator(
-    self, batch: Mapping[str, np.ndarray], dtype: str
-  ) -> Callable[[], None]:
-    """What translates all images, each by another label, and waits."""
-    torch, device = self._device.torch, self._device
-    dtype = getattr(torch, dtype)
-    x, c = (
-      batch[key].reshape(-1, *batch[key].shape[2:]) for key in ('x0', 'c0')
-    )
-    images = device.tensor(x).to(dtype)
-    c_trg = device.tensor(np.roll(c, 1, axis=0)).to(dtype)
+  def translation(
+    self, batch: Mapping[str, np.ndarray], dtype: Any
+  ) -> Callable[[], Any]:
+    """All images, each by the label of another one."""
+    x, c = batch['x0'], batch['c0']
+    images = self.device.tensor(x).to(dtype)
+    c_trg = self.device.tensor(np.roll(c, 1, axis=0)).to(dtype)
     # Not in its evaluation mode, which its own tests do not use either: norms
     # would take averages instead of the image's statistics.
-    generate = self._solver.G.to(dtype)
+    generate = self.solver.G.to(dtype)
+    return lambda: generate(images, c_trg)
 
-    def translate() -> None:
-      with peer.foreign_code(self._directory, _HOME), torch.no_grad():
-        generate(images, c_trg)
-        device.wait()
 
-    return translate
+create = Peer
 
 
 class _Loader:
@@ -99,14 +84,18 @@ class _Loader:
     yield from self._batches
 
 
-def _settings(config: ml_collections.ConfigDict) -> types.SimpleNamespace:
-  """The original's settings for training calls of n_critic iterations each."""
+def _create_settings(
+  config: ml_collections.ConfigDict, labels: Any
+) -> types.SimpleNamespace:
   model, hparams, optim = config.model, config.hparams, config.optim
-  (labels,) = config_lib.find_labels(config).sets
   widths = ('g_conv_dim', 'd_conv_dim', 'g_repeat_num', 'd_repeat_num')
+  folders = ('log_dir', 'sample_dir', 'model_save_dir', 'result_dir')
+  every = ('log_step', 'sample_step', 'model_save_step', 'lr_update_step')
   return types.SimpleNamespace(
     **{key: model[key] for key in widths},
     **hparams,
+    **dict.fromkeys(folders, ''),
+    **dict.fromkeys(every, peer.NEVER),
     c_dim=len(labels.names),
     c2_dim=0,
     image_size=config.data.img_size,
@@ -122,11 +111,4 @@ def _settings(config: ml_collections.ConfigDict) -> types.SimpleNamespace:
     resume_iters=None,
     test_iters=None,
     use_tensorboard=False,
-    **dict.fromkeys(
-      ('log_dir', 'sample_dir', 'model_save_dir', 'result_dir'), ''
-    ),
-    **dict.fromkeys(
-      ('log_step', 'sample_step', 'model_save_step', 'lr_update_step'),
-      peer.NEVER,
-    ),
   )

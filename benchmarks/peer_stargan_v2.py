@@ -15,130 +15,123 @@ import numpy as np
 from benchmarks import peer
 from jaxgan.runtime import errors
 
-NETWORKS = (
-  'generator',
-  'mapping_network',
-  'style_encoder',
-  'discriminator',
-)
-
-_HOME = 'https://github.com/clovaai/stargan-v2'
-# Each imports only earlier ones.
-_LOADED = ('core/model.py', 'core/utils.py', 'core/solver.py')
-_STAND_INS = {
-  'core.checkpoint': ('CheckpointIO',),
-  'core.data_loader': ('InputFetcher',),
-  'core.wing': ('FAN',),
-  'ffmpeg': (),
-  'metrics': (),
-  'metrics.eval': ('calculate_metrics',),
-  'torchvision': (),
-  'torchvision.utils': (),
-  'tqdm': ('tqdm',),
-}
+_MODEL = pathlib.PurePosixPath('core/model.py')
 
 
-class Peer:
+class Peer(peer.Peer):
   """The original's networks, optimisers and training iteration."""
 
-  def __init__(
-    self, directory: str, config: ml_collections.ConfigDict, backend: str
-  ):
-    """Builds the networks of `config` on the hardware of a JAX `backend`."""
-    sources = read_sources(directory, config, _LOADED)
-    self._munch = peer.import_library('munch').Munch
-    self._device = peer.Device(backend, config.seed)
-    self.describe = self._device.describe
+  home = 'https://github.com/clovaai/stargan-v2'
+  files = (str(_MODEL), 'core/utils.py', 'core/solver.py')
+  stand_ins = {
+    'core.checkpoint': ('CheckpointIO',),
+    'core.data_loader': ('InputFetcher',),
+    'core.wing': ('FAN',),
+    'ffmpeg': (),
+    'metrics': (),
+    'metrics.eval': ('calculate_metrics',),
+    'torchvision': (),
+    'torchvision.utils': (),
+    'tqdm': ('tqdm',),
+  }
+
+  @classmethod
+  def read_sources(
+    cls, directory: str, config: ml_collections.ConfigDict
+  ) -> dict[pathlib.PurePosixPath, str]:
+    """The files with the widths of the config."""
+    return read_sources(directory, config, cls.files)
+
+  def create_settings(self, config: ml_collections.ConfigDict) -> Any:
+    """For training calls of one iteration each."""
     if config.model.w_hpf:
       raise errors.UserError(
         '--peer compares without the face network only: set '
         f'--config.model.w_hpf=0, got {config.model.w_hpf}'
       )
-    self._directory = directory
-    fetcher = _fetcher(self._device.torch, self._munch)
-    with peer.foreign_code(directory, _HOME):
-      modules = peer.load(sources, _STAND_INS, {'InputFetcher': fetcher})
-      solver = modules['core.solver'].Solver
-      self._solver = solver(_args(self._munch, config))
+    self._munch = peer.import_library('munch').Munch
+    model = {k: config.model[k] for k in ('style_dim', 'latent_dim', 'w_hpf')}
+    every = ('print_every', 'sample_every', 'save_every', 'eval_every')
+    return self._munch(
+      **model,
+      **config.hparams,
+      **config.optim,
+      **dict.fromkeys(every, peer.NEVER),
+      mode='train',
+      img_size=config.data.img_size,
+      num_domains=config.model.num_domains,
+      checkpoint_dir='',
+      resume_iter=0,
+      total_iters=1,
+    )
 
-  def num_params(self) -> dict[str, int]:
-    """The number of parameters of each network."""
-    return {k: peer.count_params(self._solver.nets[k]) for k in NETWORKS}
+  def given(self) -> dict[str, Any]:
+    """A fetcher that gives one batch for ever."""
+    return {'InputFetcher': _fetcher(self.device.torch, self._munch)}
+
+  def build(self, modules: Mapping[str, Any]) -> None:
+    """Builds its solver."""
+    self.solver = modules['core.solver'].Solver(self.settings)
+
+  def nets(self) -> Mapping[str, Sequence[Any]]:
+    """Those of its solver, which have our names."""
+    return {name: [net] for name, net in self.solver.nets.items()}
 
   def load_batch(self, batch: Mapping[str, np.ndarray]) -> Any:
-    """Moves a batch of NHWC arrays to the device as the original's NCHW."""
-    tensors = {k: self._device.tensor(v) for k, v in batch.items()}
-    # In the place of its data loaders, which only its fetcher looks into.
+    """In the place of its data loaders, which only its fetcher looks into."""
+    tensors = {k: self.device.tensor(v) for k, v in batch.items()}
     return self._munch(src=self._munch(tensors), ref=None, val=None)
 
-  def step(self, loaded: Any) -> None:
-    """Runs one iteration on a batch of `load_batch` and waits for its end."""
-    with peer.foreign_code(self._directory, _HOME):
-      self._solver.train(loaded)
-      self._device.wait()
+  def train(self, loaded: Any) -> None:
+    """One iteration."""
+    self.solver.train(loaded)
 
-  def translator(
-    self, batch: Mapping[str, np.ndarray], dtype: str
-  ) -> Callable[[], None]:
-    """What translates sources in the styles of references, and waits."""
-    torch = self._device.torch
-    dtype = getattr(torch, dtype)
-    with peer.foreign_code(self._directory, _HOME):
-      encode, generate = (
-        self._solver.nets_ema[name].to(dtype).eval()
-        for name in ('style_encoder', 'generator')
-      )
-    x, x_ref = (
-      self._device.tensor(batch[k]).to(dtype) for k in ('x_src', 'x_ref')
+  def translation(
+    self, batch: Mapping[str, np.ndarray], dtype: Any
+  ) -> Callable[[], Any]:
+    """The sources in the styles of the references, by the averages."""
+    tensor = self.device.tensor
+    x, x_ref = (tensor(batch[key]).to(dtype) for key in ('x_src', 'x_ref'))
+    y = tensor(batch['y_ref'])
+    encode, generate = (
+      self.solver.nets_ema[name].to(dtype).eval()
+      for name in ('style_encoder', 'generator')
     )
-    y = self._device.tensor(batch['y_ref'])
+    return lambda: generate(x, encode(x_ref, y))
 
-    def translate() -> None:
-      with peer.foreign_code(self._directory, _HOME), torch.no_grad():
-        generate(x, encode(x_ref, y))
-        self._device.wait()
 
-    return translate
+create = Peer
 
 
 def read_sources(
   directory: str, config: ml_collections.ConfigDict, names: Sequence[str]
 ) -> dict[pathlib.PurePosixPath, str]:
   """The text of the files to load, with the widths of `config`."""
-  sources = peer.read_sources(directory, _HOME, names)
-  model = pathlib.PurePosixPath('core/model.py')
-  try:
-    sources[model] = _set_widths(sources[model], config.model)
-  except ValueError as e:
+  sources = peer.read_sources(directory, Peer.home, names)
+  text, lost = _set_widths(sources[_MODEL], config.model)
+  if lost:
     raise errors.UserError(
-      f'--peer: {directory} is not a checkout of {_HOME}: {e} in core/model.py'
-    ) from e
-  return sources
+      f'--peer: {directory} is not a checkout of {Peer.home}: no {lost} in '
+      f'{_MODEL}'
+    )
+  return sources | {_MODEL: text}
 
 
-def _set_widths(text: str, model: ml_collections.ConfigDict) -> str:
-  """Replaces the original's two width constants; 512 has two meanings."""
-
-  def replace(pattern: str, value: int, text: str) -> str:
-    text, count = re.subn(pattern, str(int(value)), text)
-    if not count:
-      raise ValueError(f'no {pattern.replace(chr(92), "").strip("b")}')
-    return text
-
-  # Hidden width inside the mapping network, cap of the widths elsewhere.
-  parts = re.split(r'(?m)^(?=class MappingNetwork\b)', text)
-  if len(parts) != 2:
-    raise ValueError('no class MappingNetwork')
-  before, rest = parts
-  end = re.search(r'(?m)^(?:class|def) ', rest[1:])
-  if end is None:
-    raise ValueError('no class after MappingNetwork')
-  mapping, after = rest[: end.start() + 1], rest[end.start() + 1 :]
-  mapping = replace(r'\b512\b', model.hidden_dim, mapping)
-  before = replace(r'\b512\b', model.max_conv_dim, before)
-  after = replace(r'\b512\b', model.max_conv_dim, after)
-  text = before + mapping + after
-  return replace(r'\b2\*\*14\b', model.channel_base, text)
+def _set_widths(text: str, model: ml_collections.ConfigDict) -> tuple[str, str]:
+  """Its code with other widths; which of them it has not, if any."""
+  found = {'512': 0, '512 in MappingNetwork': 0, '2**14': 0}
+  parts = re.split(r'(?m)^(?=class |def )', text)
+  for i, part in enumerate(parts):
+    # Hidden width inside the mapping network, cap of the widths elsewhere.
+    what, width = '512', model.max_conv_dim
+    if re.match(r'class MappingNetwork\b', part):
+      what, width = '512 in MappingNetwork', model.hidden_dim
+    parts[i], count = re.subn(r'\b512\b', str(int(width)), part)
+    found[what] += count
+  text, found['2**14'] = re.subn(
+    r'\b2\*\*14\b', str(int(model.channel_base)), ''.join(parts)
+  )
+  return text, next((what for what, count in found.items() if not count), '')
 
 
 def _fetcher(torch: types.ModuleType, munch: Callable[..., Any]) -> type:
@@ -160,25 +153,3 @@ def _fetcher(torch: types.ModuleType, munch: Callable[..., Any]) -> type:
       return inputs
 
   return Fetcher
-
-
-def _args(
-  munch: Callable[..., Any], config: ml_collections.ConfigDict
-) -> types.SimpleNamespace:
-  """The original's settings for training calls of one iteration each."""
-  model = {k: config.model[k] for k in ('style_dim', 'latent_dim', 'w_hpf')}
-  return munch(
-    **model,
-    **config.hparams,
-    **config.optim,
-    mode='train',
-    img_size=config.data.img_size,
-    num_domains=config.model.num_domains,
-    checkpoint_dir='',
-    resume_iter=0,
-    total_iters=1,
-    print_every=peer.NEVER,
-    sample_every=peer.NEVER,
-    save_every=peer.NEVER,
-    eval_every=peer.NEVER,
-  )

@@ -1,1 +1,1 @@
-"""Tests, and the comparison with reference numbers (`tests.parity`)."""
+"""Tests, comparison with reference numbers (`parity`), and `endurance`."""

@@ -50,7 +50,7 @@ def training_error(root, **data):
   config = default_config()
   config.data.update(root=str(root), img_size=32, **data)
   try:
-    domains_ref.create_datasets(config, 0, 1)
+    domains_ref.Data(config).training(0, 1)
   except UserError as error:
     return str(error)
   return ''

@@ -10,7 +10,7 @@ def _told(values, window=10, sign=SIGN):
   """{step: line} of what is said of logged values."""
   watcher = collapse.Watcher([sign], window)
   seen = {
-    step: watcher.see({'step': step, sign.metric: value})
+    step: watcher.update({'step': step, sign.metric: value})
     for step, value in enumerate(values, start=1)
   }
   assert all(len(lines) <= 1 for lines in seen.values())
@@ -60,24 +60,24 @@ def test_a_resumed_run_tells_what_one_that_never_stopped_tells():
   values = [0.05] * 15 + [0.5] * 20 + [0.05] * 20
   records = [{'step': i, 'G/spread': x} for i, x in enumerate(values)]
   whole = collapse.Watcher([SIGN], 10)
-  lines = [whole.see(record) for record in records]
+  lines = [whole.update(record) for record in records]
   assert sum(map(len, lines)) == 3
   for stop in range(len(records)):
     resumed = collapse.Watcher([SIGN], 10)
     for record in records[:stop]:
-      resumed.see(record)
-    assert [resumed.see(record) for record in records[stop:]] == lines[stop:]
+      resumed.update(record)
+    assert [resumed.update(record) for record in records[stop:]] == lines[stop:]
 
 
 def test_every_sign_has_its_own_values():
   signs = [SIGN, collapse.Sign('D/doubt', 0.02, 'certain', 'more images')]
   watcher = collapse.Watcher(signs, 2)
-  assert not watcher.see({'step': 1, 'G/spread': 0.0, 'D/doubt': 0.5})
-  first, *rest = watcher.see({'step': 2, 'G/spread': 0.0, 'D/doubt': 0.01})
+  assert not watcher.update({'step': 1, 'G/spread': 0.0, 'D/doubt': 0.5})
+  first, *rest = watcher.update({'step': 2, 'G/spread': 0.0, 'D/doubt': 0.01})
   assert first.startswith('warning: step 2: G/spread 0,') and not rest
   # Lines of a version that had no such metric are no values.
-  assert not watcher.see({'step': 3})
-  (second,) = watcher.see({'step': 4, 'G/spread': 0.0, 'D/doubt': 0.0})
+  assert not watcher.update({'step': 3})
+  (second,) = watcher.update({'step': 4, 'G/spread': 0.0, 'D/doubt': 0.0})
   assert second.startswith('warning: step 4: D/doubt 0.005, below 0.02 in 2')
 
 

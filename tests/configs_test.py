@@ -7,7 +7,6 @@ import pytest
 
 from jaxgan.runtime import errors
 from jaxgan.systems import contract
-from jaxgan.systems.stargan_v2 import step
 from tests import tiny
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -74,13 +73,14 @@ def test_published_settings():
     ({'data__img_size': 48}, 'power of two'),
     ({'data__img_size': 16}, 'power of two'),
     ({'model__channel_base': 16}, 'leaves no channels'),
-    ({'model__dtype': 'float16'}, 'float32, bfloat16 or float64'),
+    ({'model__dtype': 'float16'}, "one of 'float32', 'bfloat16', 'float64':"),
     ({'hparams__ds_iter': 0}, 'ds_iter must be 1 or more'),
   ],
 )
 def test_bad_settings_are_named(override, message):
+  system = contract.load('stargan_v2')
   with pytest.raises(errors.UserError, match=message):
-    step.check_config(tiny.config(**override))
+    contract.check_config(system, tiny.config(**override))
 
 
 def test_unknown_system_is_named():

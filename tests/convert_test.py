@@ -10,7 +10,7 @@ from tests import tiny
   'name', ['generator', 'mapping_network', 'style_encoder', 'discriminator']
 )
 def test_there_and_back_is_the_same(name):
-  params = tiny.create()[0].params[name]
+  params = tiny.create()[1].params[name]
   state_dict = convert.to_state_dict(name, params)
   back, unused = convert.from_state_dict(name, state_dict, params)
   assert not unused
@@ -21,7 +21,7 @@ def test_there_and_back_is_the_same(name):
 
 
 def test_official_keys_and_layouts():
-  params = tiny.create()[0].params
+  params = tiny.create()[1].params
   g = convert.to_state_dict('generator', params['generator'])
   conv = params['generator']['encode_0']['conv2']['kernel']  # HWIO
   assert g['encode.0.conv2.weight'].shape == (8, 4, 3, 3)
@@ -44,7 +44,7 @@ def test_official_keys_and_layouts():
 
 
 def test_missing_and_misshapen_tensors_are_named():
-  params = tiny.create()[0].params['generator']
+  params = tiny.create()[1].params['generator']
   good = convert.to_state_dict('generator', params)
   bad = {k: v for k, v in good.items() if k != 'to_rgb.2.bias'}
   with pytest.raises(ValueError, match='no tensor to_rgb.2.bias'):

@@ -20,7 +20,6 @@ import pytest
 from PIL import Image
 
 from jaxgan.pytorch import torch_files
-from jaxgan.runs import workdir
 from jaxgan.systems import contract
 from tests import parity
 
@@ -114,9 +113,7 @@ def _flags(path):
 @pytest.mark.parametrize('path', DOCUMENTS, ids=lambda path: path.name)
 def test_every_command_has_a_program_that_takes_its_flags(path):
   settings = {
-    key
-    for system in contract.SYSTEMS.values()
-    for key in workdir.flatten(system.default_config())
+    key for name in contract.SYSTEMS for key in contract.load(name).SETTINGS
   }
   for words in _commands(path):
     if words[0] == '-m' and words[1].split('.')[0] in ('pip', 'venv', 'build'):

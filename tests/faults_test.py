@@ -9,12 +9,12 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import trainings
-from benchmarks.trainings import Lost
 from jaxgan.runs import checkpoint
 from tests import programs
+from tests.endurance import trainings
+from tests.endurance.trainings import Lost
 
-faults = programs.load('benchmarks.faults')
+faults = programs.load('tests.endurance.faults')
 
 ROOT = pathlib.Path(__file__).parents[1]
 RUN = """
@@ -136,7 +136,7 @@ def test_a_fault_that_loses_something_fails(monkeypatch):
 def test_a_killed_and_a_damaged_run_lose_nothing():
   done = subprocess.run(
     [
-      *(sys.executable, '-m', 'benchmarks.faults', '--only=kill,flips'),
+      *(sys.executable, '-m', 'tests.endurance.faults', '--only=kill,flips'),
       *('--kills=2', '--steps=50'),
     ],
     cwd=ROOT,

@@ -15,6 +15,7 @@ from jaxgan.data.contracts import domains_ref
 from jaxgan.runs import checkpoint, collapse, workdir
 from jaxgan.runtime import errors, sharding
 from jaxgan.systems import contract, stargan_v2
+from jaxgan.training import state as state_lib
 from tests import tiny
 
 
@@ -312,6 +313,95 @@ def test_what_processes_must_have_alike_is_compared(tmp_path, monkeypatch):
   assert compared['--config.batch_size'] == 3
   assert '--config.optim.lr' in compared and '--init_from' in compared
   assert '--config.data.root' not in compared  # hosts may differ
+
+
+@pytest.fixture
+def by_turns(monkeypatch):
+  """A system of one number: D in each iteration, G in each second one.
+
+  Returns:
+    The phases of each iteration that has been traced.
+  """
+  traced = []
+
+  def init_state(model, rng):
+    return state_lib.create({'net': {'w': jnp.zeros(3)}}, {})
+
+  def train_step(model, state, frozen, batch, rng, phases):
+    traced.append(phases)
+    params = jax.tree.map(lambda x: x + len(phases), state.params)
+    state = state.replace(step=state.step + 1, params=params)
+    return state, {f'{name}_loss': 10.0 * state.step for name in phases}
+
+  names = {
+    'init_state': init_state,
+    'train_step': train_step,
+    'inference_params': lambda state: state.params,
+    'phases_at': lambda model, step: ('D', 'G') if step % 2 else ('D',),
+    'grids': lambda *args: {},
+  }
+  for name, value in names.items():
+    monkeypatch.setattr(stargan_v2, name, value, raising=False)
+  return traced
+
+
+def test_iterations_of_other_phases_are_compiled_at_the_start(
+  by_turns, tmp_path, monkeypatch, capsys
+):
+  traced_at_calls = []
+  call = loop._Program.__call__
+
+  def noting(self, *args):
+    traced_at_calls.append(set(by_turns))
+    return call(self, *args)
+
+  monkeypatch.setattr(loop._Program, '__call__', noting)
+  loop.train_and_evaluate(tiny.config(num_train_steps=5), str(tmp_path))
+  both = {('D',), ('D', 'G')}
+  assert traced_at_calls == 5 * [both]
+  assert capsys.readouterr().out.count('compiling the step') == 1
+  # One line for each, of what it has computed.
+  lines = [json.loads(line) for line in _lines(tmp_path)]
+  assert lines == [
+    {'step': 1, 'D_loss': 10},
+    {'step': 2, 'D_loss': 20, 'G_loss': 20},
+    {'step': 3, 'D_loss': 30},
+    {'step': 4, 'D_loss': 40, 'G_loss': 40},
+    {'step': 5, 'D_loss': 50},
+  ]
+  w = _final_run(tmp_path).state.params['net']['w']
+  np.testing.assert_array_equal(w, 3 * [7])
+
+
+def test_iterations_that_do_not_come_are_not_compiled(by_turns, tmp_path):
+  loop.train_and_evaluate(tiny.config(num_train_steps=1), str(tmp_path))
+  assert set(by_turns) == {('D',)}
+  loop.train_and_evaluate(tiny.config(num_train_steps=2), str(tmp_path))
+  assert by_turns[-1] == ('D', 'G')
+  assert [len(json.loads(line)) for line in _lines(tmp_path)] == [2, 3]
+
+
+@pytest.mark.parametrize('last', [4, 5])
+def test_a_nan_in_a_phase_that_runs_now_and_then_is_noticed(
+  by_turns, tmp_path, monkeypatch, last
+):
+  real = stargan_v2.train_step
+
+  def breaking(*args, phases):
+    state, metrics = real(*args, phases=phases)
+    if 'G' in phases:
+      broken = state.step == 4
+      metrics['G_loss'] = jnp.where(broken, jnp.nan, metrics['G_loss'])
+    return state, metrics
+
+  monkeypatch.setattr(stargan_v2, 'train_step', breaking)
+  config = tiny.config(
+    num_train_steps=last, log_every_steps=100, checkpoint_every_steps=3
+  )
+  message = '^G_loss became NaN or infinite in step 4: look'
+  with pytest.raises(errors.UserError, match=message):
+    loop.train_and_evaluate(config, str(tmp_path))
+  assert [p.name for p in (tmp_path / 'checkpoints').iterdir()] == ['3']
 
 
 @pytest.mark.parametrize('divided', [False, True])

@@ -8,7 +8,7 @@ import pytest
 
 from jaxgan.nets import vgg
 from jaxgan.runtime import errors
-from jaxgan.systems import munit
+from jaxgan.systems import contract, munit
 from jaxgan.systems.munit import step
 from tests import tiny_munit as tiny
 from tests import tiny_two_domains
@@ -237,7 +237,9 @@ def test_settings_that_cannot_be(setting, value):
   with pytest.raises(
     errors.UserError, match=setting.replace('__', '.')
   ) as error:
-    step.check_config(tiny.config(**{setting: value}))
+    contract.check_config(
+      contract.load('munit'), tiny.config(**{setting: value})
+    )
   assert len(str(error.value).splitlines()) == 1
 
 

@@ -25,14 +25,14 @@ import numpy as np
 
 from jaxgan.nets import vgg
 from jaxgan.pytorch import convert
-from jaxgan.systems import munit, two_domains, unit
+from jaxgan.systems import munit, unit
 from jaxgan.systems.munit import official as munit_official
 from jaxgan.systems.munit import step as munit_step
+from jaxgan.systems.two_domains import Model, init_state
 from jaxgan.systems.unit import config as unit_config
 from jaxgan.systems.unit import official as unit_official
 from jaxgan.systems.unit import step as unit_step
 from jaxgan.training import phases
-from jaxgan.training import state as state_lib
 from tests.comparison import Comparison, floats, nchw, nhwc
 
 # Settings beside a file's, each a way of its own through the code.
@@ -42,7 +42,6 @@ PATHS: dict[str, dict[str, Any]] = {
   'micro_batches': {'model.resample': 'phases', 'micro_batches': 2},
 }
 
-_OURS = {'gen': 'generator', 'dis': 'discriminator'}
 _PHASES = {'d': ('D', 'discriminator'), 'g': ('G', 'generator')}
 # Our names of terms, by those of the originals without their domain.
 _TERMS = {
@@ -67,9 +66,7 @@ def compare(
   """Compares a file in every way there is."""
   comparisons = {}
   for name, changes in PATHS.items():
-    batch = settings['batch']
-    if batch % changes.get('micro_batches', 1):
-      print(f'  {name}: left out, it does not divide {batch} images')
+    if settings['batch'] % changes.get('micro_batches', 1):
       continue
     comparisons[name] = comparison = Comparison(reference)
     config = _config(settings)
@@ -174,23 +171,21 @@ def _run(
 ) -> None:
   step, official = _modules(config.system)
   model = step.create_model(config)
-  like = jax.eval_shape(
-    functools.partial(two_domains.init_state, model), jax.random.key(0)
-  ).params
+  rng = jax.random.key(0)  # of nothing: draws are the file's
+  state = jax.jit(functools.partial(init_state, model))(rng)
   params = {}
   for network in model.nets:
-    names = official.names(network, like[network])
+    names = official.names(network, state.params[network])
     keys = {_full_key(network, key): key for key in names.paths}
     given = {}
     for prefix in sorted({full.partition('/')[0] for full in keys}):
       for key, value in comparison.take(f'init/{prefix}/').items():
         given[keys[f'{prefix}/{key}']] = value
-    tree = convert.from_tensors(names, given, like[network])
+    tree = convert.from_tensors(names, given, state.params[network])
     params[network] = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), tree)
-  state = state_lib.create(params, dict(model.tx))
+  state = state.replace(params=params)
   frozen = {}
   if config.hparams.lambda_vgg > 0:
-    # The narrow VGG of the files would be too small for the fourth pool.
     tensors = comparison.take('vgg/')
     # In float64 also what is subtracted from images.
     wide = {key: np.float64(value) for key, value in tensors.items()}
@@ -198,20 +193,11 @@ def _run(
     frozen = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), frozen)
 
   update = jax.jit(functools.partial(step.update, model))
-  rng = jax.random.key(0)  # nothing draws
   for i in range(settings['iters']):
-    inputs = comparison.take(f'input{i}/')
-    batch = {key: nhwc(inputs[key]) for key in ('x_a', 'x_b')}
-    batch |= {
-      _drawn_key(*key.split('/')): floats(value)
-      if value.ndim == 2
-      else nhwc(value)
-      for key, value in inputs.items()
-      if '/' in key
-    }
+    batch = _inputs(comparison, i)
     if i == 0:
-      check = _forward_munit if config.system == 'munit' else _forward_unit
-      outputs = jax.jit(functools.partial(check, model))(params, batch)
+      forward = _forward_munit if config.system == 'munit' else _forward_unit
+      outputs = jax.jit(functools.partial(forward, model))(params, batch)
       _check_forward(comparison, outputs)
     state, metrics, grads = update(state, frozen, batch, rng)
     comparison.check('lr', f'lr{i}', metrics['lr'])
@@ -222,12 +208,20 @@ def _run(
       _check_after(comparison, f'after{i + 1}', state, official)
 
 
-def _drawn_key(phase: str, name: str) -> str:
-  """Our name of what a phase has drawn; the discriminator's end in 2."""
-  return f'{name}2' if phase == 'd' else name
+def _inputs(comparison: Comparison, i: int) -> dict[str, jax.Array]:
+  """Batch of iteration i, with what was drawn for it."""
+  batch = {}
+  for key, value in comparison.take(f'input{i}/').items():
+    phase, _, name = key.rpartition('/')
+    # What the discriminators draw has a 2 in its name.
+    name = f'{name}2' if phase == 'd' else name
+    batch[name] = floats(value) if value.ndim == 2 else nhwc(value)
+  return batch
 
 
-def _forward_munit(model, params, batch) -> dict[str, Any]:
+def _forward_munit(
+  model: Model, params: Mapping[str, Any], batch: Mapping[str, jax.Array]
+) -> dict[str, Any]:
   f = phases.inference(model, params)
   content, style, decode = (
     functools.partial(f, 'generator', method=name)
@@ -238,19 +232,22 @@ def _forward_munit(model, params, batch) -> dict[str, Any]:
     x = batch[f'x_{own}']
     c, s = content(x, i), style(x, i)
     fake = decode(c, batch[f's_{other}'], 1 - i)
+    c_back = content(fake, 1 - i)
     outputs |= {
       f'c_{own}': c,
       f's_{own}': s,
       f'x_{own}_recon': decode(c, s, i),
       f'x_{own}{other}': fake,
-      f'x_{own}{other}{own}': decode(content(fake, 1 - i), s, i),
+      f'x_{own}{other}{own}': decode(c_back, s, i),
     }
     scores = f('discriminator', x, i)
     outputs |= {f'dis_{own}/{k}': score for k, score in enumerate(scores)}
   return outputs
 
 
-def _forward_unit(model, params, batch) -> dict[str, Any]:
+def _forward_unit(
+  model: Model, params: Mapping[str, Any], batch: Mapping[str, jax.Array]
+) -> dict[str, Any]:
   f = phases.inference(model, params)
   encode, decode = (
     functools.partial(f, 'generator', method=name)
@@ -261,8 +258,8 @@ def _forward_unit(model, params, batch) -> dict[str, Any]:
     x = batch[f'x_{own}']
     h = encode(x, i)
     same, fake = decode(h + batch[f'n_{own}'], (i, 1 - i))
-    z_back = encode(fake, 1 - i) + batch[f'n_{own}{other}{own}']
-    (back,) = decode(z_back, (i,))
+    h_back = encode(fake, 1 - i)
+    (back,) = decode(h_back + batch[f'n_{own}{other}{own}'], (i,))
     outputs |= {
       f'h_{own}': h,
       f'x_{own}{own}': same,
@@ -308,8 +305,8 @@ def _check_grads(
   comparison: Comparison, grads: Mapping[str, Any], official: ModuleType
 ) -> None:
   for phase, (letter, network) in _PHASES.items():
-    name = f'{letter}/loss'
-    tensors = _tensors(network, grads[name][network], official)
+    gradient = grads[f'{letter}/loss'][network]
+    tensors = _tensors(network, gradient, official)
     prefix = f'grad0/{phase}/'
     scale = max(
       np.max(np.abs(comparison.reference[prefix + key])) for key in tensors

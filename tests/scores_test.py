@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxgan import evaluation
+from jaxgan.data.contracts import domains_ref
 from jaxgan.inference.translator import Translator
 from jaxgan.metrics import translations
 from jaxgan.metrics.translations import Options, Score
@@ -32,9 +33,10 @@ def run(written, tmp_path, monkeypatch):
   monkeypatch.delenv('JAXGAN_WEIGHTS', raising=False)
   fid = {2: 10.0, 4: 30.0}
 
-  def scores(translator, config, scorer, train, val, *, seed, save_dir):
+  def scores(translator, config, scorer, data, *, seed, save_dir):
     assert isinstance(translator, Translator)
-    assert train.domains == val.domains == config.data.domains
+    assert isinstance(data, domains_ref.Data)
+    assert config.data.domains == ('circle', 'square', 'triangle')
     step = int(save_dir.name.split('_')[0])
     return [
       Score('fid/latent/mean', fid[step] + seed, 'stargan_v2', 'abc', 7, 8),

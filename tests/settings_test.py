@@ -1,5 +1,3 @@
-import dataclasses
-
 import pytest
 
 from jaxgan.runtime import errors
@@ -83,13 +81,6 @@ def test_what_two_domains_cannot_have(overrides, message):
   contract.check_config(system, tiny.config(model__num_domains=2))
   with pytest.raises(errors.UserError, match=message):
     contract.check_config(system, tiny.config(**overrides))
-
-
-def test_only_separable_losses_take_micro_batches():
-  system = dataclasses.replace(contract.load('munit'), SEPARABLE=False)
-  contract.check_config(system, tiny.config())
-  with pytest.raises(errors.UserError, match='losses of munit are not means'):
-    contract.check_config(system, tiny.config(micro_batches=2))
 
 
 @pytest.mark.parametrize('name', contract.SYSTEMS)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxgan.runtime import errors
-from jaxgan.systems import stargan_v2
+from jaxgan.systems import contract, stargan_v2
 from jaxgan.systems.stargan_v2 import losses, step
 from tests import tiny
 
@@ -197,5 +197,6 @@ def test_references_that_are_copies_leave_the_signs_finite():
   [('micro_batches', 3), ('micro_batches', 0), ('model__resample', 'other')],
 )
 def test_settings_that_cannot_be(setting, value):
+  system = contract.load('stargan_v2')
   with pytest.raises(errors.UserError, match=setting.replace('__', '.')):
-    step.check_config(tiny.config(**{setting: value}))
+    contract.check_config(system, tiny.config(**{setting: value}))

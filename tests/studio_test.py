@@ -68,12 +68,13 @@ def test_a_style_is_as_far_from_the_first_as_the_mix_says(
   functions, model, tmp_path
 ):
   source, other = (_write_picture(tmp_path / f'{i}.png', i) for i in (0, 1))
+  pixels = [model.read(source)]
   latents = model.latent_styles('square', studio.NUM_LATENTS, seed=3, psi=0.5)
   encoded = model.reference_styles([model.read(other)], 'square')[0]
   chosen = Style(LATENT, 2, None), Style(REFERENCE, 0, other)
 
   def expect(code):
-    return model.translate([model.read(source)], code[None])[0][0]
+    return model.translate(pixels, 'square', code[None])[0][0]
 
   def translate(mix):
     return functions.translate(source, 'square', 3, 0.5, chosen, mix)
@@ -436,12 +437,14 @@ def test_the_page_translates_in_a_browser(server, browser, model, tmp_path):
     lambda: browser.find_elements(By.CSS_SELECTOR, '#source input[type=file]')
   )
   upload[0].send_keys(source)
-  first, second = model.latent_styles('square', 2)
+  pixels = [model.read(source)]
 
-  def expect(code):
-    return model.translate([model.read(source)], code[None])[0][0]
+  def expect(domain, mix):
+    first, second = model.latent_styles(domain, 2)
+    code = (1 - mix) * first + mix * second
+    return model.translate(pixels, domain, code[None])[0][0]
 
-  _shows(browser, 'result', expect(first))
+  _shows(browser, 'result', expect('square', 0))
 
   # Half way to the second style.
   slider = _wait(
@@ -456,14 +459,13 @@ def test_the_page_translates_in_a_browser(server, browser, model, tmp_path):
     slider[0],
     0.5,
   )
-  _shows(browser, 'result', expect((first + second) / 2))
+  _shows(browser, 'result', expect('square', 0.5))
 
   # Another domain.
   for label in browser.find_elements(By.CSS_SELECTOR, '#domain label'):
     if label.text.strip() == 'triangle':
       label.click()
-  first, second = model.latent_styles('triangle', 2)
-  _shows(browser, 'result', expect((first + second) / 2))
+  _shows(browser, 'result', expect('triangle', 0.5))
 
   # What is wrong with an upload is said on the page, which goes on.
   large = tmp_path / 'large.png'
@@ -474,7 +476,7 @@ def test_the_page_translates_in_a_browser(server, browser, model, tmp_path):
   browser.find_element(By.CSS_SELECTOR, '#source input[type=file]').send_keys(
     source
   )
-  _shows(browser, 'result', expect((first + second) / 2))
+  _shows(browser, 'result', expect('triangle', 0.5))
   errors_shown = [
     entry
     for entry in browser.get_log('browser')
@@ -502,10 +504,12 @@ def test_the_page_takes_a_sample_and_a_style_and_draws(
   assert samples[2].domain == 'circle'  # the page begins with another one
   styles = model.latent_styles(domain, studio.NUM_LATENTS)
   click('#samples button.thumbnail-item', 2)
-  pixels = model.read(source)
-  _shows(browser, 'result', model.translate([pixels], styles[:1])[0][0])
+  (first,), (fifth,) = (
+    model.translate([model.read(source)], domain, styles[[i]]) for i in (0, 4)
+  )
+  _shows(browser, 'result', first[0])
   click('#style1_row button.thumbnail-item', 4)
-  _shows(browser, 'result', model.translate([pixels], styles[4:5])[0][0])
+  _shows(browser, 'result', fifth[0])
 
   functions = studio.Studio(model, tmp_path)
   click('#draw_grid')
@@ -530,8 +534,7 @@ def test_a_system_without_styles_has_a_page_of_its_own(browser, tmp_path):
     browser.get(address)
 
     def expect(domain):
-      styles = model.label_styles(domain)
-      return model.translate([model.read(samples[0].path)], styles)[0][0]
+      return model.translate([model.read(samples[0].path)], domain)[0][0]
 
     _shows(browser, 'result', expect('square'))  # the first is a circle
     for label in browser.find_elements(By.CSS_SELECTOR, '#domain label'):

@@ -15,7 +15,7 @@ from jaxgan.data import pictures
 from jaxgan.data.contracts import domains_ref
 from tests import programs, tiny
 
-growth = programs.load('benchmarks.growth')
+scaling = programs.load('benchmarks.scaling')
 
 ROOT = pathlib.Path(__file__).parents[1]
 TINY = (
@@ -111,7 +111,7 @@ def test_traffic_is_read_from_the_program():
     %all-gather = f32[16]{0} all-gather(%get), dimensions={0}
     %x = s32[] all-reduce(%y)
   """
-  columns = growth.describe_traffic(program * 1000)
+  columns = scaling.describe_traffic(program * 1000)
   assert columns['all-reduces'] == 3000 and columns['all-gathers'] == 1000
   assert columns['all-reduce MB'] == pytest.approx(0.116)
   assert columns['all-gather MB'] == pytest.approx(0.064)
@@ -121,12 +121,12 @@ def test_traffic_is_read_from_the_program():
 @pytest.mark.slow
 def test_what_is_sent_are_gradients():
   one, whole, divided = _benchmark(
-    'growth', '--devices=1,2', '--measure=traffic,checkpoint'
+    'scaling', '--topologies=1x1,1x2', '--measure=traffic,checkpoint'
   )
   assert one['all-reduces'] == one['all-gathers'] == 0
   counts = {
     name: sum(x.size for x in jax.tree.leaves(tree))
-    for name, tree in tiny.create()[0].params.items()
+    for name, tree in tiny.create()[1].params.items()
   }
   # Two steps of the discriminator, one of all others, one of the generator.
   floats = (

@@ -51,6 +51,7 @@ def _expected(x, y, s=0.0):
 
 def _system(translate=_translate, style=_style, **constants):
   constants = {'BY_DOMAIN': False, 'DRAWS': False} | constants
+  constants = {'mean_style': None} | constants
   kinds = {'KINDS': ('latent', 'reference')}
   return types.SimpleNamespace(
     style=style, translate=translate, **kinds | constants

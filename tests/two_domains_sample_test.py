@@ -37,7 +37,7 @@ def _grids(name):
   """(the grids of a system, the eight images [2, 8, S, S, 3] in them)."""
   translator, *_ = _translator(name)
   system = translator.system
-  _, val = system.create_datasets(TINY[name].config(), 0, 1)
+  _, val = system.create_data(TINY[name].config()).evaluation()
   shown = [[val.readable(domain, i) for i in range(8)] for domain in range(2)]
   grids = system.grids(translator, val, jax.random.key(0))
   return grids, preprocess.to_float(np.array(shown))
@@ -108,7 +108,7 @@ def test_cells_of_munit_are_what_they_should_be():
   # A row has one style, and another one than the next.
   latent = grids['triangle2circle_latent']
   assert (_cell(latent, 1, 2) != _cell(latent, 2, 2)).any()
-  _, val = translator.system.create_datasets(tiny_munit.config(), 0, 1)
+  _, val = translator.system.create_data(tiny_munit.config()).evaluation()
   again = translator.system.grids(translator, val, jax.random.key(0))
   jax.tree.map(np.testing.assert_array_equal, again, grids)
 
@@ -203,7 +203,7 @@ def test_programs_do_what_the_translators_do():
 
 def test_a_batch_is_translated_for_measurements():
   batch = tiny_munit.batch()
-  x, y, source = unpaired.requests(batch)
+  x, y, source = unpaired.Data.requests(batch)
   np.testing.assert_array_equal(x, batch['x_b'])
   np.testing.assert_array_equal(source['x_ref'], batch['x_a'])
   assert y == 0

@@ -18,9 +18,9 @@ from jaxgan.apps import trained_model, translate_files
 from jaxgan.data import preprocess
 from jaxgan.runs import workdir
 from jaxgan.runtime import images
-from jaxgan.systems import contract
-from jaxgan.systems.munit import losses as munit_losses
+from jaxgan.systems import contract, munit
 from jaxgan.systems.stargan import step as stargan_step
+from jaxgan.training.state import State
 from tests import tiny_munit, tiny_stargan
 
 SIZE, TARGET = 16, 'triangle'
@@ -88,10 +88,10 @@ def by_networks(name, pixels, style):
     c = jnp.eye(3)[jnp.full(len(x), 2)]
     fake = stargan_step.generate(model, state.params, {}, None, x, c)
     return images.to_uint8(fake)
-  state, static = TINY[name].create()
-  nets = static['nets']
-  s = jnp.tile(style[None, :-1], (len(x), 1))
-  return images.to_uint8(munit_losses.translate(nets, state.params, x, s, 1))
+  model, state = tiny_munit.create()
+  s = jnp.tile(style[None], (len(x), 1))
+  fake = munit.translate(model, state.params, {}, x, 1, s, None)
+  return images.to_uint8(fake)
 
 
 def styles_of(model):
@@ -136,7 +136,7 @@ def test_python_and_the_exported_program_view_once(written, folder, name):
   if name == 'stargan':
     inputs, program = (x, y), programs['label']
   else:
-    inputs, program = (x, style[None, :-1], y - 1), programs['latent']
+    inputs, program = (x, style[None], y - 1), programs['latent']
   (got,) = export.deserialize(bytearray(program)).call(*inputs)
   assert_close(images.to_uint8(got), expected)
 
@@ -147,9 +147,9 @@ def test_a_reference_is_viewed_once(written, folder):
     model, translate_files.find([str(folder / 'val' / TARGET)]), None
   )
   x = preprocess.to_float(seen_in_training(directory, TARGET))[None]
-  state, static = tiny_munit.create()
-  expected = munit_losses.style(static['nets'], state.params, x, 1)
-  np.testing.assert_allclose(style.code[None, :-1], expected, atol=1e-5)
+  model, state = tiny_munit.create()
+  expected = munit.style(model, state.params, 1, x_ref=x)
+  np.testing.assert_allclose(style.code[None], expected, atol=1e-5)
 
 
 @pytest.mark.parametrize('name', TINY)
@@ -193,7 +193,8 @@ def test_the_networks_are_those_of_the_run(written):
   for name in TINY:
     directory, _ = written(name)
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    state = contract.open_run(directory, device).state
+    run = contract.open_run(directory, device)
+    (expected,) = (x for x in TINY[name].create() if isinstance(x, State))
     jax.tree.map(
-      np.testing.assert_array_equal, state.params, TINY[name].create()[0].params
+      np.testing.assert_array_equal, run.state.params, expected.params
     )

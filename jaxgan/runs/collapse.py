@@ -46,13 +46,13 @@ class Watcher:
   def __init__(self, signs: Sequence[Sign], window: int):
     self._followed = [_Followed(sign, window) for sign in signs]
 
-  def see(self, record: Mapping[str, float]) -> list[str]:
+  def update(self, record: Mapping[str, float]) -> list[str]:
     """What there is to say after a line of metrics.jsonl, mostly nothing.
 
     A sign is told once when it begins and once when it is over. A line that
     lacks a sign, of an earlier version, says nothing about it.
     """
-    lines = (followed.see(record) for followed in self._followed)
+    lines = (followed.update(record) for followed in self._followed)
     return [line for line in lines if line]
 
 
@@ -66,7 +66,7 @@ class _Followed:
     self._num_low = 0
     self._shows = False
 
-  def see(self, record: Mapping[str, float]) -> str:
+  def update(self, record: Mapping[str, float]) -> str:
     metric, limit, meaning, cure = self._sign
     if not isinstance(record.get(metric), int | float):
       return ''

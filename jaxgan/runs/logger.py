@@ -74,7 +74,7 @@ class Logger:
       self._metrics_file = workdir.MetricsFile(self._directory, step)
       self._watcher = self._create_watcher()
       for record in workdir.read_metrics(self._directory):
-        self._watcher.see(record)
+        self._watcher.update(record)
     self.start_clock(step)
 
   def say(self, message: str) -> None:
@@ -110,7 +110,7 @@ class Logger:
     if not self._speaks:
       return
     self._metrics_file.append(step, values)
-    warnings = self._watcher.see({'step': step, **values})
+    warnings = self._watcher.update({'step': step, **values})
     seconds = time.monotonic() - self._clock_time
     steps = step - self._clock_step
     self.start_clock(step)

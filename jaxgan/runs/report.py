@@ -170,7 +170,7 @@ def _warnings(
   metrics: Iterable[Record], signs: Sequence[collapse.Sign], window: int
 ) -> list[str]:
   watcher = collapse.Watcher(signs, window)
-  return [line for record in metrics for line in watcher.see(record)]
+  return [line for record in metrics for line in watcher.update(record)]
 
 
 class Curve(NamedTuple):

@@ -31,7 +31,8 @@ def keep_freed_memory() -> bool:
 
   On a CPU, XLA frees the temporaries of a step at its end and asks for them
   again in the next one; by default glibc gives large ones back to the kernel,
-  which then hands out and clears every page anew.
+  which then hands out and clears every page anew: a fifth of a step of StarGAN
+  v2 at `shapes`, nothing at 64 px.
 
   Returns:
     Whether there was such an allocator to ask: that of glibc 2.35 or later.

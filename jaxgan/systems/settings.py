@@ -45,7 +45,7 @@ BASE: Declared = {
   'on_nan': _S('stop', among=('stop', 'restore')),
   'keep': _S(3, least=1),  # the newest checkpoints
   'keep_every_steps': _S(0),  # and all at multiples of this; 0 for none
-  # 'folder': <root>/<split>/<domain>/<images>; 'a_b_folders': <root>/<split>A
+  # 'folder': <root>/<split>/<domain>/<images>; 'unpaired': <root>/<split>A
   # and <root>/<split>B, as UNIT and MUNIT have it; 'shapes'; 'tfds:<data set>'.
   'data.name': _S('folder'),
   'data.root': _S('data'),  # for TFDS its data_dir

@@ -41,7 +41,8 @@ class Picks(base.Picks):
     first = streams.below(words[3], count)
     # Any image but the first; the first again where there is no other.
     other = streams.below(words[4], xp.maximum(count - 1, 1))
-    second = (first + 1 + other) % count
+    # Less `count`, as the sum of two numbers may not be one of int32.
+    second = (first - count + 1 + other) % count
     domains = xp.stack([y_src, y_ref, y_ref])
     return domains, xp.stack([source, first, second]).astype('int32')
 

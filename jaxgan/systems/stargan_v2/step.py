@@ -57,7 +57,7 @@ _CERTAIN = (
   'the discriminator is certain of every image and learns no more',
   'raise config.hparams.lambda_reg, or take more images',
 )
-# Below what healthy runs show from their first tenth on (benchmarks.collapse).
+# Below what healthy runs show from their first tenth on (benchmarks.sweep).
 # Styles of references come later than those of latents.
 COLLAPSE_SIGNS = (
   Sign('G/latent_diversity', 0.3, *_ALIKE),

@@ -24,7 +24,7 @@ from jaxgan.systems.stargan_v2.config import default_config
 
 EVERY = 5  # steps between two checkpoints
 
-_ROOT = pathlib.Path(__file__).resolve().parents[1]
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
 _PATIENCE = 300.0  # seconds of silence after which a run hangs
 
 # Those that a user would change, for a network that compiles in seconds.

@@ -1,6 +1,6 @@
 """Hurts trainings as real ones are hurt, and looks what is lost.
 
-  python -m benchmarks.faults [--only=kill,disk] [--kills=30] [--seed=0]
+  python -m tests.endurance.faults [--only=kill,disk] [--kills=30] [--seed=0]
 
 trains small runs through train.py, on the CPU. It hurts them, resumes them, and
 compares what they end as with a run that nothing has happened to: every array
@@ -38,11 +38,11 @@ from absl import flags, logging
 from etils import epath
 from PIL import Image
 
-from benchmarks import common, trainings
-from benchmarks.trainings import EVERY, Bench, Lost, Training
+from benchmarks import common
 from jaxgan.runs import checkpoint, workdir
 from jaxgan.runtime import cli, errors
-from jaxgan.systems import contract
+from tests.endurance import trainings
+from tests.endurance.trainings import EVERY, Bench, Lost, Training
 
 _SEED = flags.DEFINE_integer('seed', 0, 'Of the moments and the damage.')
 _KILLS = flags.DEFINE_integer('kills', 30, 'How often to send SIGKILL.', 1)
@@ -75,8 +75,8 @@ from jaxgan.systems import stargan_v2
 steps = np.array([int(step) for step in sys.argv[1].split(',')])
 train_step = stargan_v2.train_step
 
-def breaking(state, *args, **kwargs):
-  state, metrics = train_step(state, *args, **kwargs)
+def breaking(model, state, frozen, batch, rng):
+  state, metrics = train_step(model, state, frozen, batch, rng)
   now = (state.step == steps).any()
   spoil = lambda x: jnp.where(now, jnp.nan, x)
   metrics['D/latent_real'] = spoil(metrics['D/latent_real'])
@@ -363,8 +363,7 @@ def flips(bench: Bench, row: Row) -> None:
     name = f'checkpoints/{step}'
     shutil.copytree(undisturbed / name, path / name)
   config = workdir.load_config(epath.Path(undisturbed))
-  init_fn, _ = contract.get_system(config).create_training(config)
-  like = jax.jit(init_fn)(jax.random.key(0))
+  like = jax.jit(common.build(config).init)(jax.random.key(0))
   refused = 0
   directory = path / 'checkpoints' / str(newest)
   for file in sorted(p for p in directory.rglob('*') if p.is_file()):

@@ -1,0 +1,1 @@
+"""What a training has to survive: programs that take too long for every day."""
