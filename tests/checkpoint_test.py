@@ -69,7 +69,7 @@ def test_nothing_to_restore(tmp_path):
 
 def test_layout_is_plain(saved):
   facts = json.loads((saved / '3' / 'facts' / 'metadata').read_text())
-  assert facts == {'format': 1, 'step': 3, 'domains': ['a', 'b']}
+  assert facts == {'format': 2, 'step': 3, 'domains': ['a', 'b']}
   tree = ocp.StandardCheckpointer().restore(saved / '3' / 'state')
   assert set(tree) == {'step', 'params', 'opt_state', 'ema_params'}
   np.testing.assert_array_equal(tree['params']['net']['w'], np.full((64, 3), 3))

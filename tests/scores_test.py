@@ -36,7 +36,7 @@ def run(written, tmp_path, monkeypatch):
   def scores(translator, config, scorer, data, *, seed, save_dir):
     assert isinstance(translator, Translator)
     assert isinstance(data, domains_ref.Data)
-    assert config.data.domains == ('circle', 'square', 'triangle')
+    assert [*config.data.domains] == ['circle', 'square', 'triangle']
     step = int(save_dir.name.split('_')[0])
     return [
       Score('fid/latent/mean', fid[step] + seed, 'stargan_v2', 'abc', 7, 8),

@@ -252,9 +252,7 @@ def test_unit_has_no_distances_of_outputs():
   made = translator.Translator(system, model, state.params)
   scorer = translations.Scorer(translations.Options(metrics=('lpips',)))
   with pytest.raises(errors.UserError, match='nothing can be measured'):
-    system.scores(
-      made, config, scorer, None, None, seed=0, save_dir=epath.Path()
-    )
+    system.scores(made, config, scorer, None, seed=0, save_dir=epath.Path())
 
 
 def _png(path):
