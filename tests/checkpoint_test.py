@@ -71,7 +71,8 @@ def test_layout_is_plain(saved):
   facts = json.loads((saved / '3' / 'facts' / 'metadata').read_text())
   assert facts == {'format': 2, 'step': 3, 'domains': ['a', 'b']}
   tree = ocp.StandardCheckpointer().restore(saved / '3' / 'state')
-  assert set(tree) == {'step', 'params', 'opt_state', 'ema_params'}
+  parts = {'step', 'params', 'opt_state', 'ema_params', 'memory', 'variables'}
+  assert set(tree) == parts
   np.testing.assert_array_equal(tree['params']['net']['w'], np.full((64, 3), 3))
   np.testing.assert_array_equal(tree['opt_state']['net']['0']['count'], 0)
 
