@@ -187,7 +187,7 @@ def fail(*args):
 if sys.argv[2] == '1':
   loop.Logger.write_metrics = fail
 with processes"""
-  program = PROGRAM.replace('import loop,', 'import errors, loop,')
+  program = PROGRAM.replace('import processes', 'import errors, processes')
   program = program.replace('\nwith processes', mistake)
   config = json.dumps({'num_train_steps': 10**6})
   results = _run(program, 2, tmp_path, config)
