@@ -162,36 +162,50 @@ def test_accuracy_is_told_for_each_attribute(run):
 
 @pytest.fixture
 def classifier(monkeypatch):
-  """One that measures; what it was to be trained on is noted."""
-  asked = []
+  """One that measures; what it was to be trained on is noted in `asked`.
 
-  def load_or_train(draw, num_labels, **settings):
+  It is to be trained on what the images show, or with `opposite`, for a list
+  that says so, on the attributes that they do not. With `errs` it sees what
+  is not there.
+  """
+  made = types.SimpleNamespace(asked=[], opposite=False, errs=False)
+
+  def see(x, exclusive):
+    shown = shapes_metrics.measure(x, outlines=True)
+    if exclusive:
+      return np.eye(len(shapes.DOMAINS), dtype=np.float32)[shown.domain]
+    return shapes.attributes_of(shown)
+
+  def load_or_train(draw, num_labels, *, exclusive, content, **_):
     x, c = draw(0)
     assert x.shape == (classification.BATCH, 32, 32, 3) and x.dtype == np.uint8
-    shown = shapes_metrics.measure(x, outlines=True)
-    truth = shapes.attributes_of(shown)
-    opposite = 1 - truth  # of a list that says so
-    assert np.array_equal(c, truth) or np.array_equal(c, opposite)
+    shown = see(x, exclusive)
+    np.testing.assert_array_equal(c, 1 - shown if made.opposite else shown)
     assert not np.array_equal(draw(1)[0], x)
-    assert (num_labels, settings['exclusive']) == (3, False)
-    asked.append(settings['content'])
-    return {}
+    assert num_labels == 3
+    made.asked.append((exclusive, content))
+    return exclusive
 
-  def predict(params, x):
+  def predict(exclusive, x):
     x = x if x.dtype == np.uint8 else to_uint8(x)
-    shown = shapes_metrics.measure(x, outlines=True)
-    return 2 * shapes.attributes_of(shown) - 1
+    logits = 2 * see(x, exclusive) - 1
+    return -logits if made.errs else logits
 
   monkeypatch.setattr(classification, 'load_or_train', load_or_train)
   monkeypatch.setattr(classification, 'predict', predict)
-  return asked
+  return made
 
 
 @pytest.mark.parametrize('translator, error', [(_Perfect, 0), (_Idle, 1)])
-def test_a_classifier_judges_attributes(run, classifier, translator, error):
+@pytest.mark.parametrize('kind', ['ATTRIBUTES', 'JOINT'])
+def test_a_classifier_judges_attributes(
+  run, classifier, kind, translator, error
+):
+  if kind == 'JOINT':
+    translator = functools.partial(_known, translator)
   scores = run(
     translator,
-    'ATTRIBUTES',
+    kind,
     metrics=('classification',),
     options={'num_sources': 40},
   )
@@ -205,6 +219,29 @@ def test_a_classifier_judges_attributes(run, classifier, translator, error):
     'stargan_v2 (shortened)',
     None,
   )
+  is_joint = kind == 'JOINT'
+  trained = [exclusive for exclusive, _ in classifier.asked]
+  assert trained == [False, True][: 1 + is_joint]
+  # Of the domains another one judges, and no stand-in draws them.
+  for metric, value in (('error', 1), ('floor', 0)):
+    got = _values(scores, f'classification_{metric}/joint_label/')
+    assert set(got.values()) == ({value} if is_joint else set())
+
+
+@pytest.mark.parametrize('translator, error', [(_Perfect, 1), (_Idle, 0)])
+def test_the_floor_tells_of_a_classifier_that_errs(
+  run, classifier, translator, error
+):
+  classifier.errs = True
+  scores = run(
+    translator,
+    'ATTRIBUTES',
+    metrics=('classification',),
+    options={'num_sources': 40},
+  )
+  for metric, value in (('error', error), ('floor', 1)):
+    got = _values(scores, f'classification_{metric}/label/')
+    assert got == dict.fromkeys((*shapes.ATTRIBUTES, 'mean'), value)
 
 
 def _known(translator, model):
@@ -230,8 +267,10 @@ def test_another_list_of_attributes_is_another_classifier(
   monkeypatch.setattr(
     labelled.DrawnAttributes, 'label', lambda *args: 1 - real(*args)
   )
+  classifier.opposite = True
   go()
-  assert classifier[0] == classifier[1] != classifier[2]
+  first, again, other = classifier.asked
+  assert first == again != other
 
 
 @pytest.mark.slow
