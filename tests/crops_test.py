@@ -12,6 +12,7 @@ from PIL import Image
 from jaxgan.data import crops, preprocess, streams
 
 HEADS = 2**31  # the first word that is one
+TAILS = HEADS - 1  # and the last one that is not
 
 
 def words_of(*numbers):
@@ -277,14 +278,16 @@ def test_a_square_lies_in_the_picture_made_smaller(size, load_size, img_size):
   # As torchvision's Resize does it: the longer side is rounded down.
   width, height = (int(load_size * n / min(size)) for n in size)
   whole = picture.resize((width, height), Image.Resampling.BILINEAR)
-  for u, v, mirror in [(0, 0, HEADS), (0.3, 0.7, 0), (0.9999, 0.9999, 1)]:
-    left = int(u * (width - img_size + 1))
-    top = int(v * (height - img_size + 1))
+  columns, rows = width - img_size + 1, height - img_size + 1
+  for u, v, mirror in [(0, 0, HEADS), (0.3, 0.7, 0), (0.9999, 0.9999, TAILS)]:
+    left, top = int(u * columns), int(v * rows)
     box = left, top, left + img_size, top + img_size
     expected = np.int32(np.asarray(whole.crop(box)))
     if mirror == HEADS:
       expected = expected[:, ::-1]
-    got = crop.on_host(words_of(left, top, mirror), picture, img_size)
+    # A multiple of the number of places is added: only the rest counts.
+    words = words_of(left + 7 * columns, top + 5 * rows, mirror)
+    got = crop.on_host(words, picture, img_size)
     assert got.dtype == np.uint8
     # Pillow takes boxes in float32, and rounds after each direction.
     assert abs(got - expected).max() <= 2
@@ -309,7 +312,8 @@ def test_every_place_of_a_square_is_drawn():
 
 def test_nothing_is_cut_off_a_square_picture_of_that_size():
   picture = places(40, 40)
-  got = crops.Square(16, 16).on_host(words_of(9, 9, 0), picture, 16)
+  words = words_of(2**32 - 1, 2**32 - 1, 0)
+  got = crops.Square(16, 16).on_host(words, picture, 16)
   np.testing.assert_array_equal(got, preprocess.resize(picture, 16))
 
 

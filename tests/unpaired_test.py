@@ -4,14 +4,13 @@ import functools
 import itertools
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import pytest
 from absl import logging
 from PIL import Image
 
-from jaxgan.data import crops, preprocess, streams
+from jaxgan.data import preprocess
 from jaxgan.data.contracts import domains_ref, unpaired
 from jaxgan.inference import grids
 from jaxgan.runtime import sharding
@@ -47,12 +46,6 @@ def make_config(**changes):
   )
   config.update_from_flattened_dict(changes)
   return config
-
-
-def cut(picture, words, load_size, img_size, random=True):
-  """The square that these words cut out: uint8."""
-  crop = crops.Square(img_size, load_size, random)
-  return crop.on_host(np.array(words, np.uint32), picture, img_size)
 
 
 def open_train(config, process_index=0, process_count=1):
@@ -155,78 +148,6 @@ def test_images_of_a_domain_come_alike_and_those_of_two_apart(config):
     np.testing.assert_allclose(share, 1 / count, atol=4 * 0.0192)
   pairs = np.bincount(3 * a[:, 1] + b[:, 1], minlength=15) / 600
   np.testing.assert_allclose(pairs, 1 / 15, atol=4 * 0.0102)
-
-
-def test_streams_have_numbers_of_their_own():
-  numbers = [int(stream) for stream in streams.Stream]
-  assert len(set(numbers)) == len(numbers)
-  first = streams.words(3, streams.Stream.BATCH, 4)
-  for other in (
-    streams.words(4, streams.Stream.BATCH, 4),
-    streams.words(3, streams.Stream.JOINT_BATCH, 4),
-    streams.words(3, streams.Stream.BATCH, 4, attempt=1),
-    streams.words(3, streams.Stream.BATCH, 4, slot=1),
-    streams.words(3, streams.Stream.BATCH, 4, step=1),
-  ):
-    assert (first != other).all()
-  np.testing.assert_array_equal(
-    first, streams.words(3, streams.Stream.BATCH, 9)[:4]
-  )
-
-
-@pytest.mark.parametrize('size', [(50, 73), (73, 50), (40, 40), (9, 20)])
-@pytest.mark.parametrize('load_size, img_size', [(24, 16), (16, 16), (60, 32)])
-def test_a_square_lies_in_the_picture_made_smaller(size, load_size, img_size):
-  rng = np.random.default_rng(0)
-  pixels = rng.integers(0, 256, (size[1], size[0], 3), np.uint8)
-  picture = Image.fromarray(pixels)
-  # As torchvision's Resize does it: the longer side is rounded down.
-  width, height = (int(load_size * n / min(size)) for n in size)
-  whole = picture.resize((width, height), Image.Resampling.BILINEAR)
-  columns, rows = width - img_size + 1, height - img_size + 1
-  for u, v, mirror in [(0, 0, True), (0.3, 0.7, False), (0.9999, 0.9999, 0)]:
-    left, top = int(u * columns), int(v * rows)
-    box = left, top, left + img_size, top + img_size
-    expected = np.int32(np.asarray(whole.crop(box)))
-    if mirror:
-      expected = expected[:, ::-1]
-    # A multiple of the number of places is added: only the rest counts.
-    words = left + 7 * columns, top + 5 * rows, 2**31 - (not mirror)
-    got = cut(picture, words, load_size, img_size)
-    assert got.dtype == np.uint8
-    # Pillow takes boxes in float32, and rounds after each direction.
-    assert abs(got - expected).max() <= 2
-    if left + img_size < width:  # a pixel further would be seen
-      beside = np.int32(np.asarray(whole))[box[1] : box[3], left + 1 :]
-      assert abs(got - beside[:, :img_size]).max() > 20
-
-
-def test_every_place_of_a_square_is_drawn():
-  rng = np.random.default_rng(0)
-  words = rng.integers(0, 2**32, (1000, 3), np.uint32)
-  drawn = [cut(places(24, 20), w, 20, 16) for w in words]
-  columns = np.array([min(x[0, 0, 0], x[0, -1, 0]) for x in drawn])
-  rows = np.array([x[0, 0, 1] for x in drawn])
-  mirrored = np.array([x[0, 0, 0] > x[0, -1, 0] for x in drawn])
-  assert abs(mirrored.mean() - 0.5) < 4 * 0.0158
-  for corner, count in ((columns, 9), (rows, 5)):
-    share = np.bincount(corner // 3, minlength=count) / 1000
-    assert len(share) == count
-    np.testing.assert_allclose(share, 1 / count, atol=4 * 0.0127)
-
-
-def test_nothing_is_cut_off_a_square_by_default():
-  picture = places(40, 40)
-  got = cut(picture, (2**32 - 1, 2**32 - 1, 0), SIZE, SIZE)
-  np.testing.assert_array_equal(got, preprocess.resize(picture, SIZE))
-
-
-def test_a_very_long_picture_has_squares():
-  for size in ((65536, 1), (1, 65536)):
-    picture = Image.new('RGB', size, (200, 200, 200))
-    for word in (0, 2**31, 2**32 - 1):
-      got = cut(picture, (word,) * 3, 256, 256)
-      np.testing.assert_array_equal(got, 200)
 
 
 @pytest.fixture
@@ -466,36 +387,3 @@ def test_on_the_device_shapes_are_as_they_are_drawn(tmp_path):
     known = {x.tobytes() for _, x in train.images(domain, range(1000))}
     for x in np.uint8(levels(batch[key])):
       assert x.tobytes() in known
-
-
-@functools.cache
-def _cuts(augment):
-  crop = crops.Square(SIZE, 20, augment)
-  return jax.jit(jax.vmap(crop.on_device, in_axes=(0, None, None)))
-
-
-@pytest.mark.parametrize('size', [(40, 60), (60, 40), (20, 20)])
-def test_on_the_device_squares_are_those_of_the_host(size):
-  picture = places(*size)
-  squeezed = preprocess.resize(picture, SIZE)
-  words = jax.random.bits(jax.random.key(0), (1000, 3), jnp.uint32)
-  cuts = np.asarray(_cuts(True)(words, squeezed, jnp.array(size)))
-  assert (cuts == np.rint(cuts)).all()
-  room = [n * 20 // min(size) - SIZE for n in size]
-  words = np.asarray(words)
-  corners = words[:, :2] % (np.array(room) + 1)
-  for got, own in zip(cuts[:100], words[:100], strict=True):
-    expected = np.float32(cut(picture, own, 20, SIZE))
-    # Straight lines stay straight, but where the squeezed picture ends.
-    error = abs(got - expected)
-    assert error[2:-2, 2:-2].max() <= 2 and error.max() <= 8
-  for corner, count in zip(corners.T, np.array(room) + 1, strict=True):
-    share = np.bincount(corner, minlength=count) / 1000
-    assert len(share) == count
-    np.testing.assert_allclose(share, 1 / count, atol=4 * 0.0127)
-  left_dark = cuts[:, 8, 0, 0] < cuts[:, 8, -1, 0]
-  assert abs(left_dark.mean() - 0.5) < 4 * 0.0158
-  middle = _cuts(False)(words[:20], squeezed, jnp.array(size))
-  expected = np.float32(cut(picture, (0, 0, 0), 20, SIZE, random=False))
-  for got in np.asarray(middle):
-    assert abs(got - expected)[2:-2, 2:-2].max() <= 2
