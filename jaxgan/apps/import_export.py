@@ -1,5 +1,8 @@
 """Work directories made of the original's PyTorch files, and the way back."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import ml_collections
 from etils import epath
@@ -35,7 +38,7 @@ def import_run(
     )
   system = contract.get_system(config)
   contract.check_config(system, config)
-  imported = system.import_official(file, config, step)
+  imported = _offered(system.import_official, config)(file, config, step)
   config, state, partial = imported.config, imported.state, imported.partial
   workdir.prepare(path)
   domains = contract.domain_names(config)
@@ -74,7 +77,7 @@ def export_run(directory: str, out: str, *, step: int | None = None) -> None:
   checkpointer = checkpoint.Checkpointer(path / 'checkpoints', read_only=True)
   partial = checkpointer.facts(run.step).get(checkpoint.PARTIAL, False)
   checkpointer.close()
-  files = run.system.export_official(
+  files = _offered(run.system.export_official, run.config)(
     jax.device_get(run.state), run.frozen, run.config, partial
   )
   existing = [name for name in files if (folder / name).exists()]
@@ -89,3 +92,13 @@ def export_run(directory: str, out: str, *, step: int | None = None) -> None:
       print(f'wrote {folder / name}', flush=True)
   except OSError as e:
     raise errors.UserError(f'cannot write to {folder} ({e})') from e
+
+
+def _offered(
+  convert: Callable[..., Any] | None, config: ml_collections.ConfigDict
+) -> Callable[..., Any]:
+  if convert is None:
+    raise errors.UserError(
+      f'checkpoints of the original {config.system} cannot be read or written'
+    )
+  return convert

@@ -130,11 +130,13 @@ class Square:
     img_size: S; the square is S x S of the pixels of that size.
     load_size: at least img_size.
     random: whether its place and direction are; else it is the middle.
+    squeeze: whether both sides become `load_size`, as in pix2pix.
   """
 
   img_size: int
   load_size: int
   random: bool = True
+  squeeze: bool = False
 
   num_words = 3
 
@@ -160,7 +162,8 @@ class Square:
     """A square in a picture of that width and height."""
     xp = streams.numpy_of(words)
     # As torchvision's Resize: the other side is rounded down.
-    scaled = size * self.load_size // xp.min(size)
+    side = size if self.squeeze else xp.min(size)
+    scaled = size * self.load_size // side
     room = scaled - self.img_size
     corner = streams.below(words[:2], room + 1) if self.random else room // 2
     unit = size.astype(float) / scaled.astype(float)

@@ -60,6 +60,10 @@ class Part(Protocol):
     """Which of the n are to be different images of one domain."""
 
   @property
+  def together(self) -> bool:
+    """Whether the n are one item: of one number, and cropped alike."""
+
+  @property
   def words_per_slot(self) -> int:
     """Words that a slot takes, those of the crops among them."""
 
@@ -134,14 +138,53 @@ class HostFeed:
     )
     counts = np.array(part.images.drawable, np.int64)
     domains, numbers = part.pick(words[: part.num_words], counts)
-    crops = words[part.num_words :].reshape(len(part.keys), -1)
+    crops = crop_words(part, words)
     numbers, made = numbers.copy(), {}
+    if part.together:
+      numbers[:], item = self._read_item(
+        part, domains, int(numbers[0]), crops, step, slot
+      )
+      made = {
+        key: preprocess.to_float(x)
+        for key, x in zip(part.keys, item, strict=True)
+      }
+      return {**made, **part.labels(domains, numbers, None)}
     for i, key in enumerate(part.keys):
       numbers[i], pixels = self._read(
         part, int(domains[i]), numbers, i, crops[i], step, slot
       )
       made[key] = preprocess.to_float(pixels)
     return {**made, **part.labels(domains, numbers, None)}
+
+  def _read_item(
+    self,
+    part: Part,
+    domains: np.ndarray,
+    number: int,
+    words: np.ndarray,
+    step: int,
+    slot: int,
+  ) -> tuple[int, list[preprocess.Pixels]]:
+    """The number of an item and all its crops, or of another readable one.
+
+    Raises:
+      UserError: an image is unreadable and not to be skipped, or too many are.
+    """
+    for attempt in range(1, 2 * _MAX_ATTEMPTS + 1):
+      try:
+        return number, [
+          part.crop.on_host(
+            own, part.images.picture(int(domain), number), self._img_size
+          )
+          for domain, own in zip(domains, words, strict=True)
+        ]
+      except UnreadableImage as error:
+        self._skips.add(error)
+      (again,) = streams.words(
+        self._seed, part.stream, 1, attempt=attempt, slot=slot, step=step
+      )
+      number = int(streams.below(again, part.images.drawable[0]))
+    raise _no_readable(part, domains[0])
 
   def _read(
     self,
@@ -177,10 +220,23 @@ class HostFeed:
         step=step,
       )
       number = int(streams.below(again[i], part.images.drawable[domain]))
-    raise UserError(
-      f'no readable image of {part.images.domains[domain]!r} in '
-      f'{2 * _MAX_ATTEMPTS} draws: remove or repair the unreadable ones'
-    )
+    raise _no_readable(part, domain)
+
+
+def crop_words(part: Part, words: Any) -> Any:
+  """The words of the n crops [..., n, crop.num_words], of those of a slot."""
+  rows = 1 if part.together else len(part.keys)
+  xp = streams.numpy_of(words)
+  shape = (*words.shape[:-1], rows, part.crop.num_words)
+  own = words[..., part.num_words :].reshape(shape)
+  return xp.broadcast_to(own, (*shape[:-2], len(part.keys), shape[-1]))
+
+
+def _no_readable(part: Part, domain: int) -> UserError:
+  return UserError(
+    f'no readable image of {part.images.domains[domain]!r} in '
+    f'{2 * _MAX_ATTEMPTS} draws: remove or repair the unreadable ones'
+  )
 
 
 class SlotFeed:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
-from jaxgan.data import cache, streams
+from jaxgan.data import cache, feeding, streams
 from jaxgan.data.feeding import Feed, Part
 from jaxgan.runtime import sharding
 from jaxgan.runtime.errors import UserError
@@ -61,7 +61,10 @@ class DeviceFeed:
     self._held = []
     for part in parts:
       decoded = cache.load(part.images, img_size, cache_dir, skip_bad_images)
-      self._held.append((decoded, part.table(_kept(decoded, part))))
+      kept = _kept(decoded, part)
+      if part.together:
+        _check_whole(kept, part)
+      self._held.append((decoded, part.table(kept)))
     self._to_batch = functools.partial(
       batch, tuple(parts), seed=seed, batch_size=batch_size
     )
@@ -86,6 +89,19 @@ def _kept(decoded: cache.Decoded, part: Part) -> list[tuple[int, int]]:
     for index in range(count)
     if (domain, index) not in left_out
   ]
+
+
+def _check_whole(kept: Sequence[tuple[int, int]], part: Part) -> None:
+  """Raises UserError where a part of an item was left out, and not the rest."""
+  domains = range(len(part.images.counts))
+  by_domain = [{n for domain, n in kept if domain == d} for d in domains]
+  some, all_of_it = set[int]().union(*by_domain), by_domain[0].intersection
+  if broken := some - all_of_it(*by_domain):
+    raise UserError(
+      f'{len(broken)} pairs have an unreadable image (the first is number '
+      f'{min(broken)}): remove both images of each, or set '
+      'config.data.on_device=False, where such pairs are skipped'
+    )
 
 
 def check_fits(num_images: int, img_size: int) -> None:
@@ -189,10 +205,8 @@ def _take(
   )
   rows = held.starts[domains] + indices  # [B, n]
   pixels = gather(held.images, rows, mesh)
-  shape = *rows.shape, part.crop.num_words
-  crop_words = words[:, part.num_words :].reshape(shape)
   crop = jax.vmap(jax.vmap(part.crop.on_device))
-  pixels = crop(crop_words, pixels, held.sizes[rows])
+  pixels = crop(feeding.crop_words(part, words), pixels, held.sizes[rows])
   x = pixels.astype(jnp.float32) / 127.5 - 1
   images = {key: x[:, i] for i, key in enumerate(part.keys)}
   return {**images, **part.labels(domains, rows, held.table)}

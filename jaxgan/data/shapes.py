@@ -105,11 +105,13 @@ def coverage(
   radius: np.ndarray,
   img_size: int,
   outline: bool = False,
+  line: float = 0.0,
 ) -> np.ndarray:
   """Share of each pixel inside the shape, float32 [N, S, S] in [0, 1].
 
   Takes centre [N, 2] and radius [N], both in units of the side. An outline
-  leaves out the same shape of INNER_RADIUS times the radius.
+  leaves out the same shape of INNER_RADIUS times the radius, a line all that is
+  more than so many pixels from the edge.
   """
   if not 0 <= domain < len(DOMAINS):
     raise ValueError(f'domain must be in 0..{len(DOMAINS) - 1}, got {domain}')
@@ -127,11 +129,19 @@ def coverage(
       distance = np.maximum(math.sqrt(0.75) * abs(x) - 0.5 * y, y)
   edge = (img_size * _APOTHEM[domain] * radius).astype(np.float32)
   cover = _inside(edge, distance)
+  if line:
+    return cover - _inside(edge - np.float32(line), distance)
   return cover - _inside(INNER_RADIUS * edge, distance) if outline else cover
 
 
-def render(factors: Factors, img_size: int) -> np.ndarray:
-  """Draws the images, uint8 [N, img_size, img_size, 3], edges antialiased."""
+def render(factors: Factors, img_size: int, line: float = 0.0) -> np.ndarray:
+  """Draws the images, uint8 [N, img_size, img_size, 3], edges antialiased.
+
+  Args:
+    factors: of the images.
+    img_size: their side.
+    line: draw contours of so many pixels alone; 0 for what `factors` says.
+  """
   cover = np.empty((len(factors.domain), img_size, img_size), np.float32)
   kinds = set(
     zip(factors.domain.tolist(), factors.outline.tolist(), strict=True)
@@ -144,6 +154,7 @@ def render(factors: Factors, img_size: int) -> np.ndarray:
       factors.radius[of_kind],
       img_size,
       outline,
+      line,
     )
   contrast = 255 * (_hue_to_rgb(factors.hue) - GROUND).astype(np.float32)
   levels = cover[..., None] * contrast[:, None, None, :]

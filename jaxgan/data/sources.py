@@ -41,12 +41,14 @@ def create_source(
     return FolderSource(root, split, domains)
   if name == 'unpaired':
     return UnpairedSource(root, split, domains)
+  if name == 'paired':
+    raise UserError("data.name 'paired' is for pix2pix: others take no pairs")
   if kind == 'tfds' and dataset:
     return TfdsSource(dataset, split, root, domains)
-  near = _did_you_mean(kind, ('shapes', 'folder', 'unpaired', 'tfds'))
+  near = _did_you_mean(kind, ('shapes', 'folder', 'unpaired', 'paired', 'tfds'))
   raise UserError(
     f'data.name {name!r} is unknown{near} (known: shapes, folder,'
-    ' unpaired, tfds:<data set>)'
+    ' unpaired, paired, tfds:<data set>)'
   )
 
 
@@ -185,6 +187,42 @@ class UnpairedSource:
   def describe(self, domain: int, index: int) -> str:
     """The path of a file."""
     return printable(str(self._files[domain][index]))
+
+
+class SideBySideSource:
+  """Images at <root>/<split>/*, each of a source and its target.
+
+  All are of one domain: what the halves are is not known here.
+  """
+
+  domains: tuple[str, ...] = ('pair',)
+
+  def __init__(self, root: str, split: str):
+    """Lists the files."""
+    folder = epath.Path(root) / split
+    _check_root(root, folder)
+    if not folder.is_dir():
+      raise UserError(
+        f"{folder} is missing: data.name 'paired' is for {folder}/<images>, "
+        'each a source and its target side by side'
+      )
+    self._files, others = _list_images(
+      folder,
+      cure='put pictures there, each a source and its target side by side; '
+      "data.name='folder' is for a folder of sources and one of targets",
+    )
+    self.counts: tuple[int, ...] = (len(self._files),)
+    self.ignored = tuple(printable(str(path)) for path in others)
+
+  def read(self, domain: int, index: int) -> bytes:
+    """The bytes of a file."""
+    del domain
+    return read_file(self._files[index])
+
+  def describe(self, domain: int, index: int) -> str:
+    """The path of a file."""
+    del domain
+    return printable(str(self._files[index]))
 
 
 def find_domains(root: str, split: str) -> tuple[str, ...]:

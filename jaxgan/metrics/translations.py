@@ -184,6 +184,7 @@ class Scorer:
     img_size: int,
     seed: int,
     save_dir: epath.Path,
+    pairs: Sequence[tuple[int, int]] = (),
   ) -> list[Score]:
     """Translates every validation image into every other domain.
 
@@ -198,11 +199,13 @@ class Scorer:
       img_size: of the translations.
       seed: of the random numbers of `outputs.draw`.
       save_dir: where to save the images, if the options say so.
+      pairs: (source, target) of the translations; () for all that the options
+        ask for.
 
     Raises:
       UserError: there are too few images.
     """
-    pairs = _pairs(val.domains, self.options.domains)
+    pairs = pairs or _pairs(val.domains, self.options.domains)
     for _, target in pairs if self._inception else ():
       _check_enough(train.counts[target], train.domains[target])
     if self._judges:

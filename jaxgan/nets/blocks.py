@@ -22,9 +22,10 @@ class Convolution(nn.Module):
   """A convolution of one of the kinds of `convolutions`, and its bias.
 
   `kind` is `same`; `image` of 7 x 7; `halve` of stride 2; `double`, transposed
-  of stride 2; or `up`, after nearest upsampling. Where an instance norm follows
-  set `adds_bias=False`: it takes away what is constant, so that the bias only
-  decays, and is not computed with.
+  of stride 2; `up`, after nearest upsampling; or `slide`, of stride 1 with a
+  border of one zero. Where an instance norm follows set `adds_bias=False`: it
+  takes away what is constant, so that the bias only decays, and is not computed
+  with. `use_bias=False` is a convolution that has none.
   """
 
   features: int
@@ -32,6 +33,7 @@ class Convolution(nn.Module):
   kernel_size: int
   mode: str = 'reflect'  # of padding, or 'zero'
   adds_bias: bool = True
+  use_bias: bool = True
   kernel_init: nn.initializers.Initializer = layers.he_normal
   bias_init: nn.initializers.Initializer = nn.initializers.zeros
   form: str = 'plain'
@@ -43,7 +45,8 @@ class Convolution(nn.Module):
     param_dtype = layers.at_least_float32(self.dtype)
     shape = (self.kernel_size,) * 2 + (x.shape[-1], self.features)
     kernel = self.param('kernel', self.kernel_init, shape, param_dtype)
-    bias = self.param('bias', self.bias_init, shape[3:], param_dtype)
+    if self.use_bias:
+      bias = self.param('bias', self.bias_init, shape[3:], param_dtype)
     x = x.astype(self.dtype)
     match self.kind:
       case 'same':
@@ -56,9 +59,11 @@ class Convolution(nn.Module):
         x = convolutions.double(x, kernel, self.form)
       case 'up':
         x = convolutions.convolve_up(x, kernel, self.form)
+      case 'slide':
+        x = layers.convolve(x, kernel, [(1, 1), (1, 1)])
       case _:
         raise ValueError(f'no kind of convolution is {self.kind!r}')
-    if self.adds_bias:
+    if self.use_bias and self.adds_bias:
       x = x + bias.astype(self.dtype)[None, None, None]
     return x
 

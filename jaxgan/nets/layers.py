@@ -368,6 +368,53 @@ class LayerNorm(nn.Module):
     return h * scale[None, None, None] + bias[None, None, None]
 
 
+class BatchNorm(nn.Module):
+  """Batch norm with PyTorch's statistics: a running variance is unbiased.
+
+  The running ones are the collection 'batch_stats'; they move where it is
+  mutable.
+  """
+
+  momentum: float = 0.1  # the share of the batch
+  epsilon: float = 1e-5
+  scale_init: nn.initializers.Initializer = nn.initializers.ones
+  dtype: DType = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: Array, *, running: bool = False) -> Array:
+    """Maps [B, H, W, C] to the same shape.
+
+    Args:
+      x: features; of a single value a channel, nothing is left of them.
+      running: normalise by the running statistics, and not by those of x.
+    """
+    shape, param_dtype = (x.shape[-1],), at_least_float32(self.dtype)
+    scale = self.param('scale', self.scale_init, shape, param_dtype)
+    bias = self.param('bias', nn.initializers.zeros, shape, param_dtype)
+    means = self.variable('batch_stats', 'mean', jnp.zeros, shape, param_dtype)
+    variances = self.variable(
+      'batch_stats', 'var', jnp.ones, shape, param_dtype
+    )
+    wide = x.astype(at_least_float32(x.dtype))
+    if running:
+      mean, var = means.value, variances.value
+    else:
+      mean = jnp.mean(wide, axis=(0, 1, 2))
+      centred = wide - mean[None, None, None]
+      var = jnp.mean(jnp.square(centred), axis=(0, 1, 2))
+      if self.is_mutable_collection('batch_stats') and (
+        not self.is_initializing()
+      ):
+        count = math.prod(x.shape[:3])
+        unbiased = var * (count / max(count - 1, 1))
+        for old, new in ((means, mean), (variances, unbiased)):
+          old.value += self.momentum * (new.astype(param_dtype) - old.value)
+    std = jnp.sqrt(var + self.epsilon)
+    h = (wide - mean[None, None, None]) / std[None, None, None]
+    h, scale, bias = nn.dtypes.promote_dtype(h, scale, bias, dtype=self.dtype)
+    return h * scale[None, None, None] + bias[None, None, None]
+
+
 class FrozenBatchNorm(nn.Module):
   """Batch norm of a trained network: statistics are parameters, never moved."""
 

@@ -33,7 +33,7 @@ from jaxgan.training.state import State
 Array = jax.Array
 Tree = Any
 
-SYSTEMS = ('munit', 'stargan', 'stargan_v2', 'unit')
+SYSTEMS = ('munit', 'pix2pix', 'stargan', 'stargan_v2', 'unit')
 
 
 def _inference_params(state: State) -> dict[str, Tree]:
@@ -91,7 +91,7 @@ class System:
       `inference_params` gives is real; what was in the file, in words. step:
       None for that in the file's name.
     export_official: (state, frozen, config, partial) -> {file name: tree}, the
-      same the other way.
+      same the other way. None, of both: not offered.
   """
 
   ABOUT: About
@@ -104,8 +104,8 @@ class System:
   translate: Callable[..., Array]
   KINDS: tuple[str, ...]
   COLLAPSE_SIGNS: tuple[Sign, ...]
-  import_official: Callable[..., Any]
-  export_official: Callable[..., dict[str, Tree]]
+  import_official: Callable[..., Any] | None = None
+  export_official: Callable[..., dict[str, Tree]] | None = None
   style: Callable[..., Array] | None = None
   SOURCES: str = 'any'
   PSI: float = 1.0

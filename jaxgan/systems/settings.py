@@ -47,6 +47,7 @@ BASE: Declared = {
   'keep_every_steps': _S(0),  # and all at multiples of this; 0 for none
   # 'folder': <root>/<split>/<domain>/<images>; 'unpaired': <root>/<split>A
   # and <root>/<split>B, as UNIT and MUNIT have it; 'shapes'; 'tfds:<data set>'.
+  # Of pix2pix alone 'paired': <root>/<split>/<images>, source beside target.
   'data.name': _S('folder'),
   'data.root': _S('data'),  # for TFDS its data_dir
   'data.train_split': _S('train'),

@@ -34,11 +34,13 @@ class Picks(abc.ABC):
   num_words: int
 
   apart: ClassVar[tuple[int, ...]] = ()
+  together: ClassVar[bool] = False
 
   @property
   def words_per_slot(self) -> int:
     """Words that a slot takes, those of the crops among them."""
-    return self.num_words + len(self.keys) * self.crop.num_words
+    crops = 1 if self.together else len(self.keys)
+    return self.num_words + crops * self.crop.num_words
 
   @abc.abstractmethod
   def pick(self, words: Any, counts: Any) -> tuple[Any, Any]:

@@ -1,0 +1,68 @@
+"""Pictures of what pix2pix does, and how near it is to the known targets."""
+
+import itertools
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from ml_collections import ConfigDict
+
+from jaxgan.data import preprocess
+from jaxgan.data.contracts.base import Data
+from jaxgan.inference.translator import Translator
+from jaxgan.metrics import evaluate, paired, translations
+from jaxgan.metrics.translations import Score
+from jaxgan.runtime import images
+
+NUM_SHOWN = 8
+
+
+def grids(
+  translator: Translator, val: Any, rng: jax.Array
+) -> dict[str, np.ndarray]:
+  """Draws the grid of a training run, always of the same pairs.
+
+  Args:
+    translator: of the state.
+    val: validation images, sources and targets.
+    rng: not used: what networks draw is of the translator's seed.
+
+  Returns:
+    {'<source>2<target>': uint8 [H, W, 3]}, rows of sources, translations and
+    targets.
+  """
+  del rng
+  pairs = itertools.islice(paired.read_pairs(val), NUM_SHOWN)
+  x, y = preprocess.to_float(np.stack(list(pairs), axis=1))
+  fake = translator.translate(x, np.zeros(len(x), np.int32))
+  rows = [list(x), list(fake), list(y)]
+  return {f'{val.domains[0]}2{val.domains[1]}': images.grid(rows)}
+
+
+def scores(
+  translator: Translator,
+  config: ConfigDict,
+  scorer: translations.Scorer,
+  data: Data,
+  *,
+  seed: int,
+  save_dir: epath.Path,
+) -> list[Score]:
+  """paired/label/..., and what `translations` measures of all outputs."""
+  train, val = data.evaluation()
+  measured = paired.evaluate(translator, val, scorer.options.num_sources)
+  # Of one output of a source there are no distances.
+  if scorer.options.save_images or scorer.labels.keys() - {'lpips'}:
+    measured += scorer.score(
+      'label',
+      # The run's only domain, 0, is that of the targets: 1 of the data.
+      evaluate.LabelOutputs(translator, first=-1),
+      train,
+      val,
+      img_size=config.data.img_size,
+      seed=seed,
+      save_dir=save_dir,
+      pairs=[(0, 1)],
+    )
+  return measured
