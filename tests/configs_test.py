@@ -13,6 +13,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 CONFIGS = sorted(ROOT.glob('configs/*/*.py'))
 NETWORKS = {
   'munit': {'generator', 'discriminator'},
+  'pix2pix': {'generator', 'discriminator'},
   'stargan': {'generator', 'discriminator'},
   'stargan_v2': {
     'generator',
@@ -85,6 +86,6 @@ def test_bad_settings_are_named(override, message):
 
 def test_unknown_system_is_named():
   with pytest.raises(
-    errors.UserError, match="'stylegan9'; there is: munit, st"
+    errors.UserError, match="'stylegan9'; there is: munit, pi"
   ):
     contract.get_system(tiny.config(system='stylegan9'))
