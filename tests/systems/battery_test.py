@@ -169,23 +169,21 @@ def test_a_step_moves_the_networks_of_its_phases_alone(name, iteration):
       assert sum(moved) >= 0.6 * len(moved), (part, network)
 
 
-@every_system
-def test_a_step_is_a_function_of_its_arguments(name):
+@every_answer
+def test_a_step_is_a_function_of_its_arguments(name, iteration):
   case = _system(name).case
-  first = next(iter(case.steps))
-  state, metrics = _run(name, first, _fresh(name, first), key=1)
-  kept = jax.device_get((state, metrics))
-  again = _run(name, first, _fresh(name, first), key=1)
-  assert _same(kept, jax.device_get(again))
+
+  def run(step, key):
+    return jax.device_get(_run(name, iteration, _fresh(name, step), key))
+
+  state, metrics = run(iteration, 1)
+  assert _same((state, metrics), run(iteration, 1))
   # What is drawn follows the key, and the number of the iteration.
-  for other in (
-    _run(name, first, _fresh(name, first), key=2),
-    _run(name, first, _fresh(name, first + 4), key=1),
-  ):
-    for key in case.drawn:
-      assert other[1][key] != kept[1][key], key
-    for key in case.fixed:
-      assert other[1][key] == kept[1][key], key
+  for _, other in (run(iteration, 2), run(iteration + 4, 1)):
+    for term in case.drawn:
+      assert other[term] != metrics[term], term
+    for term in case.fixed:
+      assert other[term] == metrics[term], term
 
 
 @every_system
@@ -200,15 +198,20 @@ def test_signs_of_collapse_are_metrics(name):
 
 @every_system
 def test_a_state_can_be_donated_again_and_again(name):
+  system = _system(name)
+  init_state = functools.partial(system.names.init_state, system.model)
+  made = jax.make_jaxpr(init_state)(jax.random.key(0)).jaxpr.outvars
+  # Outside of jit, one value twice is one buffer twice.
+  assert len(set(map(id, made))) == len(made)
   state = _fresh(name)
-  for iteration in _system(name).case.steps:
+  for iteration in system.case.steps:
     _check_own_buffers(state)
     old = state
     state, _ = _run(name, iteration, old)
     # Else the memory of two states is needed.
     assert all(x.is_deleted() for x in jax.tree.leaves(old))
   _check_own_buffers(state)
-  assert state.step == len(_system(name).case.steps)
+  assert state.step == len(system.case.steps)
 
 
 @every_system

@@ -24,8 +24,8 @@ class Case(NamedTuple):
     found: overrides that the data would add.
     steps: {iteration: the networks that it steps}, an iteration of each answer
       that `phases_at` has.
-    drawn: metrics that the draws of the first of these iterations change.
-    fixed: metrics of it that they do not change.
+    drawn: metrics of every answer that the draws of an iteration change.
+    fixed: metrics of every answer that they do not change.
     untold: signs of collapse that the case cannot show.
     largest: number in an output.
   """
@@ -48,7 +48,7 @@ CASES = (
     tiny.config,
     {'model__num_domains': tiny.DOMAINS},
     {0: (*_BOTH, 'mapping_network', 'style_encoder')},
-    drawn=('D/latent_fake', 'G/latent_sty'),
+    drawn=('D/latent_fake', 'D/ref_fake'),
     fixed=('D/latent_real',),
     largest=10.0,  # no tanh at the end
   ),
