@@ -289,3 +289,50 @@ def test_bad_input_is_one_line(args, status, message):
   got, report, stderr = run(*args)
   assert got == status
   assert re.fullmatch(f'{message}.*\n', stderr)
+
+
+@pytest.fixture
+def pairs(tmp_path):
+  """Two pairs in each split: the folders edges and photos."""
+  for i in range(4):
+    for j, side in enumerate(('edges', 'photos')):
+      path = tmp_path / ('train', 'val')[i // 2] / side / f'{i}.png'
+      save(noise(2 * i + j), path)
+  return tmp_path
+
+
+PAIR = ('--pair=edges,photos', '--img_size=32')
+
+
+def test_good_pairs_would_start(pairs):
+  status, report, _ = run(str(pairs), *PAIR)
+  assert status == 0 and 'Training would start.' in report
+  assert findings(report) == {} and 'Findings: none' in report
+  assert re.search(r'edges +2 +40x40', report)
+  assert 'squeezed into squares' in advice(report)
+  assert 'StarGAN' not in report and 'lambda' not in report
+
+
+def test_a_missing_partner_is_what_training_ends_with(pairs):
+  (pairs / 'train/photos/1.png').unlink()
+  status, report, error = run(str(pairs), *PAIR)
+  assert status == 1 and 'Training would not start.' in report
+  assert 'edges/1.png and 0 others have no partner of the same name' in error
+
+
+def test_pairs_that_do_not_lie_on_each_other_are_named(pairs):
+  save(noise(9, 40, 36), pairs / 'val/photos/3.png')
+  status, report, _ = run(str(pairs), *PAIR)
+  assert status == 0
+  names = ['val/edges/3.png, 40x40; val/photos/3.png, 40x36']
+  assert findings(report) == {'pairs of different proportions': (1, names)}
+
+
+def test_pictures_of_two_sides(tmp_path):
+  for i in range(4):
+    size = [(80, 40), (80, 40), (80, 40), (40, 80)][i]
+    save(noise(i, *size), tmp_path / ('train', 'val')[i // 2] / f'{i}.png')
+  status, report, _ = run(str(tmp_path), '--name=paired', '--img_size=32')
+  assert status == 0
+  what = 'pictures of odd width, or higher than wide'
+  assert findings(report) == {what: (1, ['val/3.png, 40x80'])}

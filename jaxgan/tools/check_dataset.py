@@ -4,6 +4,8 @@ python -m jaxgan.tools.check_dataset ROOT [--img_size=256] [--domains=cat,dog] \
     [--train_split=train] [--val_split=val] [--skip_bad_images]
 
 ROOT holds <split>/<domain>/<images>, or is the data_dir of --name=tfds:<name>.
+For pix2pix, --pair=SOURCE,TARGET names two of these folders, and --name=paired
+is for <split>/<images>, each a source and its target side by side.
 The report says what is odd, what training does with it, and what to do.
 Exit status: 0 training would start; 1 it would not, with the line that it would
 end with; 2 misuse.
@@ -23,16 +25,18 @@ from etils import epath
 from PIL import Image
 
 from jaxgan.data import crops, pictures, preprocess, sources
-from jaxgan.data.contracts import base
+from jaxgan.data.contracts import base, paired
 from jaxgan.metrics import translations
 from jaxgan.runtime import cli
 from jaxgan.runtime.errors import UsageError, UserError, printable
 from jaxgan.systems import contract
+from jaxgan.systems.pix2pix.config import default_config as pix2pix_config
 from jaxgan.systems.stargan_v2.config import default_config
 
 _NAME = flags.DEFINE_string(
-  'name', 'folder', 'folder, unpaired, or tfds:<data set>.'
+  'name', 'folder', 'folder, unpaired, paired, or tfds:<data set>.'
 )
+_PAIR = flags.DEFINE_list('pair', [], 'Folders of source and target (pix2pix).')
 _TRAIN_SPLIT = flags.DEFINE_string('train_split', 'train', 'Training images.')
 _VAL_SPLIT = flags.DEFINE_string('val_split', 'val', 'Validation images.')
 _DOMAINS = flags.DEFINE_list('domains', [], 'Those to use; all by default.')
@@ -48,6 +52,7 @@ MAX_FOLDERS = 12  # that are named where no split is found
 # and how many times as large as the smallest domain the largest may be.
 FLAT = 8
 IMBALANCE = 2
+UNLIKE = 1.02  # of the proportions of a source and its target
 # What the author of the original asks for, and what users of it report.
 WANTED_IMAGES = 10_000
 REPORTED_DOMAINS = 12
@@ -64,8 +69,13 @@ def main(root: str) -> None:
   for split in splits:
     _print_table(split)
   if splits:
-    _print_findings(list(_find(splits, config.data.skip_bad_images)))
-    _print_advice(_advise(splits, config))
+    pairs = 'pair' in config.data
+    find, advise = (
+      (_find_in_pairs, _advise_on_pairs) if pairs else (_find, _advise)
+    )
+    found = find(splits, config.data.skip_bad_images)
+    _print_findings([finding for finding in found if finding.names])
+    _print_advice(advise(splits, config))
   elif root and config.data.name == 'folder':
     _print_layout(root)
   if faults:
@@ -79,8 +89,16 @@ def main(root: str) -> None:
 def _create_config(root: str) -> ml_collections.ConfigDict:
   if _NAME.value == 'shapes':
     raise UsageError('--name=shapes is drawn: there is nothing to check')
-  config = default_config()
+  pair = tuple(_PAIR.value)
+  if _NAME.value == 'paired':
+    pair = pair or paired.SIDES
+  config = pix2pix_config() if pair else default_config()
   data = config.data
+  if pair:
+    data.pair, data.load_size = pair, 0
+    # The data is looked at: networks fit any size here.
+    size = _IMG_SIZE.value
+    config.model.depth = (size & -size).bit_length() - 1
   data.name, data.root = _NAME.value, root
   data.train_split, data.val_split = _TRAIN_SPLIT.value, _VAL_SPLIT.value
   data.domains, data.img_size = tuple(_DOMAINS.value), _IMG_SIZE.value
@@ -185,6 +203,14 @@ class _Split(pictures.FileImages):
     # Threads note them in any order.
     return [self._seen[key] for key in sorted(self._seen)]
 
+  def both_sides(self) -> list[tuple[_Seen, _Seen]]:
+    """The images of equal numbers of two domains, where both can be read."""
+    return [
+      (self._seen[0, number], self._seen[1, number])
+      for domain, number in sorted(self._seen)
+      if domain == 0 and (1, number) in self._seen
+    ]
+
   @property
   def bad(self) -> list[str]:
     return [self._bad[key] for key in sorted(self._bad)]
@@ -199,7 +225,7 @@ def _inspect(
   splits = [
     _Split(source, data, is_train)
     for name, is_train in ((data.train_split, True), (data.val_split, False))
-    if (source := _open(data, name, faults))
+    if (source := _open(config, name, faults))
   ]
   if not faults:
     with _noted(faults):
@@ -211,10 +237,13 @@ def _inspect(
 
 
 def _open(
-  data: ml_collections.ConfigDict, split: str, faults: list[UserError]
+  config: ml_collections.ConfigDict, split: str, faults: list[UserError]
 ) -> sources.Source | None:
   """The split, or those of its domains that can be opened."""
+  data = config.data
   with _noted(faults):
+    if 'pair' in data:
+      return paired.open_source(config, split)
     return sources.create_source(data.name, data.root, split, data.domains)
   whole = _find_whole(data, split) if data.name == 'folder' else []
   return sources.FolderSource(data.root, split, whole) if whole else None
@@ -226,7 +255,8 @@ def _find_whole(data: ml_collections.ConfigDict, split: str) -> list[str]:
     found = sources.find_domains(data.root, split)
   except UserError:
     return []
-  wanted = [name for name in found if not data.domains or name in data.domains]
+  asked = data.get('pair') or data.domains
+  wanted = [name for name in found if not asked or name in asked]
   return [name for name in wanted if _opens(data.root, split, name)]
 
 
@@ -255,15 +285,51 @@ class _Finding(NamedTuple):
 
 
 def _find(splits: Sequence[_Split], skip_bad: bool) -> Iterator[_Finding]:
-  """Yields what is odd about the data; nothing where all is well."""
-  for finding in (
-    *_find_faults(splits, skip_bad),
-    *_find_flat(splits),
-    *_find_copies(splits),
-    *_find_converted(splits),
-  ):
-    if finding.names:
-      yield finding
+  """Yields what may be odd about the data, and in which images it is."""
+  yield from _find_faults(splits, skip_bad)
+  yield from _find_flat(splits)
+  yield from _find_copies(splits)
+  yield from _find_leaks(splits)
+  yield from _find_converted(splits)
+
+
+def _find_in_pairs(
+  splits: Sequence[_Split], skip_bad: bool
+) -> Iterator[_Finding]:
+  """The same for pairs: a source and its target may well be alike."""
+  yield from _find_faults(splits, skip_bad)
+  yield from _find_flat(splits)
+  yield from _find_leaks(splits)
+  yield from _find_unlike(splits)
+  yield from _find_converted(splits)
+
+
+def _find_unlike(splits: Sequence[_Split]) -> Iterator[_Finding]:
+  """Pairs whose two sides will not lie on each other."""
+  odd, unlike = [], []
+  for split in splits:
+    if len(split.domains) == 1:  # side by side
+      odd += [
+        f'{s.name}, {_size(s.size)}'
+        for s in split.seen
+        if s.size[0] % 2 or s.size[0] < s.size[1]
+      ]
+    for a, b in split.both_sides():
+      (w, h), (w2, h2) = a.size, b.size
+      if not 1 / UNLIKE <= w * h2 / (h * w2) <= UNLIKE:
+        unlike.append(f'{a.name}, {_size(a.size)}; {b.name}, {_size(b.size)}')
+  yield _Finding(
+    'pictures of odd width, or higher than wide',
+    odd,
+    'Training cuts them in the middle: see that they are a source and its'
+    ' target side by side.',
+  )
+  yield _Finding(
+    'pairs of different proportions',
+    unlike,
+    'Training squeezes both to squares, so that they do not lie on each other:'
+    ' crop one of them.',
+  )
 
 
 def _find_faults(
@@ -322,10 +388,7 @@ def _find_flat(splits: Sequence[_Split]) -> Iterator[_Finding]:
 
 
 def _find_copies(splits: Sequence[_Split]) -> Iterator[_Finding]:
-  by_pixels = defaultdict(list)
-  for seen in _all_seen(splits):
-    by_pixels[seen.pixels].append(seen)
-  groups = [group for group in by_pixels.values() if len(group) > 1]
+  groups = _same_pixels(splits)
   yield _Finding(
     'copies of another image of their domain and split',
     _pair(groups, lambda a, b: a.split is b.split and a.domain == b.domain),
@@ -336,11 +399,22 @@ def _find_copies(splits: Sequence[_Split]) -> Iterator[_Finding]:
     _pair(groups, lambda a, b: a.domain != b.domain),
     'The discriminator is told that one picture belongs to both domains.',
   )
+
+
+def _find_leaks(splits: Sequence[_Split]) -> Iterator[_Finding]:
+  groups = _same_pixels(splits)
   yield _Finding(
     'validation images that training sees',
     _pair(groups, lambda a, b: a.split is not b.split),
     'The scores rest on them: remove them from one of the splits.',
   )
+
+
+def _same_pixels(splits: Sequence[_Split]) -> list[list[_Seen]]:
+  by_pixels = defaultdict(list)
+  for seen in _all_seen(splits):
+    by_pixels[seen.pixels].append(seen)
+  return [group for group in by_pixels.values() if len(group) > 1]
 
 
 def _pair(
@@ -405,13 +479,18 @@ def _advise(
   )
 
 
-def _advise_on_sizes(seen: Sequence[_Seen], img_size: int) -> Iterator[str]:
-  if img_size > REPRODUCED_SIZE:
-    yield (
-      f'{REPRODUCED_SIZE} px is the size of the published scores; above it the'
-      ' author of the original expects no good results without other loss'
-      ' weights.'
-    )
+def _advise_on_pairs(
+  splits: Sequence[_Split], config: ml_collections.ConfigDict
+) -> Iterator[str]:
+  """Yields the advice that applies to pairs."""
+  yield from _advise_on_small(_all_seen(splits), config.data.img_size)
+  yield (
+    'Both images of a pair are squeezed into squares: crop them alike if shapes'
+    ' should keep their proportions.'
+  )
+
+
+def _advise_on_small(seen: Sequence[_Seen], img_size: int) -> Iterator[str]:
   small = [s for s in seen if min(s.size) < img_size]
   if small:
     yield (
@@ -419,6 +498,16 @@ def _advise_on_sizes(seen: Sequence[_Seen], img_size: int) -> Iterator[str]:
       f' {img_size} px: training enlarges them, which blurs them. Take larger'
       ' ones, or a smaller config.data.img_size (here --img_size).'
     )
+
+
+def _advise_on_sizes(seen: Sequence[_Seen], img_size: int) -> Iterator[str]:
+  if img_size > REPRODUCED_SIZE:
+    yield (
+      f'{REPRODUCED_SIZE} px is the size of the published scores; above it the'
+      ' author of the original expects no good results without other loss'
+      ' weights.'
+    )
+  yield from _advise_on_small(seen, img_size)
   low, high = crops.RATIO
   long = [s for s in seen if not low <= s.size[0] / s.size[1] <= high]
   if long:

@@ -107,20 +107,31 @@ def open_pairs(config: ConfigDict, split: str) -> pictures.Images:
     UserError: they cannot be opened, or an image has no partner.
   """
   data = config.data
-  pair = check_pair(config)
   if data.name == 'shapes':
     return _DrawnPairs(config, split)
+  source = open_source(config, split)
+  images = pictures.FileImages(source, data.img_size, data.timeout)
+  if data.name == 'paired':
+    return _Halves(images, check_pair(config), data.img_size)
+  return images
+
+
+def open_source(config: ConfigDict, split: str) -> sources.Source:
+  """The files of pairs: of both sides as one domain, or of each of the two.
+
+  Raises:
+    UserError: they cannot be opened, or an image has no partner.
+  """
+  data = config.data
+  pair = check_pair(config)
   if data.name.startswith('tfds:'):
     raise UserError(
       f'data.name {data.name!r} has no pairs: known are paired, folder, shapes'
     )
   if data.name == 'paired':
-    source: sources.Source = sources.SideBySideSource(data.root, split)
-    images = pictures.FileImages(source, data.img_size, data.timeout)
-    return _Halves(images, pair, data.img_size)
+    return sources.SideBySideSource(data.root, split)
   source = sources.create_source(data.name, data.root, split, pair)
-  matched = _Matched(source, pair)
-  return pictures.FileImages(matched, data.img_size, data.timeout)
+  return _Matched(source, pair)
 
 
 def check_pair(config: ConfigDict) -> tuple[str, str]:
