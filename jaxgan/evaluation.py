@@ -469,7 +469,9 @@ class _Best:
 
 
 def _less_is_better(name: str) -> bool:
-  metric, *_, last = name.split('/')
-  return metric.startswith(('fid', 'kid', 'classification')) or (
-    metric == 'shapes' and 'error' in last
+  metric, *how, last = name.split('/')
+  return (
+    metric.startswith(('fid', 'kid', 'classification'))
+    or (metric == 'shapes' and 'error' in last)
+    or (metric == 'paired' and 'l1' in how)
   )

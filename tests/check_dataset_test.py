@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgan.data.contracts import domains_ref
+from jaxgan.data.contracts import domains_ref, paired
 from jaxgan.runtime.errors import UserError
+from jaxgan.systems.pix2pix.config import default_config as pix2pix_config
 from jaxgan.systems.stargan_v2.config import default_config
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -336,3 +337,34 @@ def test_pictures_of_two_sides(tmp_path):
   assert status == 0
   what = 'pictures of odd width, or higher than wide'
   assert findings(report) == {what: (1, ['val/3.png, 40x80'])}
+
+
+def pair_error(root, **data):
+  """What opening the pairs for training raises, or ''."""
+  config = pix2pix_config()
+  config.data.update(root=str(root), img_size=32, load_size=0, **data)
+  try:
+    paired.Data(config).training(0, 1)
+  except UserError as error:
+    return str(error)
+  return ''
+
+
+def test_faults_of_pairs_are_those_that_training_ends_with(pairs, tmp_path):
+  side_by_side = tmp_path / 'whole'
+  for i in range(4):
+    width = 1 if i == 1 else 80
+    save(
+      noise(i, width, 40), side_by_side / ('train', 'val')[i // 2] / f'{i}.png'
+    )
+  status, _, error = run(str(side_by_side), '--name=paired', '--img_size=32')
+  expected = pair_error(side_by_side, name='paired')
+  assert '2 of 4 images are bad' in expected
+  assert status == 1 and expected in error
+  save(noise(9), pairs / 'train/photos/0.bmp')
+  status, report, error = run(str(pairs), *PAIR)
+  expected = pair_error(pairs, name='folder', pair=('edges', 'photos'))
+  assert "2 images named '0'" in expected
+  assert status == 1 and expected in error
+  # Equal numbers are no pairs where partners are missing.
+  assert 'proportions' not in report.partition('Advice')[0]

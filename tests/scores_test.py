@@ -208,7 +208,12 @@ def test_best_is_kept_until_another_is_whole(run, monkeypatch):
 
 
 def test_less_is_better_of_distances_and_errors_alone():
-  less = ('fid/latent/mean', 'kid/latent/a2b', 'shapes/latent/colour_error')
+  less = (
+    'fid/latent/mean',
+    'kid/latent/a2b',
+    'shapes/latent/colour_error',
+    'paired/label/l1/a2b',
+  )
   more = (
     'lpips/latent/kid2adult',
     'shapes/latent/diversity',

@@ -139,21 +139,22 @@ class HostFeed:
     counts = np.array(part.images.drawable, np.int64)
     domains, numbers = part.pick(words[: part.num_words], counts)
     crops = crop_words(part, words)
-    numbers, made = numbers.copy(), {}
+    numbers = numbers.copy()
     if part.together:
-      numbers[:], item = self._read_item(
+      numbers[:], images = self._read_item(
         part, domains, int(numbers[0]), crops, step, slot
       )
-      made = {
-        key: preprocess.to_float(x)
-        for key, x in zip(part.keys, item, strict=True)
-      }
-      return {**made, **part.labels(domains, numbers, None)}
-    for i, key in enumerate(part.keys):
-      numbers[i], pixels = self._read(
-        part, int(domains[i]), numbers, i, crops[i], step, slot
-      )
-      made[key] = preprocess.to_float(pixels)
+    else:
+      images = []
+      for i, domain in enumerate(domains.tolist()):
+        numbers[i], pixels = self._read(
+          part, domain, numbers, i, crops[i], step, slot
+        )
+        images.append(pixels)
+    made: Slot = {
+      key: preprocess.to_float(pixels)
+      for key, pixels in zip(part.keys, images, strict=True)
+    }
     return {**made, **part.labels(domains, numbers, None)}
 
   def _read_item(

@@ -70,6 +70,10 @@ class FileImages:
     """Image `index` of a domain, not augmented: uint8 [S, S, 3]."""
     return preprocess.resize(self.picture(domain, index), self._img_size)
 
+  def describe(self, domain: int, index: int) -> str:
+    """What to call an image in a message."""
+    return self._source.describe(domain, index)
+
   def digest(self, domain: int) -> str:
     """A sum of all that the images of a domain are made from.
 

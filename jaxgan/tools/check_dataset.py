@@ -173,6 +173,7 @@ class _Split(pictures.FileImages):
     super().__init__(self._tap, data.img_size)
     self.name = data.train_split if is_train else data.val_split
     self.is_train = is_train
+    self.matched = isinstance(source, paired.Matched)
     self._prefix = f'{epath.Path(data.root)}/'
     self.ignored = [path.removeprefix(self._prefix) for path in source.ignored]
     self._seen: dict[tuple[int, int], _Seen] = {}
@@ -204,7 +205,9 @@ class _Split(pictures.FileImages):
     return [self._seen[key] for key in sorted(self._seen)]
 
   def both_sides(self) -> list[tuple[_Seen, _Seen]]:
-    """The images of equal numbers of two domains, where both can be read."""
+    """The images of each pair, where both can be read."""
+    if not self.matched:  # Equal numbers are no pairs.
+      return []
     return [
       (self._seen[0, number], self._seen[1, number])
       for domain, number in sorted(self._seen)
@@ -231,8 +234,11 @@ def _inspect(
     with _noted(faults):
       base.check_domains(config, *(s.domains for s in splits))
   for split in splits:
+    images: pictures.Images = split
+    if data.name == 'paired':  # Training counts halves.
+      images = paired.Halves(split, data.pair, data.img_size)
     with _noted(faults):
-      pictures.check_images(split, data.skip_bad_images)
+      pictures.check_images(images, data.skip_bad_images)
   return splits, list({str(fault): fault for fault in faults}.values())
 
 
@@ -287,6 +293,7 @@ class _Finding(NamedTuple):
 def _find(splits: Sequence[_Split], skip_bad: bool) -> Iterator[_Finding]:
   """Yields what may be odd about the data, and in which images it is."""
   yield from _find_faults(splits, skip_bad)
+  yield from _find_single(splits)
   yield from _find_flat(splits)
   yield from _find_copies(splits)
   yield from _find_leaks(splits)
@@ -354,6 +361,14 @@ def _find_faults(
     'Training does not start: both splits need the same domains.',
   )
   yield _Finding(
+    'files and folders that are no images or domains',
+    [name for split in splits for name in split.ignored],
+    'Training passes them over.',
+  )
+
+
+def _find_single(splits: Sequence[_Split]) -> Iterator[_Finding]:
+  yield _Finding(
     'training domains of one image',
     [
       f'{split.name}/{domain}'
@@ -363,11 +378,6 @@ def _find_faults(
     ],
     'x_ref2 repeats x_ref, so that there is no second style to learn; FID needs'
     ' two images.',
-  )
-  yield _Finding(
-    'files and folders that are no images or domains',
-    [name for split in splits for name in split.ignored],
-    'Training passes them over.',
   )
 
 

@@ -112,7 +112,7 @@ def open_pairs(config: ConfigDict, split: str) -> pictures.Images:
   source = open_source(config, split)
   images = pictures.FileImages(source, data.img_size, data.timeout)
   if data.name == 'paired':
-    return _Halves(images, check_pair(config), data.img_size)
+    return Halves(images, check_pair(config), data.img_size)
   return images
 
 
@@ -131,7 +131,7 @@ def open_source(config: ConfigDict, split: str) -> sources.Source:
   if data.name == 'paired':
     return sources.SideBySideSource(data.root, split)
   source = sources.create_source(data.name, data.root, split, pair)
-  return _Matched(source, pair)
+  return Matched(source, pair)
 
 
 def check_pair(config: ConfigDict) -> tuple[str, str]:
@@ -153,7 +153,7 @@ def check_pair(config: ConfigDict) -> tuple[str, str]:
   return pair
 
 
-class _Matched:
+class Matched:
   """A source of two folders, whose images of equal names have equal numbers."""
 
   def __init__(self, source: sources.Source, pair: tuple[str, str]):
@@ -203,28 +203,28 @@ def _by_name(source: sources.Source, domain: int) -> dict[str, int]:
   return {name: index for index, name in enumerate(names)}
 
 
-class _Halves:
+class Halves:
   """Pictures of which the left half is A and the right one is B."""
 
   def __init__(
-    self,
-    images: pictures.Images,
-    pair: Sequence[str],
-    img_size: int,
+    self, images: pictures.FileImages, pair: Sequence[str], img_size: int
   ):
     self.domains = tuple(pair)
     self.counts = self.drawable = images.counts * 2
     self._images, self._img_size = images, img_size
 
   def get(self, domain: int, index: int) -> np.ndarray:
+    """A half, not augmented: uint8 [S, S, 3]."""
     return preprocess.resize(self.picture(domain, index), self._img_size)
 
   def picture(self, domain: int, index: int) -> Image.Image:
+    """A half at its stored size; UnreadableImage names the file."""
     whole = self._images.picture(0, index)
     width, height = whole.size
     if width < 2:
       raise preprocess.UnreadableImage(
-        f'image {index} is {width} pixel wide, and has no two halves'
+        f'{self._images.describe(0, index)} is {width} pixel wide: there are '
+        'no two halves'
       )
     middle = width // 2
     if self.domains[domain] == SIDES[0]:
@@ -234,6 +234,7 @@ class _Halves:
   original = picture
 
   def digest(self, domain: int) -> str:
+    """A sum of all that the halves are made from."""
     return f'{self._images.digest(0)} {self.domains[domain]}'
 
 
