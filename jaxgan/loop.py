@@ -473,7 +473,7 @@ def _take_weights(
       )
       for network, tree in getattr(state, name).items()
     }
-    for name in ('params', 'ema_params')
+    for name in ('params', 'ema_params', 'variables')
   }
   return state.replace(**taken)
 

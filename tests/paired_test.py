@@ -181,6 +181,7 @@ def test_two_images_of_one_name_are_refused(folder):
   'changes, message',
   [
     ({'data__pair': ('A',)}, "must be 'A' and 'B', the source first"),
+    ({'data__pair': (1, 2)}, "must be 'A' and 'B', the source first"),
     ({'data__pair': ('A', 'C')}, "must be 'A' and 'B', the source first"),
     ({'data__pair': ('A', 'A')}, "must be 'A' and 'B', the source first"),
     (
@@ -206,3 +207,18 @@ def test_drawn_pairs_are_contours_and_shapes():
     assert 0.1 < lines.sum() / inside.sum() < 0.75
     assert not (lines & ~inside).any()
   assert (images.get(1, 0) != images.get(1, 1)).any()
+
+
+@pytest.mark.parametrize(
+  'pair, message',
+  [
+    (
+      ('edges', 'edges'),
+      "pair must be two names, the source first, for .*'fol",
+    ),
+    (('edges', 'foto'), "data.pair names 'foto', which is not in .*photos"),
+  ],
+)
+def test_folders_that_cannot_be_a_pair_are_named(folder, pair, message):
+  with pytest.raises(UserError, match=message):
+    open_train(config(folder, data__pair=pair))

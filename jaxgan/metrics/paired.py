@@ -11,6 +11,11 @@ from jaxgan.data.eval_data import EvalData
 from jaxgan.metrics.translations import BATCH, Score
 from jaxgan.runtime import errors, images, sharding
 
+NO_PAIR = (
+  'no pair of validation images can be read: repair both images of one, or add'
+  ' a pair'
+)
+
 
 class Translator(Protocol):
   """`inference.translator.Translator`, of which this is asked."""
@@ -63,12 +68,13 @@ def evaluate(
     distances.append(np.stack([_l1(fake, target), _l1(x, target)], axis=1))
   measured = sharding.gather(np.concatenate(distances))
   if not len(measured):
-    raise errors.UserError('no pair of validation images can be read')
+    raise errors.UserError(NO_PAIR)
   name = f'{val.domains[0]}2{val.domains[1]}'
+  protocol = 'paired' if count == val.counts[0] else 'paired (shortened)'
   means: Any = measured.mean(axis=0).tolist()
   return [
     Score(
-      f'paired/{of}/l1/{name}', mean, protocol='paired', n_fake=len(measured)
+      f'paired/{of}/l1/{name}', mean, protocol=protocol, n_fake=len(measured)
     )
     for of, mean in zip(('label', 'source'), means, strict=True)
   ]

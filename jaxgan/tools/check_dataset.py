@@ -64,7 +64,7 @@ def main(root: str) -> None:
   """Prints the report; raises the UserError that training would end with."""
   logging.set_verbosity(logging.ERROR)  # The report has what training warns of.
   config = _create_config(root)
-  contract.get_system(config).check_config(config)
+  contract.check_config(contract.get_system(config), config)
   splits, faults = _inspect(config)
   for split in splits:
     _print_table(split)
@@ -96,9 +96,10 @@ def _create_config(root: str) -> ml_collections.ConfigDict:
   data = config.data
   if pair:
     data.pair, data.load_size = pair, 0
-    # The data is looked at: networks fit any size here.
+    # The data is looked at: networks that fit the size.
     size = _IMG_SIZE.value
     config.model.depth = (size & -size).bit_length() - 1
+    config.model.d_layers = 1
   data.name, data.root = _NAME.value, root
   data.train_split, data.val_split = _TRAIN_SPLIT.value, _VAL_SPLIT.value
   data.domains, data.img_size = tuple(_DOMAINS.value), _IMG_SIZE.value
@@ -315,7 +316,7 @@ def _find_unlike(splits: Sequence[_Split]) -> Iterator[_Finding]:
   """Pairs whose two sides will not lie on each other."""
   odd, unlike = [], []
   for split in splits:
-    if len(split.domains) == 1:  # side by side
+    if split.domains == sources.SideBySideSource.domains:
       odd += [
         f'{s.name}, {_size(s.size)}'
         for s in split.seen

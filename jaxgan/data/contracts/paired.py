@@ -130,7 +130,11 @@ def open_source(config: ConfigDict, split: str) -> sources.Source:
     )
   if data.name == 'paired':
     return sources.SideBySideSource(data.root, split)
-  source = sources.create_source(data.name, data.root, split, pair)
+  try:
+    source = sources.create_source(data.name, data.root, split, pair)
+  except UserError as error:  # Sources know no pairs.
+    message = str(error).replace('data.domains names', 'data.pair names')
+    raise UserError(message) from None
   return Matched(source, pair)
 
 
@@ -138,16 +142,22 @@ def check_pair(config: ConfigDict) -> tuple[str, str]:
   """The names of source and target; UserError if they cannot be."""
   data = config.data
   pair = tuple(data.pair)
-  known = {'shapes': DRAWN, 'paired': SIDES}.get(data.name, pair)
-  if len(pair) != 2 or set(pair) != set(known) or pair[0] == pair[1]:
-    names = f'{known[0]!r} and {known[1]!r}' if len(known) == 2 else 'two names'
+  sides = {'shapes': DRAWN, 'paired': SIDES}.get(data.name)
+  are_names = all(isinstance(name, str) for name in pair)
+  if (
+    not are_names
+    or len(set(pair)) != 2
+    or len(pair) != 2
+    or (sides and set(pair) != set(sides))
+  ):
+    names = f'{sides[0]!r} and {sides[1]!r}' if sides else 'two names'
     raise UserError(
       f'config.data.pair must be {names}, the source first, for data.name '
       f'{data.name!r}: {pair}'
     )
   if tuple(data.domains) not in ((), pair[1:]):
     raise UserError(
-      f'config.data.domains must be (), or the target {pair[1]!r} in data.pair:'
+      f'config.data.domains must be () or {pair[1]!r}, the target of the pair: '
       f'{tuple(data.domains)}'
     )
   return pair

@@ -13,7 +13,7 @@ from jaxgan.data.contracts.base import Data
 from jaxgan.inference.translator import Translator
 from jaxgan.metrics import evaluate, paired, translations
 from jaxgan.metrics.translations import Score
-from jaxgan.runtime import images
+from jaxgan.runtime import errors, images
 
 NUM_SHOWN = 8
 
@@ -33,8 +33,10 @@ def grids(
     targets.
   """
   del rng
-  pairs = itertools.islice(paired.read_pairs(val), NUM_SHOWN)
-  x, y = preprocess.to_float(np.stack(list(pairs), axis=1))
+  pairs = list(itertools.islice(paired.read_pairs(val), NUM_SHOWN))
+  if not pairs:
+    raise errors.UserError(paired.NO_PAIR)
+  x, y = preprocess.to_float(np.stack(pairs, axis=1))
   fake = translator.translate(x, np.zeros(len(x), np.int32))
   rows = [list(x), list(fake), list(y)]
   return {f'{val.domains[0]}2{val.domains[1]}': images.grid(rows)}
