@@ -193,6 +193,14 @@ def _draw_data(root, domains):
       _draw_pictures(root / split / domain, count, f'{split}_{domain}_')
 
 
+def _draw_pairs(root):
+  """photos/<split>/{edges,photos} of equal names, facades/<split>."""
+  for split, count in (('train', 4), ('val', 3)):
+    for side in ('edges', 'photos'):
+      _draw_pictures(root / 'photos' / split / side, count)
+    _draw_pictures(root / 'facades' / split, count)
+
+
 def _draw_celeba(root):
   """Pictures and attributes as CelebA has them."""
   names = 'Black_Hair Blond_Hair Brown_Hair Male Young'.split()
@@ -338,6 +346,8 @@ def test_every_command_runs(path, furnished, environment, tmp_path):
     _make_official_stargan(folder, environment)
   if path.name == 'munit.md':
     _make_official_munit(folder, environment)
+  if path.name == 'pix2pix.md':
+    _draw_pairs(folder / 'data')
   if path.name == 'tutorial.md':
     _draw_data(folder / 'photos', ('cats', 'dogs'))
   said = _run('\n'.join(_blocks(path, 'bash')), folder, environment)
