@@ -11,12 +11,12 @@ from etils import epath
 from PIL import Image
 
 from jaxgan import evaluation, loop
-from jaxgan.data.contracts import domains_ref
+from jaxgan.data.contracts import paired
 from jaxgan.runs import checkpoint, collapse, workdir
 from jaxgan.runtime import errors, sharding
-from jaxgan.systems import contract, stargan_v2
+from jaxgan.systems import contract, pix2pix, stargan_v2
 from jaxgan.training import state as state_lib
-from tests import tiny
+from tests import tiny, tiny_pix2pix
 
 
 def _final_run(workdir):
@@ -33,6 +33,14 @@ def finished(tmp_path_factory):
   """A run of four steps."""
   workdir = tmp_path_factory.mktemp('runs') / 'finished'
   loop.train_and_evaluate(tiny.config(sample_every_steps=3), str(workdir))
+  return workdir
+
+
+@pytest.fixture(scope='module')
+def smallest(tmp_path_factory):
+  """The same of the system that compiles fastest, for what the loop does."""
+  workdir = tmp_path_factory.mktemp('runs') / 'smallest'
+  loop.train_and_evaluate(tiny_pix2pix.config(), str(workdir))
   return workdir
 
 
@@ -108,16 +116,16 @@ def test_stopped_and_resumed_is_never_stopped(
   assert 'step 2: G/lambda_ds 1.9, below 3 in 2 of the last 2 values' in out
 
 
-def test_metrics_are_cut_back_to_the_resumed_step(finished, tmp_path):
-  loop.train_and_evaluate(tiny.config(num_train_steps=2), str(tmp_path))
+def test_metrics_are_cut_back_to_the_resumed_step(smallest, tmp_path):
+  loop.train_and_evaluate(tiny_pix2pix.config(num_train_steps=2), str(tmp_path))
   with (tmp_path / 'metrics.jsonl').open('a') as f:
-    f.write('{"step": 3, "D/latent_real": 9.0}\n{"step": 4, "D/la')
-  loop.train_and_evaluate(tiny.config(), str(tmp_path))
-  _assert_same_run(finished, tmp_path)
+    f.write('{"step": 3, "D/loss_real": 9.0}\n{"step": 4, "D/lo')
+  loop.train_and_evaluate(tiny_pix2pix.config(), str(tmp_path))
+  _assert_same_run(smallest, tmp_path)
 
 
-def test_sigterm_saves_and_returns(finished, tmp_path, monkeypatch, capsys):
-  training = domains_ref.Data.training
+def test_sigterm_saves_and_returns(smallest, tmp_path, monkeypatch, capsys):
+  training = paired.Data.training
 
   def killing(*args):
     data = training(*args)
@@ -133,18 +141,20 @@ def test_sigterm_saves_and_returns(finished, tmp_path, monkeypatch, capsys):
     slots.batches = send_at_batch_three
     return data
 
-  monkeypatch.setattr(domains_ref.Data, 'training', killing)
-  loop.train_and_evaluate(tiny.config(num_train_steps=50), str(tmp_path))
+  monkeypatch.setattr(paired.Data, 'training', killing)
+  loop.train_and_evaluate(
+    tiny_pix2pix.config(num_train_steps=50), str(tmp_path)
+  )
   assert 'stopped by SIGTERM' in capsys.readouterr().out
   assert 1 <= _final_run(tmp_path).step <= 3
   monkeypatch.undo()
   assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-  loop.train_and_evaluate(tiny.config(), str(tmp_path))
-  _assert_same_run(finished, tmp_path)
+  loop.train_and_evaluate(tiny_pix2pix.config(), str(tmp_path))
+  _assert_same_run(smallest, tmp_path)
 
 
 def test_broken_data_does_not_lose_the_steps_before_it(tmp_path, monkeypatch):
-  training = domains_ref.Data.training
+  training = paired.Data.training
 
   def breaking(*args):
     data = training(*args)
@@ -158,8 +168,8 @@ def test_broken_data_does_not_lose_the_steps_before_it(tmp_path, monkeypatch):
     slots.batches = end_at_step_three
     return data
 
-  monkeypatch.setattr(domains_ref.Data, 'training', breaking)
-  config = tiny.config(num_train_steps=9, checkpoint_every_steps=100)
+  monkeypatch.setattr(paired.Data, 'training', breaking)
+  config = tiny_pix2pix.config(num_train_steps=9, checkpoint_every_steps=100)
   with pytest.raises(errors.UserError, match='x.png'):
     loop.train_and_evaluate(config, str(tmp_path))
   assert _final_run(tmp_path).step >= 1
@@ -170,7 +180,7 @@ def test_broken_data_does_not_lose_the_steps_before_it(tmp_path, monkeypatch):
 def test_profile_is_written_whatever_the_span(tmp_path, span):
   for end in (2, 3):  # the second begins inside the span, or after it
     loop.train_and_evaluate(
-      tiny.config(num_train_steps=end), str(tmp_path), profile=span
+      tiny_pix2pix.config(num_train_steps=end), str(tmp_path), profile=span
     )
   assert list((tmp_path / 'profile').rglob('*.xplane.pb'))
 
@@ -192,17 +202,21 @@ def test_other_settings_train(tmp_path, overrides):
 
 
 def test_nothing_is_saved_after_a_nan(tmp_path, monkeypatch):
-  real = stargan_v2.train_step
+  real = pix2pix.train_step
 
   def breaking(*args):
     new, metrics = real(*args)
-    value = metrics['D/ref_reg']
-    metrics['D/ref_reg'] = jnp.where(new.step >= 3, jnp.nan, value)
+    value = metrics['D/loss_real']
+    metrics['D/loss_real'] = jnp.where(new.step >= 3, jnp.nan, value)
     return new, metrics
 
-  monkeypatch.setattr(stargan_v2, 'train_step', breaking)
-  with pytest.raises(errors.UserError, match='^D/ref_reg became NaN .* step 3'):
-    loop.train_and_evaluate(tiny.config(log_every_steps=100), str(tmp_path))
+  monkeypatch.setattr(pix2pix, 'train_step', breaking)
+  with pytest.raises(
+    errors.UserError, match='^D/loss_real became NaN .* step 3'
+  ):
+    loop.train_and_evaluate(
+      tiny_pix2pix.config(log_every_steps=100), str(tmp_path)
+    )
   assert [p.name for p in (tmp_path / 'checkpoints').iterdir()] == ['2']
 
 
@@ -223,7 +237,7 @@ def _break_always(step, metrics, params):
 
 
 def _train_breaking(monkeypatch, breaking, workdir, **overrides):
-  real = stargan_v2.train_step
+  real = pix2pix.train_step
 
   def step_fn(*args):
     new, metrics = real(*args)
@@ -231,9 +245,9 @@ def _train_breaking(monkeypatch, breaking, workdir, **overrides):
     return new.replace(params=params), metrics
 
   with monkeypatch.context() as patch:
-    patch.setattr(stargan_v2, 'train_step', step_fn)
+    patch.setattr(pix2pix, 'train_step', step_fn)
     loop.train_and_evaluate(
-      tiny.config(on_nan='restore', **overrides), str(workdir)
+      tiny_pix2pix.config(on_nan='restore', **overrides), str(workdir)
     )
 
 
