@@ -240,11 +240,6 @@ class _Images:
   def digest(self, domain):
     return ''
 
-  def picture(self, domain, index):
-    raise NotImplementedError
-
-  original = picture
-
   def get(self, domain, index):
     level = 100 + 10 * index
     return np.full((4, 4, 3), level if domain == 0 else 255 - level, np.uint8)

@@ -242,3 +242,19 @@ def noise_images(
   size = config.data.img_size
   shape = (config.batch_size, size, size, 3)
   return {key: rng.uniform(-1, 1, shape).astype(np.float32) for key in keys}
+
+
+def load_size(config: ConfigDict) -> int:
+  """What a side of a picture becomes before squares of it are cut out.
+
+  Raises:
+    UserError: it is too short.
+  """
+  wanted, img_size = config.data.load_size, config.data.img_size
+  if wanted and wanted < img_size:
+    raise UserError(
+      f'config.data.load_size is {wanted}: squares of img_size ({img_size}) '
+      'are cut out of pictures of that size; set it to as much or more, or to '
+      '0 for img_size'
+    )
+  return wanted or img_size

@@ -52,7 +52,7 @@ class Data(base.DomainData):
 
   def open(self, split: str) -> pictures.Images:
     """The pairs of a split: sources are domain 0, targets 1."""
-    self._load_size()
+    base.load_size(self._config)
     return open_pairs(self._config, split)
 
   def part(self, images: pictures.Images) -> Part:
@@ -60,7 +60,9 @@ class Data(base.DomainData):
     data = self._config.data
     crop: crops.Crop = crops.Whole()
     if data.name != 'shapes' and data.augment:
-      crop = crops.Square(data.img_size, self._load_size(), squeeze=True)
+      crop = crops.Square(
+        data.img_size, base.load_size(self._config), squeeze=True
+      )
     return Picks(images, crop, Stream.BATCH, KEYS, num_words=1)
 
   def view(self, picture: Image.Image) -> Image.Image:
@@ -88,16 +90,6 @@ class Data(base.DomainData):
 
   def check(self, train: pictures.Images, val: pictures.Images) -> None:
     """Nothing more: pairs are checked as they are opened."""
-
-  def _load_size(self) -> int:
-    data = self._config.data
-    if data.load_size and data.load_size < data.img_size:
-      raise UserError(
-        f'config.data.load_size is {data.load_size}: squares of img_size '
-        f'({data.img_size}) are cut out of pictures of that size; set it to as '
-        'much or more, or to 0 for img_size'
-      )
-    return data.load_size or data.img_size
 
 
 def open_pairs(config: ConfigDict, split: str) -> pictures.Images:

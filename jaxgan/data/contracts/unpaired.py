@@ -48,7 +48,7 @@ class Data(base.DomainData):
 
   def open(self, split: str) -> '_Ordered':
     """The whole pictures of a split, in the order that the config has."""
-    self._load_size()
+    base.load_size(self._config)
     return _Ordered(self._config, split)
 
   def part(self, images: pictures.Images) -> Part:
@@ -56,7 +56,9 @@ class Data(base.DomainData):
     data = self._config.data
     crop: crops.Crop = crops.Whole()
     if data.name != 'shapes':
-      crop = crops.Square(data.img_size, self._load_size(), data.augment)
+      crop = crops.Square(
+        data.img_size, base.load_size(self._config), data.augment
+      )
     return Picks(images, crop, Stream.BATCH, KEYS, num_words=len(KEYS))
 
   def view(self, picture: Image.Image) -> Image.Image:
@@ -64,7 +66,7 @@ class Data(base.DomainData):
 
     Training sees all of a picture, a square of that size at a time.
     """
-    share = self._config.data.img_size / self._load_size()
+    share = self._config.data.img_size / base.load_size(self._config)
     side = max(1, round(min(picture.size) * share))
     left, top = ((n - side) // 2 for n in picture.size)
     return picture.crop((left, top, left + side, top + side))
@@ -74,7 +76,7 @@ class Data(base.DomainData):
     data = self._config.data
     if data.name == 'shapes':
       return images
-    share = f'{data.img_size}/{self._load_size()}'
+    share = f'{data.img_size}/{base.load_size(self._config)}'
     note = f'the square in the middle, {share} of it'
     return pictures.Viewed(images, self.view, data.img_size, note)
 
@@ -89,20 +91,6 @@ class Data(base.DomainData):
     """A batch of noise that meets the contract."""
     rng = np.random.default_rng(self._config.seed)
     return base.noise_images(self._config, KEYS, rng)
-
-  def _load_size(self) -> int:
-    """What the shortest side of a picture becomes; UserError if too short."""
-    load_size, img_size = (
-      self._config.data.load_size,
-      self._config.data.img_size,
-    )
-    if load_size and load_size < img_size:
-      raise UserError(
-        f'config.data.load_size is {load_size}: squares of img_size '
-        f'({img_size}) are cut out of pictures of that size; set it to as much '
-        'or more, or to 0 for img_size'
-      )
-    return load_size or img_size
 
   def check(self, train: pictures.Images, val: pictures.Images) -> None:
     """Raises UserError unless there are two domains, alike in both splits."""
