@@ -27,9 +27,10 @@ from etils import epath
 from benchmarks import peer as peer_lib
 from benchmarks import peer_stargan_v2
 from jaxgan.metrics.translations import BATCH, Options, Score, Scorer
+from jaxgan.pytorch import convert
 from jaxgan.runtime import cli, errors, sharding
 from jaxgan.systems import contract
-from jaxgan.systems.stargan_v2 import convert
+from jaxgan.systems.stargan_v2.names import names
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'A run of data.name=folder.')
 _WEIGHTS_DIR = flags.DEFINE_string(
@@ -155,7 +156,8 @@ def _build_nets(code: Any, run: contract.Run, torch: Any, munch: Any) -> Any:
   )
   device = 'cuda' if torch.cuda.is_available() else 'cpu'
   for name, net in nets.items():
-    state_dict = convert.to_state_dict(name, run.state.ema_params[name])
+    params = run.state.ema_params[name]
+    state_dict = convert.to_tensors(names(name, params), params)
     tensors = {k: torch.tensor(np.array(v)) for k, v in state_dict.items()}
     net.load_state_dict(tensors)
     net.to(device).eval()

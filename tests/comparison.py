@@ -1,11 +1,17 @@
-"""Errors of our numbers against those of a reference file, and their limits."""
+"""Reads reference files: errors of our numbers, and their limits."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
+
+from jaxgan.pytorch import convert
+
+Settings = Mapping[str, Any]
 
 LIMITS = {
   'forward': 1e-8,
@@ -22,6 +28,9 @@ LIMITS = {
   'lpips': 1e-5,
   'fid': 1e-6,
 }
+
+
+ONE_BY_ONE = 'one by one'  # as many micro-batches as images
 
 
 class UnknownFileError(ValueError):
@@ -53,6 +62,31 @@ class Comparison:
     errors = self.errors.setdefault(group, {})
     # Of what is compared twice, the worse.
     errors[key] = max(error, errors.get(key, 0.0))
+
+  def check_grads(self, prefix: str, tensors: Mapping[str, np.ndarray]) -> None:
+    """Checks gradients, relative to the largest that the file has of them."""
+    if keys := self.keys(prefix):
+      scale = max(np.max(np.abs(self.reference[key])) for key in keys)
+      for key, value in tensors.items():
+        self.check('grad', prefix + key, value, scale)
+
+  def check_after(
+    self, prefix: str, init: str, tensors: Mapping[str, np.ndarray]
+  ) -> None:
+    """Checks trained weights, relative to how far each tensor has moved."""
+    for key, value in tensors.items():
+      change = self.reference[prefix + key] - self.reference[init + key]
+      scale = np.max(np.abs(change))
+      self.check('after', prefix + key, value, scale)
+
+  def params(self, prefix: str, places: convert.Places, like: Any) -> Any:
+    """The file's weights of a prefix as float64 parameters like `like`."""
+    tensors = {
+      key.removeprefix(prefix): self.reference[key] for key in self.keys(prefix)
+    }
+    tree, _ = convert.from_tensors(places, tensors, like)
+    self.read.update(prefix + key for key in places)
+    return jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), tree)
 
   def take(self, prefix: str) -> dict[str, np.ndarray]:
     """The file's arrays of a prefix, to start or feed the run with."""
@@ -101,3 +135,30 @@ def nhwc(x: np.ndarray) -> jax.Array:
 def nchw(x: jax.Array) -> np.ndarray:
   """Our layout as PyTorch's."""
   return np.asarray(x).transpose(0, 3, 1, 2)
+
+
+def compare_ways(
+  reference: Mapping[str, np.ndarray],
+  settings: Settings,
+  ways: Mapping[str, Settings],
+  create_config: Callable[[Settings], ml_collections.ConfigDict],
+  run: Callable[[Comparison, ml_collections.ConfigDict, Settings], None],
+) -> dict[str, Comparison]:
+  """Compares a training file in every way there is through a system's code.
+
+  Args:
+    reference: the arrays of the file.
+    settings: of the file.
+    ways: {name: settings beside the file's}; `ONE_BY_ONE` as micro_batches.
+    create_config: (settings) -> the config of the file.
+    run: does the iterations of the file, in float64.
+  """
+  comparisons = {}
+  for name, way in ways.items():
+    comparisons[name] = comparison = Comparison(reference)
+    config = create_config(settings)
+    parts = {k: settings['batch'] for k in way if way[k] == ONE_BY_ONE}
+    config.update_from_flattened_dict({**way, **parts})
+    with jax.enable_x64(True):
+      run(comparison, config, settings)
+  return comparisons

@@ -2,8 +2,13 @@ import jax
 import numpy as np
 import pytest
 
-from jaxgan.systems.stargan_v2 import convert
+from jaxgan.pytorch import convert
+from jaxgan.systems.stargan_v2.names import names
 from tests import tiny
+
+
+def _tensors(network, params):
+  return convert.to_tensors(names(network, params), params)
 
 
 @pytest.mark.parametrize(
@@ -11,8 +16,8 @@ from tests import tiny
 )
 def test_there_and_back_is_the_same(name):
   params = tiny.create()[1].params[name]
-  state_dict = convert.to_state_dict(name, params)
-  back, unused = convert.from_state_dict(name, state_dict, params)
+  state_dict = _tensors(name, params)
+  back, unused = convert.from_tensors(names(name, params), state_dict, params)
   assert not unused
   jax.tree.map(np.testing.assert_array_equal, back, params)
   assert sum(v.size for v in state_dict.values()) == sum(
@@ -22,7 +27,7 @@ def test_there_and_back_is_the_same(name):
 
 def test_official_keys_and_layouts():
   params = tiny.create()[1].params
-  g = convert.to_state_dict('generator', params['generator'])
+  g = _tensors('generator', params['generator'])
   conv = params['generator']['encode_0']['conv2']['kernel']  # HWIO
   assert g['encode.0.conv2.weight'].shape == (8, 4, 3, 3)
   assert g['encode.0.conv2.weight'][5, 1, 0, 2] == conv[0, 2, 1, 5]
@@ -30,27 +35,28 @@ def test_official_keys_and_layouts():
   np.testing.assert_array_equal(g['decode.2.norm1.fc.weight'], fc.T)
   assert {'to_rgb.0.weight', 'to_rgb.2.bias', 'from_rgb.bias'} <= g.keys()
 
-  f = convert.to_state_dict('mapping_network', params['mapping_network'])
+  f = _tensors('mapping_network', params['mapping_network'])
   head = params['mapping_network']['heads_1']['kernel'][2]
   np.testing.assert_array_equal(f['unshared.2.2.weight'], head.T)
   assert {'shared.6.weight', 'unshared.0.6.bias'} <= f.keys()
 
-  d = convert.to_state_dict('discriminator', params['discriminator'])
+  d = _tensors('discriminator', params['discriminator'])
   assert d['main.7.weight'].shape == (3, 8, 1, 1)  # 3 blocks at 32 px
   assert d['main.7.bias'].shape == (3,)
-  e = convert.to_state_dict('style_encoder', params['style_encoder'])
+  e = _tensors('style_encoder', params['style_encoder'])
   assert e['shared.5.weight'].shape == (8, 8, 4, 4)
   assert e['unshared.1.weight'].shape == (5, 8)
 
 
 def test_missing_and_misshapen_tensors_are_named():
   params = tiny.create()[1].params['generator']
-  good = convert.to_state_dict('generator', params)
+  places = names('generator', params)
+  good = _tensors('generator', params)
   bad = {k: v for k, v in good.items() if k != 'to_rgb.2.bias'}
   with pytest.raises(ValueError, match='no tensor to_rgb.2.bias'):
-    convert.from_state_dict('generator', bad, params)
+    convert.from_tensors(places, bad, params)
   bad = good | {'to_rgb.2.bias': np.zeros(4)}
   with pytest.raises(ValueError, match=r'to_rgb.2.bias has shape \(4,\)'):
-    convert.from_state_dict('generator', bad, params)
+    convert.from_tensors(places, bad, params)
   bad = good | {'hpf.filter': np.zeros((3, 3))}
-  assert convert.from_state_dict('generator', bad, params)[1] == ['hpf.filter']
+  assert convert.from_tensors(places, bad, params)[1] == ['hpf.filter']

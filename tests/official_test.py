@@ -13,10 +13,11 @@ from absl import logging
 
 from jaxgan import loop
 from jaxgan.apps import import_export
-from jaxgan.pytorch import torch_files
+from jaxgan.pytorch import convert, torch_files, torch_params
 from jaxgan.runtime import errors
 from jaxgan.systems import contract
-from jaxgan.systems.stargan_v2 import convert, official, step, wing
+from jaxgan.systems.stargan_v2 import official, step, wing
+from jaxgan.systems.stargan_v2.names import names
 from tests import tiny
 
 torch = pytest.importorskip('torch')
@@ -109,7 +110,7 @@ def _draw_adam(rng, name, shapes, w_hpf):
 
 def _draw_fan(rng):
   shapes = wing.param_shapes()
-  fan = wing.to_state_dict(
+  fan = torch_params.to_state_dict(
     jax.tree.map(lambda x: rng.standard_normal(x.shape, np.float32), shapes)
   )
   for key in [key for key in fan if key.endswith('.running_mean')]:
@@ -192,7 +193,7 @@ def _init_fn(config):
 def test_a_full_checkpoint_is_a_state_to_go_on_from(original):
   w_hpf, path, trees = original
   config = tiny.config(model__w_hpf=w_hpf, seed=5)
-  config, state, frozen, partial = official.import_official(path, config)
+  config, state, frozen, partial, _ = official.import_official(path, config)
   assert not partial and int(state.step) == 7
   assert config.data.domains == ('circle', 'square', 'triangle')
   like = jax.eval_shape(_init_fn(config), jax.random.key(0))
@@ -226,7 +227,7 @@ def test_released_averages_are_read_as_measured(tmp_path):
   assert opened.config.model.num_domains == 3
   with np.load(ROOT / 'tests' / 'data' / 'stargan_v2_train.npz') as reference:
     for name, params in state.ema_params.items():
-      state_dict = convert.to_state_dict(name, params)
+      state_dict = convert.to_tensors(names(name, params), params)
       prefix = f'after3/{name}_ema/'
       keys = {k.removeprefix(prefix) for k in reference if k.startswith(prefix)}
       assert keys == state_dict.keys()
@@ -407,7 +408,7 @@ def test_prefixes_of_data_parallel_and_other_names_are_read(tmp_path):
   path = _save(tmp_path / 'afhq.ckpt', tree)
   with pytest.raises(errors.UserError, match='afhq.ckpt .* --step'):
     official.import_official(path, tiny.config())
-  _, state, _, partial = official.import_official(path, tiny.config(), 9)
+  _, state, _, partial, _ = official.import_official(path, tiny.config(), 9)
   assert partial and int(state.step) == 9
   _, expected, *_ = official.import_official(EMA_FILE, tiny.config())
   jax.tree.map(

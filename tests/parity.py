@@ -3,7 +3,7 @@
   python -m tests.parity FILE.npz ...
 
 prints a row per group of arrays with the worst error and the array it is in; a
-block of rows for each way of computing the same (`PATHS`).
+block of rows for each way of computing the same (`WAYS`).
 Exit status 1 if an error is over its limit or an array was not compared, 2 if a
 file is of no known kind. Known are files with a `config`, whole training
 iterations, compared in float64; and on weights made by a rule, in float32,
@@ -29,27 +29,29 @@ from PIL import Image
 from jaxgan.data import preprocess
 from jaxgan.metrics import features, fid, inception, lpips
 from jaxgan.nets import layers
-from jaxgan.pytorch import torch_params
+from jaxgan.pytorch import convert, torch_params
 from jaxgan.systems.stargan_v2 import (
   align,
-  convert,
   losses,
   networks,
   step,
   wing,
 )
 from jaxgan.systems.stargan_v2.config import default_config
+from jaxgan.systems.stargan_v2.names import names
 from jaxgan.training import phases
 from jaxgan.training.state import State
 from tests import parity_stargan, parity_two_domains
-from tests.comparison import Comparison, UnknownFileError, floats, nchw, nhwc
-
-NETWORKS = (
-  'generator',
-  'mapping_network',
-  'style_encoder',
-  'discriminator',
+from tests.comparison import (
+  ONE_BY_ONE,
+  Comparison,
+  UnknownFileError,
+  compare_ways,
+  floats,
+  nchw,
+  nhwc,
 )
+
 PHASES = {
   'd_latent': 'D/latent',
   'd_ref': 'D/ref',
@@ -58,8 +60,8 @@ PHASES = {
 }
 
 
-# Settings beside a file's, each a way of its own through the code.
-PATHS = {
+# Each is a way of its own through the code.
+WAYS = {
   'resample=plain, all heads': {
     'model.resample': 'plain',
     'model.select_heads': False,
@@ -70,7 +72,7 @@ PATHS = {
     'model.remat': True,
   },
   'resample=strided': {'model.resample': 'strided'},
-  'micro_batches=2': {'micro_batches': 2},
+  'images one by one': {'micro_batches': ONE_BY_ONE},
 }
 
 
@@ -107,26 +109,13 @@ def _compare_training(
     return parity_two_domains.compare(reference, settings)
   if system != 'stargan_v2':
     raise UnknownFileError(f'is about {system}, which is not here')
-  comparisons = {}
-  for name, path in PATHS.items():
-    batch = settings['batch']
-    if batch % path.get('micro_batches', 1):
-      print(f'  {name}: left out, it does not divide {batch} images')
-      continue
-    comparisons[name] = comparison = Comparison(reference)
-    config = _config(settings)
-    config.update_from_flattened_dict(path)
-    with jax.enable_x64(True):
-      _run_training(comparison, config, settings['iters'])
-    if settings['w_hpf'] > 0:
-      for key in comparison.not_compared():
-        if '/decode.' in key and key.endswith('.conv1x1.weight'):
-          comparison.skipped[key] = 'unused decoder shortcuts'
-  return comparisons
+  return compare_ways(reference, settings, WAYS, _config, _run_training)
 
 
 def _run_training(
-  comparison: Comparison, config: ml_collections.ConfigDict, iters: int
+  comparison: Comparison,
+  config: ml_collections.ConfigDict,
+  settings: Mapping,
 ) -> None:
   model, frozen = step.create_model(config), {}
   if config.model.w_hpf > 0:
@@ -134,12 +123,15 @@ def _run_training(
     frozen = {'fan': {}}
   rng = jax.random.key(0)  # of nothing: latents are the file's
   state = jax.jit(functools.partial(step.init_state, model))(rng)
-  init = {name: _restore(comparison, name, state.params) for name in NETWORKS}
+  init = {
+    name: comparison.params(f'init/{name}/', names(name, tree), tree)
+    for name, tree in state.params.items()
+  }
   ema = {name: jax.tree.map(jnp.copy, init[name]) for name in step.EMA_NETWORKS}
   state = state.replace(params=init, ema_params=ema)
 
   update = jax.jit(functools.partial(step.update, model))
-  for i in range(iters):
+  for i in range(settings['iters']):
     batch = _inputs(comparison, i)
     if i == 0:
       outputs = _forward(model, init, frozen, batch)
@@ -154,42 +146,27 @@ def _run_training(
         term = key.rpartition('/')[2]
         comparison.check('loss', key, metrics[f'{ours}_{term}'])
       if i == 0:
-        _check_grads(comparison, phase, grads[ours])
+        for name, tree in grads[ours].items():
+          comparison.check_grads(f'grad0/{phase}/{name}/', _tensors(name, tree))
     if comparison.keys(f'after{i + 1}/'):
       _check_after(comparison, f'after{i + 1}', state)
+  if config.model.w_hpf > 0:
+    for key in comparison.not_compared():
+      if '/decode.' in key and key.endswith('.conv1x1.weight'):
+        comparison.skipped[key] = 'unused decoder shortcuts'
 
 
-def _restore(comparison: Comparison, network: str, template: Mapping):
-  """The network's parameters at the start of the file's run."""
-  prefix = f'init/{network}/'
-  state_dict = comparison.take(prefix)
-  params, unused = convert.from_state_dict(
-    network, state_dict, template[network]
-  )
-  comparison.read.difference_update(prefix + key for key in unused)
-  return jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), params)
-
-
-def _check_grads(comparison: Comparison, phase: str, grads: Mapping) -> None:
-  for name, tree in grads.items():
-    prefix = f'grad0/{phase}/{name}/'
-    scale = max(
-      np.max(np.abs(comparison.reference[key]))
-      for key in comparison.keys(prefix)
-    )
-    for key, value in convert.to_state_dict(name, tree).items():
-      comparison.check('grad', prefix + key, value, scale)
+def _tensors(network: str, tree: Mapping) -> convert.StateDict:
+  return convert.to_tensors(names(network, tree), tree)
 
 
 def _check_after(comparison: Comparison, prefix: str, state: State) -> None:
-  reference = comparison.reference
   ema = {f'{name}_ema': tree for name, tree in state.ema_params.items()}
   for label, tree in (state.params | ema).items():
     name = label.removesuffix('_ema')
-    for key, value in convert.to_state_dict(name, tree).items():
-      full = f'{prefix}/{label}/{key}'
-      change = reference[full] - reference[f'init/{name}/{key}']
-      comparison.check('after', full, value, np.max(np.abs(change)))
+    comparison.check_after(
+      f'{prefix}/{label}/', f'init/{name}/', _tensors(name, tree)
+    )
 
 
 def _config(settings: Mapping) -> ml_collections.ConfigDict:
@@ -455,7 +432,7 @@ def rule_made_face_network() -> dict[str, np.ndarray]:
   zeros = _zeros(wing.param_shapes())
   return {
     key: _rule_made_weight(f'fan.{key}', value.shape)
-    for key, value in wing.to_state_dict(zeros).items()
+    for key, value in torch_params.to_state_dict(zeros).items()
   }
 
 
@@ -471,17 +448,19 @@ def _rule_made_params(name: str, nets: networks.Networks) -> dict:
     zeros = _zeros(tree)
     state_dict = {
       key: _rule_made_weight(f'{name}.{network}.{key}', value.shape)
-      for key, value in convert.to_state_dict(network, zeros).items()
+      for key, value in _tensors(network, zeros).items()
     }
-    params[network], _ = convert.from_state_dict(network, state_dict, tree)
+    params[network], _ = convert.from_tensors(
+      names(network, tree), state_dict, tree
+    )
   return jax.tree.map(jnp.asarray, params)
 
 
 def _rule_made_masks(params: Mapping, x: jax.Array) -> networks.Masks:
   del params, x
-  names = ('input.mask0', 'input.mask1')
   return tuple(
-    jax.nn.sigmoid(nhwc(_rule_made(name, (2, 1, 256, 256)))) for name in names
+    jax.nn.sigmoid(nhwc(_rule_made(f'input.mask{i}', (2, 1, 256, 256))))
+    for i in range(2)
   )
 
 

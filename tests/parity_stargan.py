@@ -15,22 +15,29 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
+from jaxgan.pytorch import convert
 from jaxgan.systems.stargan import official, step
 from jaxgan.systems.stargan.config import default_config
 from jaxgan.training import phases
 from jaxgan.training import state as state_lib
 from jaxgan.training.state import State
-from tests.comparison import Comparison, floats, nchw, nhwc
+from tests.comparison import (
+  ONE_BY_ONE,
+  Comparison,
+  compare_ways,
+  floats,
+  nchw,
+  nhwc,
+)
 
-# Settings beside a file's, each a way of its own through the code.
-PATHS: dict[str, dict[str, Any]] = {
+# Each is a way of its own through the code.
+WAYS: dict[str, dict[str, Any]] = {
   'resample=plain': {'model.resample': 'plain'},
   'resample=phases': {'model.resample': 'phases'},
-  'micro_batches': {'micro_batches': None},  # of one image
+  'images one by one': {'micro_batches': ONE_BY_ONE},
 }
 _DATA = {
   'CelebA': ('celeba', ''),
@@ -43,18 +50,7 @@ def compare(
   reference: Mapping[str, np.ndarray], settings: Mapping[str, Any]
 ) -> dict[str, Comparison]:
   """Compares one file in every way there is."""
-  comparisons = {}
-  for name, path in PATHS.items():
-    comparisons[name] = comparison = Comparison(reference)
-    config = _config(settings)
-    changes = {
-      key: settings['batch'] if value is None else value
-      for key, value in path.items()
-    }
-    config.update_from_flattened_dict(changes)
-    with jax.enable_x64(True):
-      _run(comparison, config, settings)
-  return comparisons
+  return compare_ways(reference, settings, WAYS, _config, _run)
 
 
 def _config(settings: Mapping[str, Any]) -> ml_collections.ConfigDict:
@@ -85,12 +81,10 @@ def _run(
   like = jax.eval_shape(
     functools.partial(step.init_state, model), jax.random.key(0)
   ).params
-  init = {}
-  for name in model.nets:
-    tensors = comparison.take(f'init/{name}/')
-    params, unused = official.from_state_dict(name, tensors, like[name])
-    comparison.read.difference_update(f'init/{name}/{key}' for key in unused)
-    init[name] = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), params)
+  init = {
+    name: comparison.params(f'init/{name}/', official.names(name, tree), tree)
+    for name, tree in like.items()
+  }
 
   @functools.cache
   def compiled(phases: tuple[str, ...]) -> Callable:
@@ -173,11 +167,8 @@ def _check_phase(
   """The losses and gradients of a phase of iteration i."""
   _check_losses(comparison, i, phase, metrics)
   for net, tree in grads.items():
-    prefix = f'grad{i}/{_name(phase)}/{net}/'
-    if keys := comparison.keys(prefix):
-      scale = max(np.max(np.abs(comparison.reference[key])) for key in keys)
-      for key, value in official.to_state_dict(net, tree).items():
-        comparison.check('grad', prefix + key, value, scale)
+    tensors = convert.to_tensors(official.names(net, tree), tree)
+    comparison.check_grads(f'grad{i}/{_name(phase)}/{net}/', tensors)
 
 
 def _name(phase: str) -> str:
@@ -198,9 +189,6 @@ def _check_losses(
 
 
 def _check_after(comparison: Comparison, prefix: str, state: State) -> None:
-  reference = comparison.reference
   for name, tree in state.params.items():
-    for key, value in official.to_state_dict(name, tree).items():
-      full = f'{prefix}/{name}/{key}'
-      change = reference[full] - reference[f'init/{name}/{key}']
-      comparison.check('after', full, value, np.max(np.abs(change)))
+    tensors = convert.to_tensors(official.names(name, tree), tree)
+    comparison.check_after(f'{prefix}/{name}/', f'init/{name}/', tensors)

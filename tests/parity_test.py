@@ -23,43 +23,42 @@ def test_the_reference_is_met(name, capsys):
 
 def test_the_default_path_meets_the_reference(monkeypatch, capsys):
   path = str(DATA / 'stargan_v2_train.npz')
-  monkeypatch.setattr(parity, 'PATHS', {'default': {}})
+  monkeypatch.setattr(parity, 'WAYS', {'default': {}})
   assert parity.main([path]) == 0, capsys.readouterr().out
 
 
 # Every file and every way at least once; `python -m tests.parity` does all.
 @pytest.mark.parametrize(
-  'name, path',
+  'name, way',
   [
     ('domains', 'resample=phases'),
     pytest.param('domains', 'resample=plain', marks=pytest.mark.slow),
-    pytest.param('attributes', 'micro_batches', marks=pytest.mark.slow),
+    pytest.param('attributes', 'images one by one', marks=pytest.mark.slow),
     pytest.param('joint', 'resample=phases', marks=pytest.mark.slow),
   ],
 )
-def test_stargan_meets_the_reference(name, path, monkeypatch, capsys):
-  paths = {path: parity_stargan.PATHS[path]}
-  monkeypatch.setattr(parity_stargan, 'PATHS', paths)
+def test_stargan_meets_the_reference(name, way, monkeypatch, capsys):
+  ways = {way: parity_stargan.WAYS[way]}
+  monkeypatch.setattr(parity_stargan, 'WAYS', ways)
   assert parity.main([str(DATA / f'stargan_{name}.npz')]) == 0, (
     capsys.readouterr().out
   )
 
 
 @pytest.mark.parametrize(
-  'name, path',
+  'name, way',
   [
     ('munit', 'resample=phases'),
     pytest.param('munit_cycle', 'resample=plain', marks=pytest.mark.slow),
-    pytest.param('unit_animals', 'micro_batches', marks=pytest.mark.slow),
+    pytest.param('unit_animals', 'images one by one', marks=pytest.mark.slow),
     pytest.param('unit_faces', 'resample=phases', marks=pytest.mark.slow),
     pytest.param('unit_streets', 'resample=plain', marks=pytest.mark.slow),
     pytest.param('unit_unshared', 'resample=phases', marks=pytest.mark.slow),
   ],
 )
-def test_munit_and_unit_meet_the_reference(name, path, monkeypatch, capsys):
-  monkeypatch.setattr(
-    parity_two_domains, 'PATHS', {path: parity_two_domains.PATHS[path]}
-  )
+def test_munit_and_unit_meet_the_reference(name, way, monkeypatch, capsys):
+  ways = {way: parity_two_domains.WAYS[way]}
+  monkeypatch.setattr(parity_two_domains, 'WAYS', ways)
   assert parity.main([str(DATA / f'{name}.npz')]) == 0, capsys.readouterr().out
 
 

@@ -33,13 +33,23 @@ from jaxgan.systems.unit import config as unit_config
 from jaxgan.systems.unit import official as unit_official
 from jaxgan.systems.unit import step as unit_step
 from jaxgan.training import phases
-from tests.comparison import Comparison, floats, nchw, nhwc
+from tests.comparison import (
+  ONE_BY_ONE,
+  Comparison,
+  compare_ways,
+  floats,
+  nchw,
+  nhwc,
+)
 
-# Settings beside a file's, each a way of its own through the code.
-PATHS: dict[str, dict[str, Any]] = {
+# Each is a way of its own through the code.
+WAYS: dict[str, dict[str, Any]] = {
   'resample=plain': {'model.resample': 'plain'},
   'resample=phases': {'model.resample': 'phases'},
-  'micro_batches': {'model.resample': 'phases', 'micro_batches': 2},
+  'images one by one': {
+    'model.resample': 'phases',
+    'micro_batches': ONE_BY_ONE,
+  },
 }
 
 _PHASES = {'d': ('D', 'discriminator'), 'g': ('G', 'generator')}
@@ -64,16 +74,7 @@ def compare(
   reference: Mapping[str, np.ndarray], settings: Mapping[str, Any]
 ) -> dict[str, Comparison]:
   """Compares a file in every way there is."""
-  comparisons = {}
-  for name, changes in PATHS.items():
-    if settings['batch'] % changes.get('micro_batches', 1):
-      continue
-    comparisons[name] = comparison = Comparison(reference)
-    config = _config(settings)
-    config.update_from_flattened_dict(changes)
-    with jax.enable_x64(True):
-      _run(comparison, config, settings)
-  return comparisons
+  return compare_ways(reference, settings, WAYS, _config, _run)
 
 
 def _config(settings: Mapping[str, Any]) -> ml_collections.ConfigDict:
@@ -153,9 +154,15 @@ def _modules(system: str) -> tuple[ModuleType, ModuleType]:
 
 def _tensors(network: str, params: Any, official: ModuleType) -> dict:
   """{<net>/<key>: tensor} of a network, as the files name them."""
-  names = official.names(network, params)
-  tensors = convert.to_tensors(names, params)
-  return {_full_key(network, key): value for key, value in tensors.items()}
+  return convert.to_tensors(_full_places(network, params, official), params)
+
+
+def _full_places(
+  network: str, params: Any, official: ModuleType
+) -> convert.Places:
+  """The table of a network, by <net>/<key>."""
+  places = official.names(network, params)
+  return {_full_key(network, key): place for key, place in places.items()}
 
 
 def _full_key(network: str, key: str) -> str:
@@ -173,16 +180,12 @@ def _run(
   model = step.create_model(config)
   rng = jax.random.key(0)  # of nothing: draws are the file's
   state = jax.jit(functools.partial(init_state, model))(rng)
-  params = {}
-  for network in model.nets:
-    names = official.names(network, state.params[network])
-    keys = {_full_key(network, key): key for key in names.paths}
-    given = {}
-    for prefix in sorted({full.partition('/')[0] for full in keys}):
-      for key, value in comparison.take(f'init/{prefix}/').items():
-        given[keys[f'{prefix}/{key}']] = value
-    tree = convert.from_tensors(names, given, state.params[network])
-    params[network] = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), tree)
+  params = {
+    network: comparison.params(
+      'init/', _full_places(network, tree, official), tree
+    )
+    for network, tree in state.params.items()
+  }
   state = state.replace(params=params)
   frozen = {}
   if config.hparams.lambda_vgg > 0:
@@ -307,21 +310,12 @@ def _check_grads(
   for phase, (letter, network) in _PHASES.items():
     gradient = grads[f'{letter}/loss'][network]
     tensors = _tensors(network, gradient, official)
-    prefix = f'grad0/{phase}/'
-    scale = max(
-      np.max(np.abs(comparison.reference[prefix + key])) for key in tensors
-    )
-    for key, value in tensors.items():
-      comparison.check('grad', prefix + key, value, scale)
+    comparison.check_grads(f'grad0/{phase}/', tensors)
 
 
 def _check_after(
   comparison: Comparison, prefix: str, state: Any, official: ModuleType
 ) -> None:
-  reference = comparison.reference
   for network, tree in state.params.items():
-    for key, value in _tensors(network, tree, official).items():
-      change = reference[f'{prefix}/{key}'] - reference[f'init/{key}']
-      comparison.check(
-        'after', f'{prefix}/{key}', value, np.max(np.abs(change))
-      )
+    tensors = _tensors(network, tree, official)
+    comparison.check_after(f'{prefix}/', 'init/', tensors)

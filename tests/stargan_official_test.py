@@ -196,7 +196,7 @@ def _copy(original, folder, change=None):
       {},
       'it has 1 more tensors, the first is more',
     ),
-    (lambda t: t['G'].pop('main.1.bias'), {}, 'has no tensor main.1.bias'),
+    (lambda t: t['G'].pop('main.1.bias'), {}, 'there is no tensor main.1.bias'),
     (lambda t: t.update(D={'x': {}}), {}, 'D.ckpt is not the state dict of on'),
     (lambda t: t.pop('D'), {}, 'there is no file .*7-D.ckpt: both N-G'),
   ],

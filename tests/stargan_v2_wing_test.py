@@ -9,7 +9,7 @@ import pytest
 
 from jaxgan import loop
 from jaxgan.nets import layers
-from jaxgan.pytorch import torch_files
+from jaxgan.pytorch import torch_files, torch_params
 from jaxgan.runtime import errors
 from jaxgan.systems import contract, frozen
 from jaxgan.systems.stargan_v2 import step, wing
@@ -44,7 +44,7 @@ def test_state_dict_there_and_back(state_dict):
   params = wing.from_state_dict(state_dict | foreign)
   kernel = params['m0.b1_2']['conv1']['kernel']
   assert kernel[0, 2, 7, 5] == state_dict['m0.b1_2.conv1.weight'][5, 7, 0, 2]
-  back = wing.to_state_dict(params)
+  back = torch_params.to_state_dict(params)
   assert back.keys() == state_dict.keys()
   for key, value in state_dict.items():
     np.testing.assert_array_equal(back[key], value)

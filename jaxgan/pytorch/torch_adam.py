@@ -66,7 +66,7 @@ def write(
   state = {
     number: {'step': step}
     | {
-      theirs: np.asarray(getattr(adam, ours)[key], np.float32)
+      theirs: np.ascontiguousarray(getattr(adam, ours)[key], np.float32)
       for theirs, ours in _MOMENTS.items()
     }
     for number, key in enumerate(keys)

@@ -1,7 +1,7 @@
 """State dicts of networks whose modules bear the names PyTorch gives them.
 
 A state dict is {key: array}, the modules' names joined by dots and then the
-name of the tensor; convolutions are [O, I, H, W] there and [H, W, I, O] here.
+name of the tensor.
 """
 
 from collections.abc import Mapping
@@ -10,8 +10,9 @@ from typing import Any
 import flax
 import numpy as np
 
+from jaxgan.pytorch import convert
+
 Tree = Any
-StateDict = dict[str, np.ndarray]
 
 _LEAVES = {
   'kernel': 'weight',
@@ -32,34 +33,18 @@ def from_state_dict(state_dict: Mapping[str, np.ndarray], like: Tree) -> Tree:
   Raises:
     ValueError: a tensor is missing or has another shape.
   """
-  params = {}
-  for path, leaf in flax.traverse_util.flatten_dict(like).items():
-    key = _key(path)
-    if key not in state_dict:
-      raise ValueError(f'there is no tensor {key}')
-    value = np.asarray(state_dict[key])
-    if value.ndim == 4:
-      value = value.transpose(2, 3, 1, 0)
-    if value.shape != leaf.shape:
-      raise ValueError(
-        f'{key} has shape {np.shape(state_dict[key])}, which does not fit a '
-        f'parameter of shape {leaf.shape}'
-      )
-    params[path] = value
-  return flax.traverse_util.unflatten_dict(params)
+  params, _ = convert.from_tensors(places(like), state_dict, like)
+  return params
 
 
-def to_state_dict(params: Tree) -> StateDict:
+def to_state_dict(params: Tree) -> convert.StateDict:
   """Converts parameters back into tensors."""
-  state_dict = {}
-  for path, value in flax.traverse_util.flatten_dict(params).items():
-    value = np.asarray(value)
-    if value.ndim == 4:
-      value = value.transpose(3, 2, 0, 1)
-    state_dict[_key(path)] = value
-  return state_dict
+  return convert.to_tensors(places(params), params)
 
 
-def _key(path: tuple[str, ...]) -> str:
-  *modules, leaf = path
-  return '.'.join([*modules, _LEAVES[leaf]])
+def places(params: Tree) -> convert.Places:
+  """The table of a network; params may be shapes."""
+  return {
+    '.'.join([*path[:-1], _LEAVES[path[-1]]]): convert.Place(path)
+    for path in flax.traverse_util.flatten_dict(params)
+  }

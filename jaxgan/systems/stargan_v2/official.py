@@ -14,7 +14,7 @@ with the labels 'generator', 'generator_ema' and 'fan'.
 import functools
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import ml_collections
@@ -24,31 +24,24 @@ from absl import logging
 from etils import epath
 
 from jaxgan.data import shapes, sources
-from jaxgan.pytorch import torch_adam, torch_files
+from jaxgan.pytorch import convert, torch_adam, torch_files
+from jaxgan.pytorch.convert import Imported, StateDict
 from jaxgan.runtime import errors
-from jaxgan.systems.stargan_v2 import convert, wing
 from jaxgan.systems.stargan_v2 import step as step_lib
+from jaxgan.systems.stargan_v2 import wing
+from jaxgan.systems.stargan_v2.names import (
+  HIGH_PASS,
+  names,
+  parameter_keys,
+  unused_tensors,
+)
 from jaxgan.training.state import State
 
 Tree = Any
-StateDicts = dict[str, convert.StateDict]
+StateDicts = dict[str, StateDict]
 
 _EMA_NETWORKS = step_lib.EMA_NETWORKS
 _NETWORKS = (*_EMA_NETWORKS, 'discriminator')
-
-
-class Imported(NamedTuple):
-  """What files of the original hold, less what they leave to the config."""
-
-  config: ml_collections.ConfigDict  # complete: with the domains
-  state: State
-  frozen: dict[str, Tree]
-  partial: bool  # what is not in the averages is freshly drawn
-
-  @property
-  def what(self) -> str:
-    """What was there, in words."""
-    return 'averaged weights' if self.partial else 'weights and optimisers'
 
 
 def import_official(
@@ -99,7 +92,8 @@ def import_official(
     opt_state = _load_optimisers(optims_path, nets, like, config)
   count: Any = np.array(step, np.int32)  # as the trees, still NumPy's
   state = State(count, params, opt_state, ema_params)
-  return Imported(config, state, frozen, partial)
+  what = 'averaged weights' if partial else 'weights and optimisers'
+  return Imported(config, state, frozen, partial, what)
 
 
 def export_official(
@@ -117,10 +111,10 @@ def export_official(
     partial: of the import: then the averages are all there is to write.
   """
 
-  def convert_all(names: Sequence[str], params: Tree, suffix: str = ''):
+  def convert_all(networks: Sequence[str], params: Tree, suffix: str = ''):
     nets = {
       name: _from_params(name, name + suffix, params[name], frozen, config)
-      for name in names
+      for name in networks
     }
     if config.model.w_hpf > 0:
       nets['fan'] = _from_params('fan', 'fan', frozen['fan'], frozen, config)
@@ -131,16 +125,15 @@ def export_official(
   if partial:
     return {f'{prefix}_nets_ema.ckpt': ema}
   nets = convert_all(_NETWORKS, state.params)
-  get = optax.tree_utils.tree_get
-  optims = {}
-  for name in _NETWORKS:
-    opt_state = state.opt_state[name]
-    adam = torch_adam.Adam(
-      get(opt_state, 'count'),
-      *(_to_state_dict(name, get(opt_state, key)) for key in ('mu', 'nu')),
+  optims = {
+    name: convert.write_adam(
+      state.opt_state[name],
+      parameter_keys(nets[name]),
+      names(name, state.params[name]),
+      _adam_settings(name, config),
     )
-    keys = convert.parameter_keys(nets[name])
-    optims[name] = torch_adam.write(adam, keys, _adam_settings(name, config))
+    for name in _NETWORKS
+  }
   return {
     f'{prefix}_nets.ckpt': nets,
     f'{prefix}_nets_ema.ckpt': ema,
@@ -158,9 +151,7 @@ def _parse_name(path: epath.Path, step: int | None) -> tuple[int, bool]:
         'that of 100000_nets_ema.ckpt does: give it with --step'
       )
     step = int(name[1])
-  if step >= 2**31:
-    raise errors.UserError(f'{path}: {step} iterations are more than we count')
-  return step, not name or bool(name[2])
+  return convert.check_step(path, step), not name or bool(name[2])
 
 
 def _sibling(path: epath.Path, kind: str) -> epath.Path:
@@ -173,32 +164,29 @@ def _sibling(path: epath.Path, kind: str) -> epath.Path:
   return sibling
 
 
-def _load_networks(path: epath.Path, names: Sequence[str]) -> StateDicts:
-  """Reads state dicts of `names`, and of the face network where it is used.
+def _load_networks(path: epath.Path, networks: Sequence[str]) -> StateDicts:
+  """Reads state dicts of `networks`, and of the face network where it is used.
 
   The released file of AFHQ has one as well, for nothing
   (https://github.com/clovaai/stargan-v2/issues/51): it is left out.
   """
   tree, nets = torch_files.load(path), {}
   for name, state_dict in tree.items() if isinstance(tree, dict) else ():
-    if not isinstance(state_dict, dict) or not all(
-      isinstance(key, str) and isinstance(value, np.ndarray)
-      for key, value in state_dict.items()
-    ):
+    if not convert.is_state_dict(state_dict):
       raise errors.UserError(f'{path}: {name} is not a state dict')
     nets[name] = {
       key.removeprefix('module.'): value  # of DataParallel
       for key, value in state_dict.items()
     }
-  if nets.keys() >= set(names):
+  if nets.keys() >= set(networks):
     if _has_high_pass_path(nets):
-      names = (*names, 'fan')
+      networks = (*networks, 'fan')
     elif nets.pop('fan', None):
       logging.warning('%s: the face network in it has no use here', path)
-  if nets.keys() != set(names):
+  if nets.keys() != set(networks):
     raise errors.UserError(
       f'{path} holds {", ".join(map(str, nets)) or "no networks"}, not '
-      f'{", ".join(names)}: averages are to be in a file ..._nets_ema.ckpt, '
+      f'{", ".join(networks)}: averages are to be in a file ..._nets_ema.ckpt, '
       'all networks in ..._nets.ckpt'
     )
   for name, state_dict in nets.items():
@@ -225,7 +213,7 @@ def _complete(
   """Adds what the config left open; its other settings must be the file's."""
   # As in the released file of CelebA-HQ, by what its users report:
   # https://github.com/clovaai/stargan-v2/issues/103.
-  untold = convert.HIGH_PASS not in nets['generator']
+  untold = HIGH_PASS not in nets['generator']
   if _has_high_pass_path(nets) and untold and config.model.w_hpf <= 0:
     raise errors.UserError(
       f'{path} is of w_hpf > 0 and does not tell the value: give the one it '
@@ -274,8 +262,8 @@ def _find_settings(
     max_conv_dim = max(max_conv_dim, model.max_conv_dim)
   hidden_dim, latent_dim = mapping_network['shared.0.weight'].shape
   w_hpf = model.w_hpf if _has_high_pass_path(nets) else 0.0
-  if convert.HIGH_PASS in generator:
-    centre = generator[convert.HIGH_PASS][1, 1]
+  if HIGH_PASS in generator:
+    centre = generator[HIGH_PASS][1, 1]
     w_hpf = float(f'{8 / float(centre):.6g}')  # as it was before float32
   return {
     'img_size': img_size,
@@ -297,14 +285,12 @@ def _domain_names(
     return tuple(sorted(data.domains))  # as the original numbers its folders
   if data.name == 'shapes':
     return shapes.DOMAINS
-  try:
+
+  def find() -> tuple[str, ...]:
     return sources.create_source(data.name, data.root, data.train_split).domains
-  except errors.UserError as e:
-    example = """--config.data.domains="('cat','dog','wild')\""""
-    raise errors.UserError(
-      f'the names of the {count} domains are not in {path}, nor is there data '
-      f'to take them from ({e}): give them, as in {example}'
-    ) from e
+
+  example = """--config.data.domains="('cat','dog','wild')\""""
+  return convert.find_names(find, path, example, f'{count} domains')
 
 
 def _to_params(
@@ -316,17 +302,15 @@ def _to_params(
   """Each network's parameters, and the tensors that are none of them."""
   params, unused = {}, {}
   for name, state_dict in nets.items():
-    try:
-      if name == 'fan':
-        params[name] = wing.from_state_dict(state_dict)
-      else:
-        params[name] = _from_state_dict(name, state_dict, like[name])
-    except ValueError as e:
-      raise errors.UserError(f'{path}: {e}') from e
-    used = _to_state_dict(name, params[name])
-    unused[name] = {k: v for k, v in state_dict.items() if k not in used}
-    expected = convert.unused_tensors(name, used, config.model.w_hpf)
-    _check_unused(f'{path}: {name}', unused[name], expected)
+    where = f'{path}: {name}'
+    shapes_of = wing.param_shapes() if name == 'fan' else like[name]
+    places = names(name, shapes_of)
+    params[name], unused[name] = convert.read_params(
+      where, places, state_dict, shapes_of
+    )
+    used = {key: state_dict[key] for key in places}
+    expected = unused_tensors(name, used, config.model.w_hpf)
+    _check_unused(where, unused[name], expected)
   return params, unused
 
 
@@ -336,10 +320,10 @@ def _from_params(
   params: Tree,
   frozen: Mapping[str, Tree],
   config: ml_collections.ConfigDict,
-) -> convert.StateDict:
+) -> StateDict:
   """A network's state dict, in the original's order."""
-  used = _to_state_dict(name, params)
-  unused = convert.unused_tensors(name, used, config.model.w_hpf)
+  used = convert.to_tensors(names(name, params), params)
+  unused = unused_tensors(name, used, config.model.w_hpf)
   kept = frozen.get('unused', {}).get(label, {})
   state_dict = {
     # float32 also where we compute in float64.
@@ -349,26 +333,11 @@ def _from_params(
   }
   if name == 'fan':
     return state_dict
-  keys = convert.parameter_keys(state_dict)
+  keys = parameter_keys(state_dict)
   return {key: state_dict[key] for key in keys} | state_dict
 
 
-def _from_state_dict(
-  name: str, state_dict: Mapping[str, np.ndarray], like: Tree
-) -> Tree:
-  params, _ = convert.from_state_dict(name, state_dict, like)
-  return jax.tree.map(lambda x, y: np.asarray(x, y.dtype), params, like)
-
-
-def _to_state_dict(name: str, params: Tree) -> convert.StateDict:
-  if name == 'fan':
-    return wing.to_state_dict(params)
-  return convert.to_state_dict(name, params)
-
-
-def _check_unused(
-  where: str, unused: convert.StateDict, expected: convert.StateDict
-) -> None:
+def _check_unused(where: str, unused: StateDict, expected: StateDict) -> None:
   """Raises UserError unless these are the tensors known to be unused."""
   odd = [key for key in unused if key not in expected]
   if odd:
@@ -376,20 +345,20 @@ def _check_unused(
       f'{where} has {len(odd)} unknown tensors, the first is {odd[0]}'
     )
   for key, value in expected.items():
-    if key == convert.HIGH_PASS and key not in unused:
+    if key == HIGH_PASS and key not in unused:
       continue  # the config tells
     if key not in unused or unused[key].shape != value.shape:
       raise errors.UserError(
         f'{where} has no tensor {key} of shape {value.shape}'
       )
-  if convert.HIGH_PASS in unused and not np.allclose(
-    unused[convert.HIGH_PASS], expected[convert.HIGH_PASS]
+  if HIGH_PASS in unused and not np.allclose(
+    unused[HIGH_PASS], expected[HIGH_PASS]
   ):
-    raise errors.UserError(f'{where} {convert.HIGH_PASS} is another kernel')
+    raise errors.UserError(f'{where} {HIGH_PASS} is another kernel')
 
 
 def _check_same_fan(
-  path: epath.Path, fan: convert.StateDict, ema_fan: convert.StateDict
+  path: epath.Path, fan: StateDict, ema_fan: StateDict
 ) -> None:
   if not all(np.array_equal(fan[key], ema_fan[key]) for key in fan):
     raise errors.UserError(
@@ -410,26 +379,12 @@ def _load_optimisers(
     )
   opt_state = {}
   for name in _NETWORKS:
-    try:
-      keys = convert.parameter_keys(nets[name])
-      adam = torch_adam.read(tree[name], keys)
-      moments = {
-        key: _from_state_dict(name, getattr(adam, key), like.params[name])
-        for key in ('mu', 'nu')
-      }
-      odd = adam.mu.keys() - _to_state_dict(name, moments['mu']).keys()
-      if odd:
-        raise ValueError(f'{min(odd)} is never trained')
-    except (AttributeError, LookupError, TypeError, ValueError) as e:
-      raise errors.UserError(
-        f'{path}: {name} has no whole state of Adam ({type(e).__name__}: {e})'
-      ) from e
-    torch_adam.warn_of_settings(
-      f'{path}: {name}', tree[name], _adam_settings(name, config)
+    where, params = f'{path}: {name}', like.params[name]
+    adam = convert.read_adam(
+      where, tree[name], parameter_keys(nets[name]), names(name, params), params
     )
-    opt_state[name] = optax.tree_utils.tree_set(
-      like.opt_state[name], count=adam.steps, **moments
-    )
+    torch_adam.warn_of_settings(where, tree[name], _adam_settings(name, config))
+    opt_state[name] = optax.tree_utils.tree_set(like.opt_state[name], **adam)
   return opt_state
 
 

@@ -154,11 +154,6 @@ def from_state_dict(state_dict: Mapping[str, np.ndarray]) -> Tree:
   return torch_params.from_state_dict(state_dict, param_shapes())
 
 
-def to_state_dict(params: Tree) -> dict[str, np.ndarray]:
-  """The original's tensors, less the counters that it never uses."""
-  return torch_params.to_state_dict(params)
-
-
 @functools.cache
 def param_shapes() -> Tree:
   """The network's parameters as shapes."""

@@ -12,8 +12,10 @@ from typing import Any
 import flax
 import numpy as np
 
+from jaxgan.pytorch import convert, torch_params
+from jaxgan.pytorch.convert import Place, Places, StateDict
+
 Tree = Any
-StateDict = dict[str, np.ndarray]
 
 _LEAVES = {'kernel': 'weight', 'scale': 'weight', 'bias': 'bias'}
 HIGH_PASS = 'hpf.filter'
@@ -26,63 +28,21 @@ _ORDER = (
 )
 
 
-def to_state_dict(network: str, params: Tree) -> StateDict:
-  """Converts one network's parameters, leaves of any array type."""
-  flat = flax.traverse_util.flatten_dict(params)
-  num_blocks = len({path[0] for path in flat if path[0].startswith('block_')})
-  state_dict = {}
-  for path, value in flat.items():
+def names(network: str, params: Tree) -> Places:
+  """The original's names of the parameters of a network, 'fan' too."""
+  if network == 'fan':
+    return torch_params.places(params)
+  num_blocks = convert.count(params, 'block_')
+  places: Places = {}
+  for path, leaf in flax.traverse_util.flatten_dict(params).items():
     key = _official_key(network, path, num_blocks)
-    value = np.asarray(value)
     if '{domain}' in key:
-      for domain, head in enumerate(value):
-        state_dict[key.format(domain=domain)] = head.T
+      for domain in range(leaf.shape[0]):
+        places[key.format(domain=domain)] = Place(path, domain)
     else:
-      state_dict[key] = _to_official(network, path, value)
-  return state_dict
-
-
-def from_state_dict(
-  network: str, state_dict: Mapping[str, np.ndarray], template: Tree
-) -> tuple[Tree, list[str]]:
-  """Converts a state dict into parameters of the template's structure.
-
-  Args:
-    network: 'generator', 'mapping_network', ...
-    state_dict: the original's tensors.
-    template: parameters, or their shapes, that the result must have.
-
-  Returns:
-    The parameters, and the keys that no parameter comes from.
-
-  Raises:
-    ValueError: a tensor is missing or has another shape.
-  """
-  flat = flax.traverse_util.flatten_dict(template)
-  num_blocks = len({path[0] for path in flat if path[0].startswith('block_')})
-  params, used = {}, set()
-  for path, like in flat.items():
-    key = _official_key(network, path, num_blocks)
-    keys = [key]
-    if '{domain}' in key:
-      keys = [key.format(domain=domain) for domain in range(like.shape[0])]
-    missing = [key for key in keys if key not in state_dict]
-    if missing:
-      raise ValueError(f'{network} has no tensor {missing[0]}')
-    used.update(keys)
-    tensors = [np.asarray(state_dict[key]) for key in keys]
-    if '{domain}' in key:
-      value = np.stack([tensor.T for tensor in tensors])
-    else:
-      value = _from_official(network, path, tensors[0])
-    if value.shape != like.shape:
-      raise ValueError(
-        f'{network} {keys[0]} has shape {tensors[0].shape}, which does not '
-        f'fit a parameter of shape {like.shape}'
-      )
-    params[path] = value
-  unused = [key for key in state_dict if key not in used]
-  return flax.traverse_util.unflatten_dict(params), unused
+      scores = network == 'discriminator' and path[0] == 'heads'
+      places[key] = Place(path, layout='scores' if scores else None)
+  return places
 
 
 def parameter_keys(state_dict: Iterable[str]) -> list[str]:
@@ -150,31 +110,3 @@ def _official_key(network: str, path: tuple[str, ...], num_blocks: int) -> str:
     return f'{head if trunk == "main" else "unshared.{domain}"}.{leaf}'
   positions = {'from_rgb': 0, 'conv4': num_blocks + 2}
   return f'{trunk}.{positions.get(top, index + 1)}.{inner}'
-
-
-def _to_official(
-  network: str, path: tuple[str, ...], value: np.ndarray
-) -> np.ndarray:
-  if _is_discriminator_head(network, path):  # there a 1 x 1 convolution
-    if path[-1] == 'bias':
-      return value[:, 0]
-    return value[:, :, 0, None, None]
-  if value.ndim == 4:
-    return value.transpose(3, 2, 0, 1)
-  return value.T
-
-
-def _from_official(
-  network: str, path: tuple[str, ...], value: np.ndarray
-) -> np.ndarray:
-  if _is_discriminator_head(network, path):
-    if path[-1] == 'bias':
-      return value[:, None]
-    return value[:, :, 0]
-  if value.ndim == 4:
-    return value.transpose(2, 3, 1, 0)
-  return value.T
-
-
-def _is_discriminator_head(network: str, path: tuple[str, ...]) -> bool:
-  return network == 'discriminator' and path[0] == 'heads'
