@@ -237,7 +237,7 @@ def _record(
 ) -> None:
   """Prints and writes the scores."""
   _print_table(step, list(by_seed), records)
-  for reason in scorer.left_out:
+  for reason in scorer.unavailable:
     print(f'left out: {reason}')
   _append_csv(path / 'scores.csv', step, by_seed)
   _write_tensorboard(path / scorer.options.label, step, records)
@@ -402,7 +402,7 @@ def _create_scorer(options: Options, keep_best: str) -> Scorer:
   if network in METRICS and network not in scorer.labels:
     raise errors.UserError(
       f'--keep_best={keep_best}: {network} will not be measured'
-      + ''.join(f' ({reason})' for reason in scorer.left_out)
+      + ''.join(f' ({reason})' for reason in scorer.unavailable)
     )
   return scorer
 

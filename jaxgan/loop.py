@@ -116,16 +116,16 @@ def train_and_evaluate(
       if restored := checkpointer.restore(like):
         state, step = restored
         checkpointer.drop_after(step)
-        return state, step, checkpointer.facts(step)
+        return state, step, checkpointer.metadata(step)
       state = jax.jit(init_state, out_shardings=shardings)(init_rng)
       if init_from:
         state = _take_weights(state, config, init_from, mesh)
         state = sharding.place(state, shardings)
       return state, 0, {}
 
-    state, start_step, facts = begin()
-    if facts:
-      _check_resumable(path, system, start_step, facts)
+    state, start_step, metadata = begin()
+    if metadata:
+      _check_resumable(path, system, start_step, metadata)
     if jax.process_index() == 0:
       workdir.save_frozen(path, sharding.local_copy(frozen))
       workdir.save_config(path, config)
@@ -143,19 +143,19 @@ def train_and_evaluate(
     )
     stack.enter_context(logger)
     logger.write_parameters(sharding.replicate(state.params, mesh))
-    if facts:
+    if metadata:
       logger.say(f'resuming after step {start_step}')
-    if facts and facts['format'] < checkpoint.FORMAT:
+    if metadata and metadata['format'] < checkpoint.FORMAT:
       logger.say(
         'the checkpoint is of an earlier version: from here on batches are '
         'drawn otherwise'
       )
-    left_out = _LeftOut(facts, config.on_nan == 'restore')
+    skipped_steps = _SkippedSteps(metadata, config.on_nan == 'restore')
 
     def save(step: int, state: Tree, health: Tree) -> None:
       _raise_if_not_finite(health, state)
-      facts = {'system': config.system, 'domains': list(data.domains)}
-      checkpointer.save(step, state, facts | left_out.facts())
+      metadata = {'system': config.system, 'domains': list(data.domains)}
+      checkpointer.save(step, state, metadata | skipped_steps.metadata())
 
     def sample(step: int, state: Tree) -> None:
       params = sharding.replicate(system.inference_params(state), mesh)
@@ -188,7 +188,7 @@ def train_and_evaluate(
             state,
             batches=batches,
             start_step=start_step,
-            left_out=left_out,
+            skipped_steps=skipped_steps,
             config=config,
             logger=logger,
             save=save,
@@ -198,12 +198,12 @@ def train_and_evaluate(
           )
           break
         except NonFiniteError as e:
-          left_out.add(e)
+          skipped_steps.add(e)
           problem = e.what
         del state, batches
         state, start_step, _ = begin()
         logger.go_back(start_step)
-        logger.say(f'{problem}: back to step {start_step}, {left_out}')
+        logger.say(f'{problem}: back to step {start_step}, {skipped_steps}')
       checkpointer.wait()  # before the last report takes its time
     if skipped := data.source.skipped:
       logger.say(f'{skipped} draws of unreadable images were skipped')
@@ -215,7 +215,7 @@ def _iterate(
   *,
   batches: Iterator[Tree],
   start_step: int,
-  left_out: '_LeftOut',
+  skipped_steps: '_SkippedSteps',
   config: ml_collections.ConfigDict,
   logger: Logger,
   save: Callable,
@@ -243,7 +243,7 @@ def _iterate(
       break
     profiler.before(step + 1)
     with jax.transfer_guard('disallow'):
-      if step + 1 in left_out.steps:
+      if step + 1 in skipped_steps.steps:
         state, metrics = state.replace(step=_next(state.step)), None
       else:
         state, health, metrics = program(state, health, batch, step)
@@ -393,21 +393,21 @@ def _phases_by_step(
   return lambda step: {'phases': phases_at(model, step)}
 
 
-class _LeftOut:
-  """The steps that a run leaves out because they made something NaN.
+class _SkippedSteps:
+  """The steps that a run skips because they made something NaN.
 
   Args:
-    facts: what was saved beside the checkpoint that the run goes on from.
-    allowed: whether to leave out any.
+    metadata: what was saved beside the checkpoint that the run goes on from.
+    allowed: whether to skip any.
   """
 
-  def __init__(self, facts: Mapping[str, Any], allowed: bool):
+  def __init__(self, metadata: Mapping[str, Any], allowed: bool):
     try:
-      self.steps = set(map(int, facts.get('steps_left_out', ())))
-      self._tries = int(facts.get('tries', 0))
+      self.steps = set(map(int, metadata.get('steps_left_out', ())))
+      self._tries = int(metadata.get('tries', 0))
     except (TypeError, ValueError) as e:
       raise errors.UserError(
-        f'the facts of the checkpoint are not those of a training ({e})'
+        f'the metadata of the checkpoint are not of a training ({e})'
       ) from e
     self._allowed = allowed
 
@@ -426,7 +426,7 @@ class _LeftOut:
     while first - 1 in self.steps:
       first -= 1
     # The losses of a step may be finite and its update not: then all after it
-    # is NaN, whether the next step is left out or not.
+    # is NaN, whether the next step is skipped or not.
     if first > 1 and (again or first < error.step):
       self.steps.add(first - 1)
 
@@ -434,7 +434,7 @@ class _LeftOut:
     steps = ', '.join(map(str, sorted(self.steps)))
     return f'try {self._tries} of {_MAX_TRIES} without step {steps}'
 
-  def facts(self) -> dict[str, Any]:
+  def metadata(self) -> dict[str, Any]:
     """What to save beside a checkpoint."""
     return {'steps_left_out': sorted(self.steps), 'tries': self._tries}
 
@@ -479,7 +479,10 @@ def _take_weights(
 
 
 def _check_resumable(
-  path: epath.Path, system: contract.System, step: int, facts: Mapping[str, Any]
+  path: epath.Path,
+  system: contract.System,
+  step: int,
+  metadata: Mapping[str, Any],
 ) -> None:
   """Raises UserError for a checkpoint that cannot be trained on.
 
@@ -487,15 +490,15 @@ def _check_resumable(
     path: work directory.
     system: of the run.
     step: of the checkpoint.
-    facts: beside it.
+    metadata: beside it.
   """
-  if facts.get(checkpoint.PARTIAL):
+  if metadata.get(checkpoint.PARTIAL):
     raise errors.UserError(
       f'{path} holds only what translations are made with, no discriminator '
       'and no optimisers, and cannot be trained on: start a new run with '
       f'--init_from={path}'
     )
-  iterations = contract.iterations_per_step(path, system, facts)
+  iterations = contract.iterations_per_step(path, system, metadata)
   if iterations > 1:
     raise errors.UserError(
       f'{path} is of an earlier version, with {iterations} iterations in a '

@@ -266,7 +266,7 @@ def test_a_step_that_breaks_the_run_is_left_out(
   steps = [json.loads(line)['step'] for line in _lines(whole)]
   assert steps == [i for i in range(1, 7) if i not in left_out]
   checkpointer = checkpoint.Checkpointer(whole / 'checkpoints', read_only=True)
-  facts = checkpointer.facts(6)
+  facts = checkpointer.metadata(6)
   checkpointer.close()
   assert (facts['steps_left_out'], facts['tries']) == (left_out, tries)
   for end in (5, 6):

@@ -469,7 +469,7 @@ def test_a_domain_without_a_classifier_is_named_before_the_work(
 def test_no_classifiers_at_all(tmp_path, monkeypatch):
   scorer = Scorer(Options(metrics=('inception_score',)))
   assert not scorer.labels
-  (reason,) = scorer.left_out
+  (reason,) = scorer.unavailable
   assert reason.startswith('inception_score: inception_<domain>.pth is needed')
   message = r'<domain>.pth is missing for each domain; or do without'
   with pytest.raises(errors.UserError, match=message):
@@ -508,8 +508,8 @@ def test_no_weights_named_leaves_networks_out(tmp_path, monkeypatch):
   monkeypatch.delenv('JAXGAN_WEIGHTS', raising=False)
   scorer = Scorer(Options())
   assert not scorer.labels
-  assert len(scorer.left_out) == 2
-  assert 'inception_v3_google-0cc3c7bd.pth is needed' in scorer.left_out[0]
+  assert len(scorer.unavailable) == 2
+  assert 'inception_v3_google-0cc3c7bd.pth is needed' in scorer.unavailable[0]
   message = 'alexnet-owt-7be5be79.pth is missing: .* do without: --metrics=fid'
   with pytest.raises(errors.UserError, match=message):
     monkeypatch.setattr(features, 'Inception', _Inception)

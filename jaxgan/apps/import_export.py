@@ -42,12 +42,12 @@ def import_run(
   config, state, partial = imported.config, imported.state, imported.partial
   workdir.prepare(path)
   domains = contract.domain_names(config)
-  facts = {'system': config.system, 'domains': list(domains)}
+  metadata = {'system': config.system, 'domains': list(domains)}
   if partial:
-    facts[checkpoint.PARTIAL] = True
+    metadata[checkpoint.PARTIAL] = True
   step = int(state.step)
   checkpointer = checkpoint.Checkpointer(path / 'checkpoints')
-  checkpointer.save(step, jax.device_put(state), facts)
+  checkpointer.save(step, jax.device_put(state), metadata)
   checkpointer.close()
   workdir.save_frozen(path, imported.frozen)
   workdir.save_config(path, config)  # last: without it there is no run
@@ -75,7 +75,7 @@ def export_run(directory: str, out: str, *, step: int | None = None) -> None:
   placement = sharding.replicated(sharding.create_local_mesh())
   run = contract.open_run(path, placement, step)
   checkpointer = checkpoint.Checkpointer(path / 'checkpoints', read_only=True)
-  partial = checkpointer.facts(run.step).get(checkpoint.PARTIAL, False)
+  partial = checkpointer.metadata(run.step).get(checkpoint.PARTIAL, False)
   checkpointer.close()
   files = _offered(run.system.export_official, run.config)(
     jax.device_get(run.state), run.frozen, run.config, partial

@@ -35,7 +35,7 @@ class Decoded(NamedTuple):
   sizes: np.ndarray  # int32 [N, 2]: stored width and height
   counts: tuple[int, ...]  # images of each domain
   bad: tuple[UnreadableImage, ...]  # the images left out, and why
-  left_out: tuple[tuple[int, int], ...]  # their domains and numbers
+  unreadable: tuple[tuple[int, int], ...]  # their domains and numbers
 
 
 def load(
@@ -74,7 +74,7 @@ def load(
     if decoded is None:
       raise UserError(f'{folder} was damaged as it was written: start again')
   else:
-    reading.judge(decoded.bad, sum(images.counts), skip_bad)
+    reading.check_unreadable(decoded.bad, sum(images.counts), skip_bad)
   return decoded
 
 
@@ -105,8 +105,8 @@ def _read(folder: pathlib.Path, images: Any, img_size: int) -> Decoded | None:
     shape = (total, img_size, img_size, 3)
     pixels = _map(folder / 'images.npy', shape, np.uint8)
     sizes = _map(folder / 'sizes.npy', (total, 2), np.int32)
-    left_out = tuple((int(a), int(b)) for a, b in index['bad'])
-    return Decoded(pixels, np.array(sizes), counts, bad, left_out)
+    unreadable = tuple((int(a), int(b)) for a, b in index['bad'])
+    return Decoded(pixels, np.array(sizes), counts, bad, unreadable)
   except UserError:  # a file that does not answer
     raise
   except Exception as error:  # Damage can show as almost anything.
@@ -163,7 +163,7 @@ def _write(
       counts[domain] += 1
       sizes.append(size)
     errors = list(bad.values())
-    reading.judge(errors, len(keys), skip_bad)
+    reading.check_unreadable(errors, len(keys), skip_bad)
     if 0 in counts:
       name = images.domains[counts.index(0)]
       raise UserError(f'domain {name!r} has no readable image: {errors[0]}')

@@ -82,12 +82,12 @@ class DeviceFeed:
 
 def _kept(decoded: cache.Decoded, part: Part) -> list[tuple[int, int]]:
   """Domain and number of the image in each row."""
-  left_out = set(decoded.left_out)
+  unreadable = set(decoded.unreadable)
   return [
     (domain, index)
     for domain, count in enumerate(part.images.counts)
     for index in range(count)
-    if (domain, index) not in left_out
+    if (domain, index) not in unreadable
   ]
 
 

@@ -243,4 +243,4 @@ def check_images(
     if not good[domain]:
       name = images.domains[domain]
       raise UserError(f'domain {name!r} has no readable image: {error}')
-  reading.judge(list(bad.values()), len(share), skip_bad)
+  reading.check_unreadable(list(bad.values()), len(share), skip_bad)

@@ -105,7 +105,7 @@ def read_each(
           print(f'{done} {count} of {len(keys)} images', flush=True)
 
 
-def judge(bad: Sequence[object], total: int, skip_bad: bool) -> None:
+def check_unreadable(bad: Sequence[object], total: int, skip_bad: bool) -> None:
   """Warns of unreadable images; UserError if they are not to be skipped."""
   if not bad:
     return

@@ -435,8 +435,8 @@ def _copy_as_array_record(
       else:
         path.copy(unfinished / path.name)
     info = unfinished / 'dataset_info.json'
-    facts = json.loads(info.read_text()) | {'fileFormat': 'array_record'}
-    info.write_text(json.dumps(facts, indent=2))
+    metadata = json.loads(info.read_text()) | {'fileFormat': 'array_record'}
+    info.write_text(json.dumps(metadata, indent=2))
     unfinished.rename(copy)
   except OSError:
     if not copy.is_dir():

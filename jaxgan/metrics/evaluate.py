@@ -81,7 +81,7 @@ def evaluate(
   # Of one output of a source there are no distances.
   networks = scorer.labels.keys() - ({'lpips'} if by_label else set())
   if not (networks or options.save_images or scores) and by_label:
-    raise nothing_measured(scorer.left_out)
+    raise nothing_measured(scorer.unavailable)
   alone = not by_label and (options.shortened or not scores)
   if networks or options.save_images or alone:
     train, val = data.evaluation()

@@ -144,7 +144,7 @@ class Scorer:
   """The networks that metrics look through, loaded once.
 
   Attributes:
-    left_out: what cannot be measured, and why.
+    unavailable: what cannot be measured, and why.
   """
 
   def __init__(self, options: Options):
@@ -152,7 +152,7 @@ class Scorer:
     is left out; a file missing in one that is named is a UserError."""
     options.check()
     self.options = options
-    self.left_out: list[str] = []
+    self.unavailable: list[str] = []
     self._inception = self._load(
       'fid', lambda d: features.Inception(options.protocol, d)
     )
@@ -252,7 +252,7 @@ class Scorer:
     try:
       return load(options.weights_dir)
     except weights.MissingWeightsError as e:
-      self.left_out.append(f'{metric}: {e}')
+      self.unavailable.append(f'{metric}: {e}')
       return None
 
   @contextlib.contextmanager

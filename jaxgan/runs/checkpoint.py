@@ -1,8 +1,8 @@
 """Checkpoints that notice when they were damaged.
 
 `DIR/<step>/` is an Orbax checkpoint of `step` finished iterations: item
-`state`, a tree of plain dicts and arrays, item `facts`, a small JSON object,
-and `sha256sums.txt`, the sums of all its files as `sha256sum -c` reads them.
+`state`, a tree of plain dicts and arrays, item `facts`, a small JSON object of
+metadata, and `sha256sums.txt`, the sums of all its files as `sha256sum -c` reads them.
 Orbax restores a flipped bit without a word; the sums do not.
 """
 
@@ -87,12 +87,12 @@ class Checkpointer:
     """Steps with a checkpoint, good or bad, oldest first."""
     return sorted(self._manager.all_steps())
 
-  def save(self, step: int, state: Tree, facts: dict[str, Any]) -> None:
+  def save(self, step: int, state: Tree, metadata: dict[str, Any]) -> None:
     """Starts writing a checkpoint; the state may be donated on return."""
     self.wait()
     args = ocp.args.Composite(
       state=ocp.args.PyTreeSave(flax.serialization.to_state_dict(state)),
-      facts=ocp.args.JsonSave({'format': FORMAT, 'step': step, **facts}),
+      facts=ocp.args.JsonSave({'format': FORMAT, 'step': step, **metadata}),
     )
     with _failures_in_a_line(self._directory):
       self._manager.save(step, args=args)
@@ -148,7 +148,7 @@ class Checkpointer:
       )
     return None
 
-  def facts(self, step: int) -> dict[str, Any]:
+  def metadata(self, step: int) -> dict[str, Any]:
     """What was saved beside the state of `step`."""
     args = ocp.args.Composite(facts=ocp.args.JsonRestore())
     return dict(self._manager.restore(step, args=args)['facts'])

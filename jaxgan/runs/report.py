@@ -100,7 +100,7 @@ def render(directory: epath.Path, signs: Sequence[collapse.Sign]) -> str:
   return environment.get_template('report.html').render(
     name=directory.name,
     updated=_now(),
-    facts=_facts(
+    overview=_overview(
       config, metrics, history, files.numbers_in(directory / 'checkpoints')
     ),
     warnings=_warnings(metrics, signs, window),
@@ -135,7 +135,7 @@ def _now() -> str:
   return now.strftime('%Y-%m-%d %H:%M UTC')
 
 
-def _facts(
+def _overview(
   config: ml_collections.ConfigDict,
   metrics: Sequence[Record],
   history: Sequence[Record],
@@ -146,7 +146,7 @@ def _facts(
   speeds = [r for r in history if _is_number(r.get('images_per_s'))]
   said = [r['said'] for r in history if isinstance(r.get('said'), str)]
   step = max([0, *saved, *(record['step'] for record in metrics)])
-  facts = {
+  overview = {
     'step': f'{step} of {config.get("num_train_steps")}',
     'last said': said[-1] if said else '',
     'system': str(config.get('system')),
@@ -155,15 +155,15 @@ def _facts(
     'batch size': str(config.get('batch_size')),
   }
   if speeds:
-    facts['images/s'] = f'{speeds[-1]["images_per_s"]:.1f}'
+    overview['images/s'] = f'{speeds[-1]["images_per_s"]:.1f}'
   if starts:
-    facts['started'] = f'{starts[0].get("time")}' + (
+    overview['started'] = f'{starts[0].get("time")}' + (
       f', {len(starts)} times in all, last {starts[-1].get("time")}'
       if len(starts) > 1
       else ''
     )
-    facts |= {key: str(value) for key, value in starts[-1]['start'].items()}
-  return {key: value for key, value in facts.items() if value}
+    overview |= {key: str(value) for key, value in starts[-1]['start'].items()}
+  return {key: value for key, value in overview.items() if value}
 
 
 def _warnings(

@@ -242,8 +242,8 @@ def open_run(
   model = system.create_model(config)
   shapes = jax.eval_shape(lambda rng: system.init_state(model, rng), _KEY)
   like = sharding.abstract(shapes, jax.tree.map(lambda _: placement, shapes))
-  state, number, facts = _restore(directory, like, step)
-  per_step = iterations_per_step(directory, system, facts)
+  state, number, metadata = _restore(directory, like, step)
+  per_step = iterations_per_step(directory, system, metadata)
   if per_step > 1:
     state = state.replace(step=state.step * per_step)
   frozen = jax.device_put(load_frozen(directory, config), placement)
@@ -270,26 +270,26 @@ def _restore(
     )
     try:
       if restored := checkpointer.restore(like, step):
-        return *restored, checkpointer.facts(restored[1])
+        return *restored, checkpointer.metadata(restored[1])
     finally:
       checkpointer.close()
   raise errors.UserError(f'{directory} has no checkpoint yet')
 
 
 def iterations_per_step(
-  directory: epath.PathLike, system: System, facts: Mapping[str, Any]
+  directory: epath.PathLike, system: System, metadata: Mapping[str, Any]
 ) -> int:
   """How many iterations a step is in a checkpoint of a run.
 
   Args:
     directory: the run's work directory.
     system: of the run.
-    facts: of the checkpoint.
+    metadata: of the checkpoint.
 
   Returns:
     1, but in checkpoints of format 1 of a system that counted otherwise then.
   """
-  if facts['format'] > 1 or system.old_step_iterations is None:
+  if metadata['format'] > 1 or system.old_step_iterations is None:
     return 1
   return system.old_step_iterations(_read_config(epath.Path(directory)))
 

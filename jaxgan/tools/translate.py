@@ -71,7 +71,7 @@ _FRAMES = flags.DEFINE_integer(
 
 
 def main() -> int:
-  """Hands the flags to the gallery; returns the exit status."""
+  """Translates the files that the flags name; returns the exit status."""
   directory, src = cli.required(_WORKDIR), cli.required(_SRC)
   out = cli.required(_OUT)
   labels = 'label' in trained_model.style_kinds(directory)

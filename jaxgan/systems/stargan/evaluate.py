@@ -88,7 +88,9 @@ def scores(
       )
   if not found and not options.save_images:
     between_domains = any(labelled.exclusive for labelled in labels.sets)
-    raise evaluate.nothing_measured(scorer.left_out if between_domains else ())
+    raise evaluate.nothing_measured(
+      scorer.unavailable if between_domains else ()
+    )
   return found
 
 
