@@ -2,7 +2,8 @@
 
 `DIR/<step>/` is an Orbax checkpoint of `step` finished iterations: item
 `state`, a tree of plain dicts and arrays, item `facts`, a small JSON object of
-metadata, and `sha256sums.txt`, the sums of all its files as `sha256sum -c` reads them.
+metadata, and `sha256sums.txt`, the sums of all its files as `sha256sum -c`
+reads them.
 Orbax restores a flipped bit without a word; the sums do not.
 """
 
