@@ -194,7 +194,7 @@ def _copy(original, folder, change=None):
     (
       lambda t: t['D'].update(more=np.ones(1, np.float32)),
       {},
-      'it has 1 more tensors, the first is more',
+      'there are 1 more tensors, the first is more',
     ),
     (lambda t: t['G'].pop('main.1.bias'), {}, 'there is no tensor main.1.bias'),
     (lambda t: t.update(D={'x': {}}), {}, 'D.ckpt is not the state dict of on'),

@@ -147,7 +147,6 @@ def load_classifier(directory: str, domain: str) -> Params:
     raise errors.UserError(
       f'{path} has no tensor fc.weight of {inception.WIDTH} weights a class'
     )
-  state_dict['fc.weight'] = np.transpose(state_dict['fc.weight'])
   network = inception.InceptionV3(num_classes=shape[0])
   return _convert(path, state_dict, network, (1, 299, 299, 3))
 
