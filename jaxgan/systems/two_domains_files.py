@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 
 from jaxgan.data import sources
 from jaxgan.pytorch import convert, torch_adam, torch_files
-from jaxgan.pytorch.convert import Imported, NamesFn, StateDict
+from jaxgan.pytorch.convert import Imported, NamesFn, Places, StateDict
 from jaxgan.runtime import errors
 from jaxgan.systems import frozen as frozen_lib
 from jaxgan.systems import two_domains
@@ -127,7 +127,7 @@ def export_run(
   for network in networks:
     places = names_fn(network, state.params[network])
     tensors = export_tensors(
-      names_fn, network, state.params[network], (buffers or {}).get(network, {})
+      places, state.params[network], (buffers or {}).get(network, {})
     )
     files[f'{_SHORT[network]}_{int(state.step):08d}.pt'] = {
       letter: {
@@ -151,22 +151,17 @@ def export_run(
 
 
 def export_tensors(
-  names_fn: NamesFn,
-  network: str,
-  params: Tree,
-  buffers: Mapping[str, np.ndarray],
+  places: Places, params: Tree, buffers: Mapping[str, np.ndarray]
 ) -> StateDict:
   """Parameters and buffers as the originals save them, float32.
 
   Args:
-    names_fn: of the system.
-    network: generator or discriminator.
+    places: the table of the network.
     params: its parameters.
     buffers: each comes before the parameters of its own module.
   """
   tensors: StateDict = {}
   waiting = dict(buffers)
-  places = names_fn(network, params)
   for key, value in convert.to_tensors(places, params).items():
     module = key.rpartition('.')[0].rpartition('.')[0]
     for buffer in [k for k in waiting if k.startswith(f'{module}.norm.')]:

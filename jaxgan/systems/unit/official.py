@@ -126,7 +126,7 @@ def export_official(
     )
   return {
     f'unit_{network[:3]}_{int(state.step):08d}.pkl': (
-      two_domains_files.export_tensors(names, network, params, {})
+      two_domains_files.export_tensors(names(network, params), params, {})
     )
     for network, params in state.params.items()
     if network == 'generator' or not partial
