@@ -279,21 +279,6 @@ def run(tmp_path_factory):
   return directory
 
 
-def _final(directory):
-  device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-  return contract.open_run(directory, device)
-
-
-def test_stopped_and_resumed_is_never_stopped(run, tmp_path):
-  for end in (2, 4):
-    loop.train_and_evaluate(tiny.config(num_train_steps=end), str(tmp_path))
-  a, b = _final(run), _final(tmp_path)
-  assert a.step == b.step == 4
-  jax.tree.map(np.testing.assert_array_equal, a.state, b.state)
-  lines = [(d / 'metrics.jsonl').read_text() for d in (run, tmp_path)]
-  assert lines[0] == lines[1]
-
-
 def test_a_run_leaves_what_it_promises(run):
   config = json.loads((run / 'config.json').read_text())
   assert config['data']['domains'] == ['filled']

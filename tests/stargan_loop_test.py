@@ -16,7 +16,7 @@ from jaxgan import evaluation, loop
 from jaxgan.apps import import_export, trained_model, translate_files
 from jaxgan.metrics import factors
 from jaxgan.runs import finetune, workdir
-from jaxgan.runtime import errors, sharding
+from jaxgan.runtime import errors
 from jaxgan.systems import contract, stargan
 from tests import tiny_stargan as tiny
 
@@ -83,16 +83,6 @@ def test_the_report_tells_of_the_run(finished):
   for text in ('4 of 4', 'done: step 4 of 4', 'G change', 'targets'):
     assert text in page
   assert 'G joint' not in page
-
-
-def test_stopped_and_resumed_is_never_stopped(finished, tmp_path):
-  for end in (1, 4):
-    config = tiny.config(num_train_steps=end, checkpoint_every_steps=100)
-    loop.train_and_evaluate(config, str(tmp_path))
-  a, b = _final(finished), _final(tmp_path)
-  assert a.step == b.step == 4
-  jax.tree.map(np.testing.assert_array_equal, a.state, b.state)
-  assert _lines(finished) == _lines(tmp_path)
 
 
 def test_another_form_of_convolution_may_go_on_and_another_loss_may_not(
@@ -283,9 +273,17 @@ def test_an_old_run_whose_steps_were_iterations_goes_on(tmp_path):
   assert _final(tmp_path).state.step == 2
 
 
-def test_a_new_run_takes_the_weights_of_an_old_one(old_run, tmp_path):
+def test_a_new_run_takes_the_weights_of_an_old_one(
+  old_run, tmp_path, monkeypatch
+):
+  # They stay, so that what is saved is what was taken.
+  monkeypatch.setattr(
+    stargan,
+    'train_step',
+    lambda model, s, *_, phases: (s.replace(step=s.step + 1), {'x': 0.0}),
+  )
   run = tmp_path / 'new'
-  config = tiny.config(num_train_steps=1, optim__lr=0.0)  # they stay
+  config = tiny.config(num_train_steps=1)
   loop.train_and_evaluate(config, str(run), init_from=str(old_run))
   old, new = _final(old_run), _final(run)
   assert new.state.step == 1
@@ -317,26 +315,6 @@ def test_two_sets_train_together(tmp_path):
     *('warm', 'large', 'outline'),
     *('circle', 'square', 'triangle'),
   )
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('divided', [False, True])
-def test_two_devices_learn_what_one_learns(divided):
-  state, _ = tiny.create()
-  run = jax.jit(lambda s, b: tiny.train_fn()(s, {}, b, jax.random.key(0)))
-  one, metrics_one = run(state, tiny.batch())
-  mesh = sharding.create_mesh(tiny.BATCH)
-  assert mesh.size == 2
-  batch = next(sharding.prefetch_to_devices([tiny.batch()], mesh))
-  shardings = sharding.state_shardings(state, mesh, divided)
-  two, metrics_two = run(jax.device_put(state, shardings), batch)
-  assert len(batch['x0'].addressable_shards[0].data) == 1
-  for key, value in metrics_one.items():
-    np.testing.assert_allclose(
-      metrics_two[key], value, rtol=1e-3, atol=1e-5, err_msg=key
-    )
-  kernel = two.params['generator']['stem']['kernel']
-  assert kernel.sharding.is_fully_replicated != divided
 
 
 def test_images_of_a_step_are_those_of_both_data_sets():

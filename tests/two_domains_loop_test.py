@@ -18,10 +18,9 @@ from jaxgan.metrics import factors, translations
 from jaxgan.nets import vgg
 from jaxgan.pytorch import torch_files
 from jaxgan.runs import workdir
-from jaxgan.runtime import errors, sharding
+from jaxgan.runtime import errors
 from jaxgan.systems import contract, frozen, munit, unit
 from tests import tiny_munit, tiny_unit
-from tests.tiny_two_domains import BATCH
 from tests.tiny_unit import UNSHARED
 
 TINY = {'munit': tiny_munit, 'unit': tiny_unit}
@@ -83,18 +82,6 @@ SAMPLES = {
   'munit': {'latent', 'reference', 'cycle'},
   'unit': {''},
 }
-
-
-@pytest.mark.parametrize('name', BOTH)
-def test_stopped_and_resumed_is_never_stopped(runs, name, tmp_path):
-  finished = runs(name)
-  for end in (2, 4):
-    config = TINY[name].config(num_train_steps=end)
-    loop.train_and_evaluate(config, str(tmp_path))
-  a, b = _final(finished), _final(tmp_path)
-  assert a.step == b.step == 4
-  jax.tree.map(np.testing.assert_array_equal, a.state, b.state)
-  assert _lines(finished) == _lines(tmp_path)
 
 
 @pytest.mark.parametrize('name', BOTH)
@@ -171,27 +158,6 @@ def test_other_settings_train_too(name, settings, tmp_path):
   assert {x.dtype for x in jax.tree.leaves(run.state.params)} == {
     np.dtype('float32')
   }
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('name, divided', [('munit', True), ('unit', False)])
-def test_two_devices_learn_what_one_learns(name, divided):
-  tiny = TINY[name]
-  model, state = tiny.create()
-  step_fn = functools.partial(SYSTEMS[name].train_step, model)
-  run = jax.jit(lambda s, b: step_fn(s, {}, b, jax.random.key(0)))
-  _, metrics_one = run(state, tiny.batch())
-  mesh = sharding.create_mesh(BATCH)
-  assert mesh.size == 2
-  batch = next(sharding.prefetch_to_devices([tiny.batch()], mesh))
-  shardings = sharding.state_shardings(state, mesh, divided)
-  two, metrics_two = run(jax.device_put(state, shardings), batch)
-  assert len(batch['x_a'].addressable_shards[0].data) == 1
-  assert int(two.step) == 1
-  for key, value in metrics_one.items():
-    np.testing.assert_allclose(
-      metrics_two[key], value, rtol=1e-3, atol=1e-5, err_msg=key
-    )
 
 
 def test_init_from_refuses_other_domains(written, tmp_path):

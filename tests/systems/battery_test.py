@@ -215,8 +215,9 @@ def test_a_state_can_be_donated_again_and_again(name):
 
 
 @every_system
-def test_a_checkpoint_is_the_state(name, tmp_path):
-  last = max(_system(name).case.steps)
+def test_a_checkpoint_is_the_state_and_training_goes_on_from_it(name, tmp_path):
+  steps = _system(name).case.steps
+  last = max(steps)
   state, _ = _run(name, last, _fresh(name, last))
   checkpointer = checkpoint.Checkpointer(tmp_path)
   checkpointer.save(last + 1, state, {})
@@ -224,6 +225,13 @@ def test_a_checkpoint_is_the_state(name, tmp_path):
   checkpointer.close()
   assert step == last + 1 == restored.step
   assert _kinds_of(restored) == _kinds_of(state)
+  assert _same(restored, state)
+  # Committed to no device, as a fresh one: the same program takes it.
+  restored = jax.tree.map(jnp.array, jax.device_get(restored))
+  for iteration in steps:
+    state, metrics = _run(name, iteration, state)
+    restored, resumed = _run(name, iteration, restored)
+    assert _same(resumed, metrics)
   assert _same(restored, state)
 
 
@@ -288,18 +296,24 @@ def test_grids_are_of_pictures(name):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize('divided', [False, True])
 @every_answer
-def test_two_devices_have_the_metrics_of_one(name, iteration):
+def test_two_devices_have_the_metrics_of_one(name, iteration, divided):
   system = _system(name)
   _, _, metrics = _one_step(name, iteration)
   mesh = sharding.create_mesh(len(jax.tree.leaves(system.batch)[0]))
   assert mesh.size == 2
-  state = sharding.replicate(_fresh(name, iteration), mesh)
+  state = _fresh(name, iteration)
+  shardings = sharding.state_shardings(state, mesh, divided)
+  state = sharding.place(state, shardings)
   batch = jax.device_put(system.batch, sharding.batch_sharding(mesh))
   key = sharding.replicate(jax.random.key(0), mesh)
-  _, got = jax.jit(_train_step(name, iteration))(state, {}, batch, key)
+  after, got = jax.jit(_train_step(name, iteration))(state, {}, batch, key)
+  assert after.step == iteration + 1
   assert got.keys() == metrics.keys()
   for term, value in metrics.items():
     np.testing.assert_allclose(
       got[term], value, rtol=1e-4, atol=1e-5, err_msg=term
     )
+  largest = max(jax.tree.leaves(after.params), key=np.size)
+  assert largest.sharding.is_fully_replicated != divided
