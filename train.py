@@ -38,7 +38,7 @@ def main() -> None:
     jax.config.update('jax_compilation_cache_dir', _COMPILATION_CACHE.value)
   profile = _parse_range(_PROFILE.value) if _PROFILE.value else None
   with processes.joined(*_given_processes()):
-    loop.train_and_evaluate(
+    loop.train(
       _CONFIG.value,
       _WORKDIR.value,
       init_from=_INIT_FROM.value,

@@ -453,7 +453,7 @@ def _train(
 ) -> None:
   config.update_from_flattened_dict(settings)
   with mock.patch.object(stargan_v2, 'train_step', _train_step_with_sums):
-    loop.train_and_evaluate(config, path)
+    loop.train(config, path)
 
 
 _JOBS_BY_NAME = {'measure': _measure, 'score': _score, 'train': _train}

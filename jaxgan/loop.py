@@ -43,7 +43,7 @@ class NonFiniteError(errors.UserError):
     )
 
 
-def train_and_evaluate(
+def train(
   config: ml_collections.ConfigDict,
   directory: str,
   *,

@@ -41,7 +41,7 @@ def every_run_draws():
 def finished(tmp_path_factory):
   """A run of four steps."""
   workdir = tmp_path_factory.mktemp('runs') / 'finished'
-  loop.train_and_evaluate(tiny.config(sample_every_steps=3), str(workdir))
+  loop.train(tiny.config(sample_every_steps=3), str(workdir))
   return workdir
 
 
@@ -50,7 +50,7 @@ def smallest(tmp_path_factory):
   """The same of the system that compiles fastest, for what the loop does."""
   workdir = tmp_path_factory.mktemp('runs') / 'smallest'
   config = tiny_pix2pix.config(sample_every_steps=3)
-  loop.train_and_evaluate(config, str(workdir))
+  loop.train(config, str(workdir))
   return workdir
 
 
@@ -103,7 +103,7 @@ def test_history_and_report_tell_of_every_start(finished):
 def test_an_error_is_told_in_the_report(tmp_path, monkeypatch):
   monkeypatch.setattr(stargan_v2, 'train_step', lambda *a, **k: 1 / 0)
   with pytest.raises(ZeroDivisionError):
-    loop.train_and_evaluate(tiny.config(), str(tmp_path))
+    loop.train(tiny.config(), str(tmp_path))
   page = (tmp_path / 'report' / 'index.html').read_text()
   assert 'ended by an error: ZeroDivisionError: division by zero' in page
 
@@ -116,7 +116,7 @@ def test_stopped_and_resumed_is_never_stopped(
   monkeypatch.setattr(collapse, 'MIN_WINDOW', 2)
   config = {'checkpoint_every_steps': 100}
   for end in (1, 3, 4):
-    loop.train_and_evaluate(
+    loop.train(
       tiny_pix2pix.config(num_train_steps=end, **config), str(tmp_path)
     )
   _assert_same_run(smallest, tmp_path)
@@ -127,10 +127,10 @@ def test_stopped_and_resumed_is_never_stopped(
 
 
 def test_metrics_are_cut_back_to_the_resumed_step(smallest, tmp_path):
-  loop.train_and_evaluate(tiny_pix2pix.config(num_train_steps=2), str(tmp_path))
+  loop.train(tiny_pix2pix.config(num_train_steps=2), str(tmp_path))
   with (tmp_path / 'metrics.jsonl').open('a') as f:
     f.write('{"step": 3, "D/loss_real": 9.0}\n{"step": 4, "D/lo')
-  loop.train_and_evaluate(tiny_pix2pix.config(), str(tmp_path))
+  loop.train(tiny_pix2pix.config(), str(tmp_path))
   _assert_same_run(smallest, tmp_path)
 
 
@@ -152,14 +152,12 @@ def test_sigterm_saves_and_returns(smallest, tmp_path, monkeypatch, capsys):
     return data
 
   monkeypatch.setattr(paired.Data, 'training', killing)
-  loop.train_and_evaluate(
-    tiny_pix2pix.config(num_train_steps=50), str(tmp_path)
-  )
+  loop.train(tiny_pix2pix.config(num_train_steps=50), str(tmp_path))
   assert 'stopped by SIGTERM' in capsys.readouterr().out
   assert 1 <= _final_run(tmp_path).step <= 3
   monkeypatch.undo()
   assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-  loop.train_and_evaluate(tiny_pix2pix.config(), str(tmp_path))
+  loop.train(tiny_pix2pix.config(), str(tmp_path))
   _assert_same_run(smallest, tmp_path)
 
 
@@ -181,7 +179,7 @@ def test_broken_data_does_not_lose_the_steps_before_it(tmp_path, monkeypatch):
   monkeypatch.setattr(paired.Data, 'training', breaking)
   config = tiny_pix2pix.config(num_train_steps=9, checkpoint_every_steps=100)
   with pytest.raises(errors.UserError, match='x.png'):
-    loop.train_and_evaluate(config, str(tmp_path))
+    loop.train(config, str(tmp_path))
   assert _final_run(tmp_path).step >= 1
 
 
@@ -189,7 +187,7 @@ def test_broken_data_does_not_lose_the_steps_before_it(tmp_path, monkeypatch):
 @pytest.mark.parametrize('span', [(1, 2), (2, 100)])
 def test_profile_is_written_whatever_the_span(tmp_path, span):
   for end in (2, 3):  # the second begins inside the span, or after it
-    loop.train_and_evaluate(
+    loop.train(
       tiny_pix2pix.config(num_train_steps=end), str(tmp_path), profile=span
     )
   assert list((tmp_path / 'profile').rglob('*.xplane.pb'))
@@ -202,9 +200,7 @@ def test_profile_is_written_whatever_the_span(tmp_path, span):
   ids=['bfloat16', 'one_domain'],
 )
 def test_other_settings_train(tmp_path, overrides):
-  loop.train_and_evaluate(
-    tiny.config(num_train_steps=2, **overrides), str(tmp_path)
-  )
+  loop.train(tiny.config(num_train_steps=2, **overrides), str(tmp_path))
   run = _final_run(tmp_path)
   assert run.step == 2 and len(_lines(tmp_path)) == 2
   leaves = jax.tree.leaves(run.state.params)
@@ -224,9 +220,7 @@ def test_nothing_is_saved_after_a_nan(tmp_path, monkeypatch):
   with pytest.raises(
     errors.UserError, match='^D/loss_real became NaN .* step 3'
   ):
-    loop.train_and_evaluate(
-      tiny_pix2pix.config(log_every_steps=100), str(tmp_path)
-    )
+    loop.train(tiny_pix2pix.config(log_every_steps=100), str(tmp_path))
   assert [p.name for p in (tmp_path / 'checkpoints').iterdir()] == ['2']
 
 
@@ -256,9 +250,7 @@ def _train_breaking(monkeypatch, breaking, workdir, **overrides):
 
   with monkeypatch.context() as patch:
     patch.setattr(pix2pix, 'train_step', step_fn)
-    loop.train_and_evaluate(
-      tiny_pix2pix.config(on_nan='restore', **overrides), str(workdir)
-    )
+    loop.train(tiny_pix2pix.config(on_nan='restore', **overrides), str(workdir))
 
 
 @pytest.mark.parametrize(
@@ -296,7 +288,7 @@ def test_a_changed_setting_stops_a_resumed_run(finished):
   with pytest.raises(
     errors.ConfigMismatchError, match='lambda_cyc: 1.0 -> 3.0'
   ) as error:
-    loop.train_and_evaluate(tiny.config(hparams__lambda_cyc=3.0), str(finished))
+    loop.train(tiny.config(hparams__lambda_cyc=3.0), str(finished))
   assert error.value.exit_status == 2
 
 
@@ -308,7 +300,7 @@ def test_init_from_takes_weights_by_domain(finished, tmp_path, monkeypatch):
     lambda model, s, *_: (s.replace(step=s.step + 1), {'x': 0.0}),
   )
   monkeypatch.setattr(stargan_v2, 'grids', lambda *_: {}, raising=False)
-  loop.train_and_evaluate(
+  loop.train(
     tiny.config(num_train_steps=1, data__domains=('square', 'circle')),
     str(tmp_path),
     init_from=str(finished),
@@ -335,7 +327,7 @@ def test_what_processes_must_have_alike_is_compared(tmp_path, monkeypatch):
   compared = {}
   monkeypatch.setattr(sharding, 'check_same', compared.update)
   with pytest.raises(errors.UserError, match='not divisible'):
-    loop.train_and_evaluate(tiny.config(batch_size=3), str(tmp_path))
+    loop.train(tiny.config(batch_size=3), str(tmp_path))
   assert compared['--workdir'] == str(tmp_path)
   assert compared['--config.batch_size'] == 3
   assert '--config.optim.lr' in compared and '--init_from' in compared
@@ -383,7 +375,7 @@ def test_iterations_of_other_phases_are_compiled_at_the_start(
     return call(self, *args)
 
   monkeypatch.setattr(loop._Program, '__call__', noting)
-  loop.train_and_evaluate(tiny.config(num_train_steps=5), str(tmp_path))
+  loop.train(tiny.config(num_train_steps=5), str(tmp_path))
   both = {('D',), ('D', 'G')}
   assert traced_at_calls == 5 * [both]
   assert capsys.readouterr().out.count('compiling the step') == 1
@@ -401,9 +393,9 @@ def test_iterations_of_other_phases_are_compiled_at_the_start(
 
 
 def test_iterations_that_do_not_come_are_not_compiled(by_turns, tmp_path):
-  loop.train_and_evaluate(tiny.config(num_train_steps=1), str(tmp_path))
+  loop.train(tiny.config(num_train_steps=1), str(tmp_path))
   assert set(by_turns) == {('D',)}
-  loop.train_and_evaluate(tiny.config(num_train_steps=2), str(tmp_path))
+  loop.train(tiny.config(num_train_steps=2), str(tmp_path))
   assert by_turns[-1] == ('D', 'G')
   assert [len(json.loads(line)) for line in _lines(tmp_path)] == [2, 3]
 
@@ -427,7 +419,7 @@ def test_a_nan_in_a_phase_that_runs_now_and_then_is_noticed(
   )
   message = '^G_loss became NaN or infinite in step 4: look'
   with pytest.raises(errors.UserError, match=message):
-    loop.train_and_evaluate(config, str(tmp_path))
+    loop.train(config, str(tmp_path))
   assert [p.name for p in (tmp_path / 'checkpoints').iterdir()] == ['3']
 
 
@@ -458,9 +450,7 @@ def test_a_divided_state_trains_samples_and_resumes_as_a_whole_one(
   workdir = str(tmp_path / 'run')
   for end, divided in ((1, True), (2, False), (4, True)):
     overrides = {'num_train_steps': end, 'shard_state': divided}
-    loop.train_and_evaluate(
-      tiny_pix2pix.config(**overrides, sample_every_steps=3), workdir
-    )
+    loop.train(tiny_pix2pix.config(**overrides, sample_every_steps=3), workdir)
   first, whole = (
     json.loads(_lines(path)[0]) for path in (tmp_path / 'run', smallest)
   )

@@ -245,7 +245,7 @@ def test_released_averages_are_read_as_measured(tmp_path):
     list(net) for net in expected.values()
   ]
   with pytest.raises(errors.UserError, match='holds only what .* --init_from='):
-    loop.train_and_evaluate(tiny.config(), str(run))
+    loop.train(tiny.config(), str(run))
   with pytest.raises(errors.UserError, match='not empty'):
     import_export.import_run(str(EMA_FILE), tiny.config(), str(run))
 
@@ -546,12 +546,12 @@ def test_exported_and_imported_is_never_exported(tmp_path):
   plain, files, again = (
     tmp_path / name for name in ('plain', 'files', 'again')
   )
-  loop.train_and_evaluate(tiny.config(), str(plain))
+  loop.train(tiny.config(), str(plain))
   import_export.export_run(str(plain), str(files), step=2)
   import_export.import_run(
     str(files / '000002_nets.ckpt'), tiny.config(), str(again)
   )
-  loop.train_and_evaluate(tiny.config(), str(again))
+  loop.train(tiny.config(), str(again))
   placement = jax.sharding.SingleDeviceSharding(jax.devices()[0])
   runs = [contract.open_run(path, placement) for path in (plain, again)]
   assert runs[0].step == runs[1].step == 4
@@ -566,9 +566,7 @@ def test_exported_and_imported_is_never_exported(tmp_path):
 def test_averages_start_another_run(tmp_path):
   ema, run = tmp_path / 'ema', tmp_path / 'run'
   import_export.import_run(str(EMA_FILE), tiny.config(), str(ema))
-  loop.train_and_evaluate(
-    tiny.config(num_train_steps=1), str(run), init_from=str(ema)
-  )
+  loop.train(tiny.config(num_train_steps=1), str(run), init_from=str(ema))
   placement = jax.sharding.SingleDeviceSharding(jax.devices()[0])
   old, new = (contract.open_run(path, placement).state for path in (ema, run))
   for name, params in new.params.items():  # two updates of 1e-4 later

@@ -226,7 +226,7 @@ def test_a_resumed_run_is_an_undisturbed_one(
       data__on_device=True,
       data__cache_dir=cache_dir,
     )
-    loop.train_and_evaluate(config, str(workdir))
+    loop.train(config, str(workdir))
 
   one, two = tmp_path / 'one', tmp_path / 'two'
   train(one, 4)
@@ -251,7 +251,7 @@ from jaxgan import loop
 from jaxgan.systems import stargan_v2
 from tests import on_device_test, tiny
 stargan_v2.train_step = on_device_test._light_step  # compiles at once
-loop.train_and_evaluate(
+loop.train(
   tiny.config(num_train_steps=2, data__on_device=True,
               data__cache_dir=sys.argv[2]),
   sys.argv[1],

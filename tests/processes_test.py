@@ -31,7 +31,7 @@ from jaxgan import loop
 from jaxgan.runtime import processes
 from tests import tiny
 with processes.joined(sys.argv[1], 2, int(sys.argv[2])):
-  loop.train_and_evaluate(tiny.config(**json.loads(sys.argv[4])), sys.argv[3])
+  loop.train(tiny.config(**json.loads(sys.argv[4])), sys.argv[3])
 """
 
 # Follows a run whose scores are of few images, seen through mean colours.
@@ -162,7 +162,7 @@ def _metrics(path):
 @pytest.mark.slow
 def test_two_processes_start_as_one_and_survive_damage(tmp_path):
   one, two = tmp_path / 'one', tmp_path / 'two'
-  loop.train_and_evaluate(tiny.config(num_train_steps=1), str(one))
+  loop.train(tiny.config(num_train_steps=1), str(one))
   first, second = _train_on_two_processes(two, num_train_steps=4)
   assert 'done: step 4 of 4' in first and 'step' not in second  # one speaks
   assert [line['step'] for line in _metrics(two)] == [1, 2, 3, 4]
@@ -175,7 +175,7 @@ def test_two_processes_start_as_one_and_survive_damage(tmp_path):
   first, _ = _train_on_two_processes(two, num_train_steps=4, shard_state=True)
   assert 'resuming after step 2' in first
   assert [line['step'] for line in _metrics(two)] == [1, 2, 3, 4]
-  loop.train_and_evaluate(tiny.config(num_train_steps=5), str(two))
+  loop.train(tiny.config(num_train_steps=5), str(two))
   assert [line['step'] for line in _metrics(two)] == [1, 2, 3, 4, 5]
 
 

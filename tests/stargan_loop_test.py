@@ -36,7 +36,7 @@ def _lines(directory):
 def finished(tmp_path_factory):
   """A run of four iterations, the generator's in the second and the last."""
   directory = tmp_path_factory.mktemp('runs') / 'finished'
-  loop.train_and_evaluate(tiny.config(sample_every_steps=3), str(directory))
+  loop.train(tiny.config(sample_every_steps=3), str(directory))
   return directory
 
 
@@ -89,9 +89,9 @@ def test_another_form_of_convolution_may_go_on_and_another_loss_may_not(
   finished,
 ):
   with pytest.raises(errors.ConfigMismatchError, match='lambda_rec: 10.0 ->'):
-    loop.train_and_evaluate(tiny.config(hparams__lambda_rec=1.0), str(finished))
+    loop.train(tiny.config(hparams__lambda_rec=1.0), str(finished))
   # Nothing is left to do, so nothing is compiled.
-  loop.train_and_evaluate(tiny.config(model__resample='plain'), str(finished))
+  loop.train(tiny.config(model__resample='plain'), str(finished))
 
 
 def test_eval_scores_a_run(finished, monkeypatch, capsys):
@@ -254,7 +254,7 @@ def test_files_of_an_old_run_are_named_by_its_iterations(old_run, tmp_path):
 def test_an_old_run_is_not_trained_on_and_says_how_far_it_is(old_run, n_critic):
   before = (old_run / 'config.json').read_text()
   with pytest.raises(errors.UserError) as error:
-    loop.train_and_evaluate(
+    loop.train(
       tiny.config(hparams__n_critic=n_critic),
       str(old_run),
       allow_config_change=n_critic == 1,
@@ -269,7 +269,7 @@ def test_an_old_run_is_not_trained_on_and_says_how_far_it_is(old_run, n_critic):
 def test_an_old_run_whose_steps_were_iterations_goes_on(tmp_path):
   tiny.write_old_run(tmp_path, hparams__n_critic=1)
   config = tiny.config(hparams__n_critic=1, num_train_steps=2)
-  loop.train_and_evaluate(config, str(tmp_path))  # nothing to do, and no error
+  loop.train(config, str(tmp_path))  # nothing to do, and no error
   assert _final(tmp_path).state.step == 2
 
 
@@ -284,7 +284,7 @@ def test_a_new_run_takes_the_weights_of_an_old_one(
   )
   run = tmp_path / 'new'
   config = tiny.config(num_train_steps=1)
-  loop.train_and_evaluate(config, str(run), init_from=str(old_run))
+  loop.train(config, str(run), init_from=str(old_run))
   old, new = _final(old_run), _final(run)
   assert new.state.step == 1
   jax.tree.map(
@@ -300,7 +300,7 @@ def test_two_sets_train_together(tmp_path):
     num_train_steps=2,
     sample_every_steps=2,
   )
-  loop.train_and_evaluate(config, str(tmp_path))
+  loop.train(config, str(tmp_path))
   line = json.loads(_lines(tmp_path)[-1])
   assert np.isfinite(line['G/joint_loss_cls']) and np.isfinite(line['G/change'])
   names = {p.name for p in (tmp_path / 'samples' / '2').iterdir()}

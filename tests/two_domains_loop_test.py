@@ -46,7 +46,7 @@ def runs(tmp_path_factory):
   @functools.cache
   def run(name):
     directory = tmp_path_factory.mktemp('runs') / name
-    loop.train_and_evaluate(TINY[name].config(), str(directory))
+    loop.train(TINY[name].config(), str(directory))
     return directory
 
   return run
@@ -111,10 +111,10 @@ def test_run_leaves_what_it_promises(runs, name):
 def test_what_a_resumed_run_may_change_and_what_not(runs):
   with pytest.raises(errors.ConfigMismatchError, match='lambda_x: 100.0 -> 1'):
     config = tiny_unit.config(hparams__lambda_x=1.0)
-    loop.train_and_evaluate(config, str(runs('unit')))
+    loop.train(config, str(runs('unit')))
   # Nothing is left to do, so nothing is compiled.
   config = tiny_unit.config(model__resample='phases', model__vgg_file='x')
-  loop.train_and_evaluate(config, str(runs('unit')))
+  loop.train(config, str(runs('unit')))
 
 
 @pytest.mark.slow
@@ -150,7 +150,7 @@ def test_other_settings_train_too(name, settings, tmp_path):
       'data__cache_dir': str(tmp_path / 'cache'),
     }
   config = TINY[name].config(num_train_steps=2, **settings)
-  loop.train_and_evaluate(config, str(tmp_path / 'run'))
+  loop.train(config, str(tmp_path / 'run'))
   lines = _lines(tmp_path / 'run')
   assert [line['step'] for line in lines] == [1, 2]
   assert all(np.isfinite(list(line.values())).all() for line in lines)
@@ -163,11 +163,9 @@ def test_other_settings_train_too(name, settings, tmp_path):
 def test_init_from_refuses_other_domains(written, tmp_path):
   config = tiny_unit.config(data__domains=('triangle', 'circle'))
   with pytest.raises(errors.UserError, match='knows them by their order'):
-    loop.train_and_evaluate(
-      config, str(tmp_path / 'run'), init_from=str(written('unit'))
-    )
+    loop.train(config, str(tmp_path / 'run'), init_from=str(written('unit')))
   with pytest.raises(errors.UserError, match='is a run of unit'):
-    loop.train_and_evaluate(
+    loop.train(
       tiny_munit.config(),
       str(tmp_path / 'run'),
       init_from=str(written('unit')),
@@ -181,7 +179,7 @@ def test_init_from_takes_the_weights(written, tmp_path, monkeypatch):
     lambda model, s, *_: (s.replace(step=s.step + 1), {'x': 0.0}),
   )
   old = _final(written('unit')).state
-  loop.train_and_evaluate(
+  loop.train(
     tiny_unit.config(seed=5, num_train_steps=1),
     str(tmp_path / 'run'),
     init_from=str(written('unit')),
@@ -314,9 +312,7 @@ def test_a_perceptual_term_needs_its_network(name, tmp_path):
   with pytest.raises(errors.UserError, match='frozen.npz does not hold VGG-16'):
     frozen.check(system.FROZEN, {}, make(**settings))
   with pytest.raises(errors.UserError, match='images of 32 px or more'):
-    loop.train_and_evaluate(
-      make(**settings | {'data__img_size': 16}), str(tmp_path)
-    )
+    loop.train(make(**settings | {'data__img_size': 16}), str(tmp_path))
 
 
 @pytest.mark.slow
@@ -331,11 +327,11 @@ def test_a_run_keeps_its_perceptual_network(name, tmp_path):
     'model__vgg_file': str(path),
   }
   config = functools.partial(TINY[name].config, **settings)
-  loop.train_and_evaluate(config(num_train_steps=1), str(directory))
+  loop.train(config(num_train_steps=1), str(directory))
   kept = workdir.load_frozen(epath.Path(directory))
   jax.tree.map(np.testing.assert_array_equal, kept['vgg'], vgg.load(path))
   path.unlink()
-  loop.train_and_evaluate(config(num_train_steps=2), str(directory))
+  loop.train(config(num_train_steps=2), str(directory))
   lines = _lines(directory)
   assert [line['step'] for line in lines] == [1, 2]
   assert all(line['G/loss_vgg_a'] > 1e-4 for line in lines)
