@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from jaxgan.pytorch import convert
+from jaxgan.runtime import errors
 from jaxgan.systems.stargan_v2.names import names
 from tests import tiny
 
@@ -60,3 +61,25 @@ def test_missing_and_misshapen_tensors_are_named():
     convert.from_tensors(places, bad, params)
   bad = good | {'hpf.filter': np.zeros((3, 3))}
   assert convert.from_tensors(places, bad, params)[1] == ['hpf.filter']
+
+
+def test_a_head_of_another_kind_is_refused():
+  params = tiny.create()[1].params['discriminator']
+  places = names('discriminator', params)
+  good = _tensors('discriminator', params)
+  for odd in (np.zeros((3, 8, 1, 5)), np.zeros((3, 8)), np.zeros(())):
+    with pytest.raises(ValueError, match='main.7.weight has shape'):
+      convert.from_tensors(places, good | {'main.7.weight': odd}, params)
+  with pytest.raises(ValueError, match=r'main.7.bias has shape \(\)'):
+    convert.from_tensors(places, good | {'main.7.bias': np.zeros(())}, params)
+
+
+def test_moments_that_are_no_numbers_are_one_line():
+  places = {'w': convert.Place(('kernel',))}
+  entry = {'step': 1, 'exp_avg': ['a', 'b'], 'exp_avg_sq': np.zeros(2)}
+  saved = {'state': {0: entry}, 'param_groups': [{'params': [0]}]}
+  like = {'kernel': np.zeros(2, np.float32)}
+  with pytest.raises(
+    errors.UserError, match='^file: net has no whole state of'
+  ):
+    convert.read_adam('file: net', saved, ['w'], places, like)

@@ -268,9 +268,9 @@ def test_a_step_that_breaks_the_run_is_left_out(
   steps = [json.loads(line)['step'] for line in _lines(whole)]
   assert steps == [i for i in range(1, 7) if i not in left_out]
   checkpointer = checkpoint.Checkpointer(whole / 'checkpoints', read_only=True)
-  facts = checkpointer.metadata(6)
+  metadata = checkpointer.metadata(6)
   checkpointer.close()
-  assert (facts['steps_left_out'], facts['tries']) == (left_out, tries)
+  assert (metadata['steps_left_out'], metadata['tries']) == (left_out, tries)
   for end in (5, 6):
     _train_breaking(monkeypatch, breaking, stopped, num_train_steps=end)
   _assert_same_run(whole, stopped)
@@ -423,6 +423,7 @@ def test_a_nan_in_a_phase_that_runs_now_and_then_is_noticed(
   assert [p.name for p in (tmp_path / 'checkpoints').iterdir()] == ['3']
 
 
+# With the loop's feed. The battery does every system, without it and slowly.
 @pytest.mark.parametrize('divided', [False, True])
 def test_two_devices_learn_what_one_learns(divided):
   model, state = tiny_pix2pix.create()

@@ -121,7 +121,7 @@ def write_old_run(directory: pathlib.Path, **overrides) -> None:
     'params': state.params,
     'opt_state': state.opt_state,
   }
-  facts = {
+  metadata = {
     'format': 1,
     'system': 'stargan',
     'domains': list(shapes.DOMAINS),
@@ -129,7 +129,7 @@ def write_old_run(directory: pathlib.Path, **overrides) -> None:
     'tries': 0,
   }
   checkpointer = checkpoint.Checkpointer(directory / 'checkpoints')
-  checkpointer.save(2, parts, facts)
+  checkpointer.save(2, parts, metadata)
   checkpointer.close()
 
 

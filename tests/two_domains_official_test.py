@@ -361,7 +361,7 @@ GEN = 'gen_00000001.pt'
       'munit',
       lambda f: f['optimizer.pt'].pop('dis'),
       {},
-      'optimizer.pt: dis has no whole state of Adam',
+      'optimizer.pt does not hold the optimisers gen and dis',
     ),
     (
       'munit',
@@ -393,7 +393,7 @@ def test_names_of_files_and_of_domains(tmp_path):
     'data__domains': (),
     'data__root': str(tmp_path),
   }
-  with pytest.raises(errors.UserError, match='names of the domains are not in'):
+  with pytest.raises(errors.UserError, match='domains a and b are not in'):
     munit.import_official(path, _config('munit', **settings))
   other = path.rename(tmp_path / 'edges2shoes.pt')
   with pytest.raises(errors.UserError, match='give it with --step'):

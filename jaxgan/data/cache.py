@@ -35,7 +35,7 @@ class Decoded(NamedTuple):
   sizes: np.ndarray  # int32 [N, 2]: stored width and height
   counts: tuple[int, ...]  # images of each domain
   bad: tuple[UnreadableImage, ...]  # the images left out, and why
-  unreadable: tuple[tuple[int, int], ...]  # their domains and numbers
+  unreadable_keys: tuple[tuple[int, int], ...]  # their domains and numbers
 
 
 def load(

@@ -82,7 +82,7 @@ class DeviceFeed:
 
 def _kept(decoded: cache.Decoded, part: Part) -> list[tuple[int, int]]:
   """Domain and number of the image in each row."""
-  unreadable = set(decoded.unreadable)
+  unreadable = set(decoded.unreadable_keys)
   return [
     (domain, index)
     for domain, count in enumerate(part.images.counts)

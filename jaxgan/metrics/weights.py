@@ -141,7 +141,7 @@ def load_classifier(directory: str, domain: str) -> Params:
       f'{path} is missing: the state dict of an inception_v3 of torchvision, '
       f'trained to tell the classes of {domain!r}'
     )
-  state_dict = dict(_load_state_dict(path))
+  state_dict = _load_state_dict(path)
   shape = np.shape(state_dict.get('fc.weight', ()))
   if len(shape) != 2 or shape[1] != inception.WIDTH or not shape[0]:
     raise errors.UserError(

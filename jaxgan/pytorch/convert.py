@@ -1,7 +1,7 @@
 """Parameters and optimisers by the names of PyTorch codes, and the way back.
 
-A code has a table for each of its networks, {key of a tensor: `Place` of it
-among our parameters}, in the order in which its optimisers number them.
+A code has a table for each of its networks: {key of a tensor: `Place` of it
+among our parameters}.
 """
 
 import re
@@ -39,8 +39,8 @@ class Place(NamedTuple):
     path: of the parameter.
     part: along its first axis, where a parameter is several tensors, such as
       the heads of all domains.
-    layout: 'transposed' of a transposed convolution; 'scores' where a stack of
-      dense layers [D, I, 1] is a 1 x 1 convolution [D, I, 1, 1] there; None:
+    layout: 'transposed' of a transposed convolution; 'pointwise' where a stack
+      of dense layers [D, I, 1] is a 1 x 1 convolution [D, I, 1, 1] there; None:
       its number of axes tells.
   """
 
@@ -61,7 +61,7 @@ class Imported(NamedTuple):
   state: Any
   frozen: dict[str, Tree]
   partial: bool  # only what `inference_params` gives is real
-  what: str  # was in the files, in words
+  what: str  # what was in the files, in words
 
 
 def count(tree: Mapping[str, Any], prefix: str) -> int:
@@ -103,37 +103,41 @@ def from_tensors(
     ValueError: a tensor is missing or has another shape.
   """
   flat = flax.traverse_util.flatten_dict(like)
-  parts: dict[Path, list[np.ndarray]] = {}
+  parts: dict[Path, dict[int | None, np.ndarray]] = {}
   for key, place in places.items():
     if key not in tensors:
       raise ValueError(f'there is no tensor {key}')
-    value = _from_pytorch(np.asarray(tensors[key]), place)
-    shape = flat[place.path].shape
-    if value.shape != (shape if place.part is None else shape[1:]):
+    value, shape = np.asarray(tensors[key]), flat[place.path].shape
+    # An array of no memory, for its shape.
+    zeros = np.broadcast_to(np.float32(0), shape)
+    if value.shape != _to_pytorch(zeros, place).shape:
       raise ValueError(
-        f'{key} has shape {np.shape(tensors[key])}, which does not fit a '
-        f'parameter of shape {shape}'
+        f'{key} has shape {value.shape}, which does not fit a parameter of '
+        f'shape {shape}'
       )
-    parts.setdefault(place.path, []).append(value)
-  stacked = {place.path for place in places.values() if place.part is not None}
+    parts.setdefault(place.path, {})[place.part] = _from_pytorch(value, place)
   params = {
-    path: np.stack(values) if path in stacked else values[0]
+    path: values[None] if None in values else _stack(values)
     for path, values in parts.items()
   }
   unused = [key for key in tensors if key not in places]
   return flax.traverse_util.unflatten_dict(params), unused
 
 
+def _stack(parts: Mapping[int | None, np.ndarray]) -> np.ndarray:
+  return np.stack([parts[i] for i in range(len(parts))])
+
+
 def _to_pytorch(value: np.ndarray, place: Place) -> np.ndarray:
   if place.part is not None:
     value = value[place.part]
-  if place.layout == 'scores':
+  if place.layout == 'pointwise':
     return value[..., 0] if value.ndim == 2 else value[..., 0, None, None]
   return value.transpose(_axes(value, place)[0])
 
 
 def _from_pytorch(value: np.ndarray, place: Place) -> np.ndarray:
-  if place.layout == 'scores':
+  if place.layout == 'pointwise':
     return value[..., None] if value.ndim == 1 else value[..., 0]
   return value.transpose(_axes(value, place)[1])
 
@@ -158,10 +162,14 @@ def read_params(
   """
   try:
     params, unused = from_tensors(places, tensors, like)
+    params = _in_types_of(like, params)
   except ValueError as e:
     raise errors.UserError(f'{where}: {e}') from e
-  params = jax.tree.map(lambda x, y: np.asarray(x, y.dtype), params, like)
   return params, {key: tensors[key] for key in unused}
+
+
+def _in_types_of(like: Tree, params: Tree) -> Tree:
+  return jax.tree.map(lambda x, y: np.asarray(x, y.dtype), params, like)
 
 
 def refuse_unknown(where: str, unused: Iterable[str]) -> None:
@@ -204,19 +212,15 @@ def read_adam(
     adam = torch_adam.read(saved, keys)
     moments = {}
     for name in ('mu', 'nu'):
-      moments[name], odd = from_tensors(places, getattr(adam, name), like)
+      tree, odd = from_tensors(places, getattr(adam, name), like)
+      moments[name] = _in_types_of(like, tree)
       if odd:
         raise ValueError(f'{min(odd)} is never trained')
   except (AttributeError, LookupError, TypeError, ValueError) as e:
     raise errors.UserError(
       f'{where} has no whole state of Adam ({type(e).__name__}: {e})'
     ) from e
-  return {
-    'count': adam.steps,
-    **jax.tree.map(
-      lambda x, y: np.asarray(x, y.dtype), moments, dict.fromkeys(moments, like)
-    ),
-  }
+  return {'count': adam.steps, **moments}
 
 
 def write_adam(

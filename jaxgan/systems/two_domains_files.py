@@ -48,7 +48,7 @@ def import_run(
       is enough to translate with. Of any other name with the step given.
     config: its settings have to be those of the networks.
     step: finished iterations; None for N.
-    names_fn: of the system.
+    names_fn: of the system, in the order in which optimisers number tensors.
     create_model: of the system.
 
   Raises:
@@ -183,8 +183,10 @@ def _complete(config: ConfigDict, path: epath.Path) -> ConfigDict:
     source = sources.create_source(data.name, data.root, data.train_split)
     return source.domains
 
-  example = """a and b, --config.data.domains="('edges','shoes')\""""
-  domains = tuple(data.domains) or convert.find_names(find, path, example)
+  example = """--config.data.domains="('edges','shoes')\""""
+  domains = tuple(data.domains) or convert.find_names(
+    find, path, example, 'domains a and b'
+  )
   if len(domains) != 2:
     raise errors.UserError(
       f'{path} has two domains, and the config {len(domains)} '
@@ -241,14 +243,14 @@ def _load_optimisers(
   settings: Mapping[str, Any],
 ) -> dict[str, dict[str, Tree]]:
   """{network: count, mu, nu}; nothing where they are of another step."""
-  tree = torch_files.load(path)
-  result = {}
+  tree, result = torch_files.load(path), {}
+  if not isinstance(tree, dict) or tree.keys() != set(_SHORT.values()):
+    raise errors.UserError(f'{path} does not hold the optimisers gen and dis')
   for network, short in _SHORT.items():
     # In the order of the file, as its optimiser numbers them.
     places = names_fn(network, like[network])
     keys = [key for key in tensors[network] if key in places]
-    where = f'{path}: {short}'
-    saved = tree.get(short, {}) if isinstance(tree, dict) else {}
+    where, saved = f'{path}: {short}', tree[short]
     adam = convert.read_adam(where, saved, keys, places, like[network])
     # Fewer are of a run that once went on without its optimisers.
     if int(adam['count']) > step:

@@ -167,8 +167,8 @@ def _key(network: str, path: tuple[str, ...], repeat_num: int) -> str:
   top, leaf = modules[0], _LEAVES[leaf]
   index = int((re.findall(r'\d+', top) or ['0'])[0])
   if network == 'discriminator':
-    names = {'src': 'conv1', 'cls': 'conv2'}
-    return f'{names.get(top, f"main.{2 * index}")}.{leaf}'
+    renamed = {'src': 'conv1', 'cls': 'conv2'}
+    return f'{renamed.get(top, f"main.{2 * index}")}.{leaf}'
   if top.startswith('block'):
     return f'main.{9 + index}.main.{_IN_BLOCK[modules[1]]}.{leaf}'
   # Three entries each: convolution, norm, ReLU.

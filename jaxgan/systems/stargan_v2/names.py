@@ -40,8 +40,8 @@ def names(network: str, params: Tree) -> Places:
       for domain in range(leaf.shape[0]):
         places[key.format(domain=domain)] = Place(path, domain)
     else:
-      scores = network == 'discriminator' and path[0] == 'heads'
-      places[key] = Place(path, layout='scores' if scores else None)
+      pointwise = network == 'discriminator' and path[0] == 'heads'
+      places[key] = Place(path, layout='pointwise' if pointwise else None)
   return places
 
 
@@ -96,8 +96,8 @@ def _official_key(network: str, path: tuple[str, ...], num_blocks: int) -> str:
   inner = '.'.join([*modules[1:], leaf])
   index = int(re.findall(r'\d*$', top)[0] or -1)
   if network == 'generator':
-    names = {'to_rgb_norm': 'to_rgb.0', 'to_rgb_conv': 'to_rgb.2'}
-    return f'{names.get(top, top.replace("_", ".", index >= 0))}.{inner}'
+    renamed = {'to_rgb_norm': 'to_rgb.0', 'to_rgb_conv': 'to_rgb.2'}
+    return f'{renamed.get(top, top.replace("_", ".", index >= 0))}.{inner}'
   if network == 'mapping_network':
     if top.startswith('heads'):
       return f'unshared.{{domain}}.{2 * index}.{leaf}'  # a ReLU after each
