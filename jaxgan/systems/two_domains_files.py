@@ -76,26 +76,25 @@ def import_run(
     )
     convert.refuse_unknown(where, unused)
   partial = 'discriminator' not in params
+  what = 'weights without optimisers'
   if partial:
+    what = 'generators without discriminators'
     # It is never trained, and asks for no network of the losses.
     config.hparams.lambda_vgg = 0.0
     params = jax.jit(init_fn)(rng).params | params
   opt_state = {name: model.tx[name].init(params[name]) for name in params}
-  what = 'generators without discriminators' if partial else 'weights'
   optimizers = path.parent / 'optimizer.pt'
-  if not partial:
-    what = 'weights without optimisers'
-    if optimizers.is_file():
-      settings = torch_adam.settings(config.optim, _last_rate(step, model))
-      read = _load_optimisers(
-        optimizers, step, like.params, tensors, names_fn, settings
-      )
-      if read:
-        what = 'weights and optimisers'
-        opt_state = {
-          name: optax.tree_utils.tree_set(opt_state[name], **read[name])
-          for name in opt_state
-        }
+  if not partial and optimizers.is_file():
+    settings = torch_adam.settings(config.optim, _last_rate(step, model))
+    read = _load_optimisers(
+      optimizers, step, like.params, tensors, names_fn, settings
+    )
+    if read:
+      what = 'weights and optimisers'
+      opt_state = {
+        name: optax.tree_utils.tree_set(opt_state[name], **read[name])
+        for name in opt_state
+      }
   number: Any = np.array(step, np.int32)
   state = like.replace(step=number, params=params, opt_state=opt_state)
   frozen = frozen_lib.load(two_domains.FROZEN, config)
