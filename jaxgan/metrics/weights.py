@@ -18,7 +18,7 @@ from etils import epath
 
 from jaxgan.metrics import inception, lpips
 from jaxgan.pytorch import torch_files, torch_params
-from jaxgan.runtime import errors
+from jaxgan.runtime import errors, files
 
 ENVIRONMENT = 'JAXGAN_WEIGHTS'
 Params = Mapping[str, Any]
@@ -110,7 +110,7 @@ def find_classifiers(directory: str) -> dict[str, str]:
   prefix, suffix = _classifier_name('*').split('*')
   labels = {
     path.name.removeprefix(prefix).removesuffix(suffix): _digest(path)
-    for path in sorted(epath.Path(directory).glob(_classifier_name('*')))
+    for path in files.matching(epath.Path(directory), _classifier_name('*'))
     if path.name not in INCEPTION.names and path.is_file()
   }
   if not labels:

@@ -301,7 +301,7 @@ def _samples(directory: epath.Path) -> dict[str, list[tuple[int, str]]]:
   grids: dict[str, list[tuple[int, str]]] = {}
   for step in steps:
     # As they were written: the system's own order.
-    paths = sorted((directory / str(step)).glob('*.png'))
+    paths = files.matching(directory / str(step), '*.png')
     for path in sorted(paths, key=_changed):
       try:
         _check_inside(path, directory)
@@ -352,7 +352,7 @@ class Evaluation(NamedTuple):
 def _read_evaluations(directory: epath.Path) -> Iterator[Evaluation]:
   """By step; files that are no evaluations are passed over."""
   found = []
-  for path in sorted((directory / 'eval').glob('*.json')):
+  for path in files.matching(directory / 'eval', '*.json'):
     try:
       _check_inside(path, directory)
       content = files.read_json(path)

@@ -1,6 +1,7 @@
 """Files: written whole or not at all, and read as data that anyone may send."""
 
 import contextlib
+import fnmatch
 import io
 import json
 import os
@@ -77,6 +78,21 @@ def numbers_in(directory: epath.Path) -> list[int]:
     return []
   names = [path.name for path in directory.iterdir()]
   return sorted(int(n) for n in names if n.isascii() and n.isdigit())
+
+
+def matching(directory: epath.Path, pattern: str) -> list[epath.Path]:
+  """The paths in a directory whose names fit; none where it is missing.
+
+  `epath.Path.glob` makes one pattern of both, in which `[old] runs` is a folder
+  called `o`, `l` or `d`; so it is used nowhere.
+  """
+  if not directory.is_dir():
+    return []
+  return sorted(
+    path
+    for path in directory.iterdir()
+    if fnmatch.fnmatchcase(path.name, pattern)
+  )
 
 
 def is_regular(path: epath.PathLike) -> bool:
