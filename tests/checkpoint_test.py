@@ -208,3 +208,81 @@ def test_a_part_that_an_older_version_did_not_know_is_empty(tmp_path):
   with pytest.raises(errors.UserError, match='memory/pool has shape None'):
     checkpointer.restore({**new, 'memory': {'pool': jnp.zeros(2)}})
   checkpointer.close()
+
+
+@pytest.mark.parametrize('name', ['[old] run', 'run*', 'what?', '100%#1 ü'])
+def test_any_folder_name_will_do(tmp_path, name):
+  directory = tmp_path / name / 'checkpoints'
+  with contextlib.closing(checkpoint.Checkpointer(directory)) as checkpointer:
+    checkpointer.save(1, _state(1), {})
+  assert (directory / '1' / 'sha256sums.txt').exists()
+  state, step = _restore(directory)
+  assert step == 1
+  jax.tree.map(np.testing.assert_array_equal, state, _state(1))
+
+
+def test_a_bucket_that_orbax_cannot_use_is_refused_at_once():
+  with pytest.raises(
+    errors.UserError, match=r'in gs://a/\[b\]/checkpoints, be'
+  ):
+    checkpoint.Checkpointer('gs://a/[b]/checkpoints')
+
+
+def test_what_cannot_be_read_back_is_not_saved(tmp_path, monkeypatch):
+  # As Orbax below such a folder: it commits a checkpoint without arrays.
+  monkeypatch.setattr(checkpoint, '_plain', contextlib.nullcontext)
+  directory = tmp_path / '[old] run'
+  checkpointer = checkpoint.Checkpointer(directory)
+  checkpointer.save(1, _state(1), {})
+  with pytest.raises(errors.UserError, match='1 was written and cannot be rea'):
+    checkpointer.close()
+  assert not (directory / '1' / 'sha256sums.txt').exists()
+
+
+@pytest.mark.parametrize(
+  'name',
+  [
+    '.DS_Store',
+    'Thumbs.db',
+    'desktop.ini',
+    '.nfs0001',
+    '@eaDir/x',
+    'copy of d',
+  ],
+)
+@pytest.mark.parametrize('folder', ['', 'state', 'state/d', 'facts'])
+def test_foreign_files_are_named_and_ignored(saved, folder, name, caplog):
+  absl_logging.get_absl_logger().propagate = True
+  path = saved / '3' / folder / name
+  path.parent.mkdir(exist_ok=True)
+  path.touch()
+  (saved / name.partition('/')[0]).touch()
+  with caplog.at_level(logging.WARNING):
+    assert _restore(saved)[1] == 3
+  assert f"ignored: ['{path.relative_to(saved / '3')}']" in caplog.text
+
+
+def test_foreign_files_that_are_there_early_are_not_summed(
+  tmp_path, monkeypatch
+):
+  read_back = checkpoint._read_back
+
+  def and_a_file_manager(directory, shapes):
+    read_back(directory, shapes)
+    (tmp_path / '1' / '.DS_Store').touch()
+
+  monkeypatch.setattr(checkpoint, '_read_back', and_a_file_manager)
+  with contextlib.closing(checkpoint.Checkpointer(tmp_path)) as checkpointer:
+    checkpointer.save(1, _state(1), {})
+  sums = tmp_path / '1' / 'sha256sums.txt'
+  assert '.DS_Store' not in sums.read_text()
+  # An earlier version summed it; now it is gone.
+  (tmp_path / '1' / '.DS_Store').unlink()
+  sums.write_text(f'0  .DS_Store\n{sums.read_text()}')
+  assert _restore(tmp_path)[1] == 1
+
+
+def test_a_list_of_sums_cut_short_is_noticed(saved):
+  sums = saved / '3' / 'sha256sums.txt'
+  sums.write_text(''.join(sums.read_text().splitlines(keepends=True)[:-1]))
+  assert _restore(saved)[1] == 2

@@ -4,14 +4,17 @@
 `state`, a tree of plain dicts and arrays, item `facts`, a small JSON object of
 metadata, and `sha256sums.txt`, the sums of all its files as `sha256sum -c`
 reads them.
-Orbax restores a flipped bit without a word; the sums do not.
+Orbax restores a flipped bit without a word; the sums do not. Files that others
+leave there (.DS_Store, Thumbs.db, .nfs...) are no part of it.
 """
 
 import concurrent.futures
 import contextlib
 import hashlib
 import os
+import pathlib
 import re
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -33,9 +36,15 @@ FORMAT = 2
 # before there were systems without averages.
 PARTIAL = 'ema_only'
 _SUMS = 'sha256sums.txt'
+# Of Orbax, in each checkpoint; its sum comes last: a list cut short lacks it.
+_LAST = '_CHECKPOINT_METADATA'
 # Of an array that lies whole on many devices each writes a slice, by default
 # however small: with hundreds of arrays the time grows with the devices.
 _MIN_SLICE = 2**20  # bytes
+# Orbax makes patterns of paths, and finds nothing below such a folder.
+_PATTERN = re.compile(r'[][*?]')
+# Names that file managers and file systems give, and Orbax never.
+_FOREIGN = re.compile(r'[.@]|(eh)?thumbs\.db$|desktop\.ini$', re.IGNORECASE)
 
 
 class Checkpointer:
@@ -57,6 +66,10 @@ class Checkpointer:
     read_only: bool = False,
   ):
     self._directory = absolute(directory)
+    self._resources = contextlib.ExitStack()
+    self._orbax_directory = self._resources.enter_context(
+      _plain(self._directory)
+    )
     policies = [ocp.checkpoint_managers.LatestN(keep)]
     if keep_every_steps:
       policies.append(ocp.checkpoint_managers.EveryNSteps(keep_every_steps))
@@ -65,7 +78,7 @@ class Checkpointer:
         policies
       ),
       cleanup_tmp_directories=not read_only,
-      create=not read_only,
+      create=False,  # it may be a link
     )
     arrays = ocp.type_handlers.ArrayHandler(
       min_slice_bytes_for_replica_parallel=_MIN_SLICE
@@ -73,8 +86,10 @@ class Checkpointer:
     registry = ocp.type_handlers.create_type_handler_registry(
       (jax.Array, arrays), (np.ndarray, ocp.type_handlers.NumpyHandler())
     )
+    if not read_only:
+      self._directory.mkdir(parents=True, exist_ok=True)
     self._manager = ocp.CheckpointManager(
-      self._directory,
+      self._orbax_directory,
       options=self._options,
       item_handlers={
         'state': ocp.PyTreeCheckpointHandler(type_handler_registry=registry),
@@ -91,13 +106,15 @@ class Checkpointer:
   def save(self, step: int, state: Tree, metadata: dict[str, Any]) -> None:
     """Starts writing a checkpoint; the state may be donated on return."""
     self.wait()
+    tree = flax.serialization.to_state_dict(state)
     args = ocp.args.Composite(
-      state=ocp.args.PyTreeSave(flax.serialization.to_state_dict(state)),
+      state=ocp.args.PyTreeSave(tree),
       facts=ocp.args.JsonSave({'format': FORMAT, 'step': step, **metadata}),
     )
     with _failures_in_a_line(self._directory):
       self._manager.save(step, args=args)
-    self._sealing = self._executor.submit(self._seal, step)
+    shapes = jax.tree.map(ocp.utils.to_shape_dtype_struct, tree)
+    self._sealing = self._executor.submit(self._seal, step, shapes)
 
   def restore(
     self, like: Tree, step: int | None = None
@@ -144,8 +161,8 @@ class Checkpointer:
       )
     if steps:
       raise errors.UserError(
-        f'no undamaged checkpoint in {self._directory}: restore it from a '
-        'copy, or remove the work directory to start again'
+        f'no undamaged checkpoint in {self._directory}: restore one from a '
+        'copy, or start again in another work directory'
       )
     return None
 
@@ -176,6 +193,7 @@ class Checkpointer:
         self._manager.close()
     finally:
       self._executor.shutdown()
+      self._resources.close()
 
   def wait(self) -> None:
     """Waits until what was saved is on disk; raises what went wrong there."""
@@ -184,12 +202,21 @@ class Checkpointer:
       with _failures_in_a_line(self._directory):
         sealing.result()
 
-  def _seal(self, step: int) -> None:
-    """Writes the sums once the checkpoint is committed."""
+  def _seal(self, step: int, shapes: Tree) -> None:
+    """Reads a bit back and writes the sums, once a checkpoint is committed."""
     self._manager.wait_until_finished()
     if jax.process_index() == 0:
       directory = self._directory / str(step)
-      found = _files(directory)
+      try:
+        _read_back(self._orbax_directory / str(step) / 'state', shapes)
+      except Exception as e:  # Orbax has many kinds
+        reason = str(e).partition('\n')[0]
+        raise errors.UserError(
+          f'checkpoint {directory} was written and cannot be read back '
+          f'({reason}): it is not saved; continue in another --workdir'
+        ) from e
+      found = _own_files(directory)
+      found[_LAST] = found.pop(_LAST)
       lines = [f'{_sha256(path)}  {name}\n' for name, path in found.items()]
       files.write_whole(directory / _SUMS, ''.join(lines))
 
@@ -223,7 +250,7 @@ class Checkpointer:
 
   def _restore(self, like: Tree, step: int) -> Tree:
     whole = flax.serialization.to_state_dict(like)
-    directory = self._directory / str(step) / 'state'
+    directory = self._orbax_directory / str(step) / 'state'
     stored = ocp.StandardCheckpointHandler().metadata(directory).tree
     # Parts without arrays: those that an older version did not know are not
     # there, and Orbax would miss them.
@@ -266,6 +293,44 @@ def _failures_in_a_line(directory: epath.Path) -> Iterator[None]:
     ) from e
 
 
+@contextlib.contextmanager
+def _plain(directory: epath.Path) -> Iterator[epath.Path]:
+  """Inside, a path of the directory in which Orbax finds no pattern.
+
+  Raises:
+    UserError: there is none, as for a bucket.
+  """
+  if not _PATTERN.search(str(directory)):
+    yield directory
+    return
+  temporary = pathlib.Path(tempfile.gettempdir())
+  if '://' in str(directory) or _PATTERN.search(str(temporary)):
+    raise errors.UserError(
+      f'no checkpoint can be kept in {directory}, because of [, ], * or ? in '
+      'its name: take another work directory'
+    )
+  with tempfile.TemporaryDirectory(prefix='jaxgan_') as folder:
+    link = pathlib.Path(folder, directory.name)
+    link.symlink_to(directory)
+    yield epath.Path(link)
+
+
+def _read_back(directory: epath.Path, shapes: Tree) -> None:
+  """Raises unless all arrays are there and the smallest can be read."""
+  handler = ocp.PyTreeCheckpointHandler()
+  _check_shapes(handler.metadata(directory).tree, shapes)
+  leaves, structure = jax.tree.flatten(shapes)
+  smallest = min(leaves, key=lambda x: x.size, default=None)
+  one = [x if x is smallest else ocp.PLACEHOLDER for x in leaves]
+  ways = [ocp.RestoreArgs(restore_type=np.ndarray) for _ in leaves]
+  handler.restore(
+    directory,
+    args=ocp.args.PyTreeRestore(
+      structure.unflatten(one), restore_args=structure.unflatten(ways)
+    ),
+  )
+
+
 def _check_shapes(stored: Tree, template: Tree) -> None:
   """Raises ValueError for the first array that is not as the template's.
 
@@ -290,7 +355,8 @@ def copy_step(directory: epath.Path, target: epath.Path, step: int) -> None:
     OSError: it went away meanwhile, or is damaged.
   """
   source = directory / str(step)
-  names = [*_files(source), *((_SUMS,) if (source / _SUMS).exists() else ())]
+  sums = (_SUMS,) if (source / _SUMS).exists() else ()
+  names = [*_own_files(source), *sums]
   for name in names:
     path = target / str(step) / name
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -323,6 +389,15 @@ def _files(directory: epath.Path, prefix: str = '') -> dict[str, epath.Path]:
   return found
 
 
+def _own_files(directory: epath.Path) -> dict[str, epath.Path]:
+  """`_files` without the foreign ones whose names tell."""
+  return {n: p for n, p in _files(directory).items() if not _is_foreign(n)}
+
+
+def _is_foreign(name: str) -> bool:
+  return any(map(_FOREIGN.match, name.split('/')))
+
+
 def _sha256(path: epath.Path) -> str:
   """The sum of a file; '' for what is none, or cannot be read."""
   digest = hashlib.sha256()
@@ -349,10 +424,17 @@ def _verify(directory: epath.Path) -> tuple[bool, str]:
   for line in sums.read_bytes().decode(errors='replace').splitlines():
     digest, _, name = line.partition('  ')
     listed[name] = digest
-  if listed.keys() != found.keys():
-    odd = min(listed.keys() ^ found.keys())
-    return True, f'{odd} is missing, or not in {_SUMS}'
+  if _LAST not in listed:
+    return True, f'{_SUMS} is not whole'
+  if foreign := sorted(found.keys() - listed.keys()):
+    logging.warning(
+      '%s: not of the checkpoint, and ignored: %s', directory, foreign
+    )
   for name, digest in listed.items():
+    if _is_foreign(name):  # an earlier version summed it
+      continue
+    if name not in found:
+      return True, f'{name} is missing'
     if _sha256(found[name]) != digest:
       return True, f'{name} is not what was written'
   return True, ''
