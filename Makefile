@@ -10,7 +10,8 @@ PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=lo
 .PHONY: demo test test-slow test-all lint
 
 demo: $(VENV)/installed
-	rm -rf $(DEMO)
+	@if [ -e $(DEMO) ]; then aside=$(DEMO)-until-$$(date +%Y%m%d-%H%M%S); \
+	mv $(DEMO) $$aside && echo "the run that was in $(DEMO) is now in $$aside"; fi
 	$(BIN)/python train.py --config=configs/stargan_v2/shapes.py --workdir=$(DEMO)
 	$(BIN)/python eval.py --config=configs/stargan_v2/shapes.py --workdir=$(DEMO)
 	@echo "picture grids: $$(ls -d $(DEMO)/samples/* | sort -V | tail -1)/reference.png and others beside it"

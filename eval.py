@@ -88,4 +88,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-  cli.run(main, sys.argv)
+  cli.run(main, sys.argv, keeps_records=True)

@@ -58,4 +58,4 @@ def _parse_range(text: str) -> tuple[int, int]:
 
 
 if __name__ == '__main__':
-  cli.run(main, sys.argv)
+  cli.run(main, sys.argv, keeps_records=True)

@@ -456,12 +456,12 @@ class _Best:
       old = files.read_json(path)
       best = float(old['value'])
     except (ValueError, TypeError, KeyError, OverflowError):
-      return f'{path} is damaged: remove it to keep a new one'
+      return f'{path} is damaged: move it away to keep a new one'
     for key in ('name', 'protocol', 'weights'):
       if old.get(key) != record[key]:
         return (
-          f'it is of {key} {old.get(key)!r}, not {record[key]!r}: remove it to '
-          'keep by that'
+          f'it is of {key} {old.get(key)!r}, not {record[key]!r}: move it away '
+          'to keep by that'
         )
     if (record['value'] >= best) == _less_is_better(record['name']):
       return f'{old["name"]} {best:.5g} of step {old.get("step")} is best'

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import itertools
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -12,12 +11,18 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 from etils import epath
-from jax.experimental import multihost_utils
 
 from jaxgan.inference.translator import Translator
 from jaxgan.runs import checkpoint, collapse, finetune, report, workdir
 from jaxgan.runs.logger import Logger
-from jaxgan.runtime import errors, host, processes, sharding
+from jaxgan.runtime import (
+  errors,
+  host,
+  output,
+  processes,
+  sharding,
+  signals,
+)
 from jaxgan.systems import contract
 from jaxgan.training.state import State
 
@@ -63,8 +68,9 @@ def train(
   Raises:
     UserError: anything that the user can mend.
   """
-  stop = _StopSignal()
+  stop = signals.Stop()
   with contextlib.ExitStack() as stack:
+    stack.enter_context(output.tolerant())
     stack.enter_context(stop.handled())
     system = contract.get_system(config)
     contract.check_config(system, config)
@@ -78,8 +84,7 @@ def train(
     path = epath.Path(directory)
     frozen = contract.load_frozen(path, config)
     if jax.process_index() == 0:
-      workdir.prepare(path)
-      stack.enter_context(workdir.locked(path))
+      stack.enter_context(workdir.opened(path))
     mesh = sharding.create_mesh(
       config.batch_size, config.get('micro_batches', 1)
     )
@@ -160,6 +165,7 @@ def train(
     def sample(step: int, state: Tree) -> None:
       params = sharding.replicate(system.inference_params(state), mesh)
       if jax.process_index() == 0:
+        logger.say(f'step {step}: drawing samples ...')
         local = sharding.local_copy((params, frozen))
         translator = Translator(system, model, *local)
         logger.write_images(
@@ -220,7 +226,7 @@ def _iterate(
   logger: Logger,
   save: Callable,
   sample: Callable,
-  stop: '_StopSignal',
+  stop: signals.Stop,
   profiler: '_Profiler',
 ) -> None:
   """Steps from `start_step` to the end, or to a signal to stop."""
@@ -282,6 +288,7 @@ def _iterate(
       save(step, state, health)
     raise broken_data
   reason = f'stopped by {stop.name}' if stopping and step < end else 'done'
+  logger.wait()
   logger.say(f'{reason}: step {step} of {end}')
 
 
@@ -533,40 +540,3 @@ class _Profiler:
     if self._tracing:
       self._tracing = False
       jax.profiler.stop_trace()
-
-
-class _StopSignal:
-  """SIGINT or SIGTERM asks for a checkpoint and an end; twice kills."""
-
-  def __init__(self):
-    self.name = ''
-
-  @contextlib.contextmanager
-  def handled(self) -> Iterator[None]:
-    """Inside, the first signal is noted instead of acted upon."""
-    previous: dict[signal.Signals, Any] = {}
-
-    def note(number, frame):
-      del frame
-      self.name = signal.Signals(number).name
-      print(f'{self.name}: saving after this step; again to kill', flush=True)
-      for number, handler in previous.items():
-        signal.signal(number, handler)
-
-    if jax.process_count() == 1:  # else JAX's own service listens
-      for number in (signal.SIGINT, signal.SIGTERM):
-        previous[number] = signal.signal(number, note)
-    try:
-      yield
-    finally:
-      for number, handler in previous.items():
-        signal.signal(number, handler)
-
-  def requested(self, step: int) -> bool:
-    """Whether to stop after `step`: the same answer on all processes."""
-    if (
-      jax.process_count() > 1
-      and multihost_utils.reached_preemption_sync_point(step)
-    ):
-      self.name = 'SIGTERM'
-    return bool(self.name)

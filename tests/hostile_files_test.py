@@ -480,7 +480,7 @@ def test_scores_that_cannot_be_are_no_scores(tmp_path, text):
   reason = best._reason_against(record)
   assert (
     reason
-    == f'{tmp_path}/best/best.json is damaged: remove it to keep a new one'
+    == f'{tmp_path}/best/best.json is damaged: move it away to keep a new one'
   )
 
 

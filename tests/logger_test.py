@@ -52,7 +52,7 @@ def test_the_report_is_made_with_samples_after_a_while_and_at_the_end(
   ):
     monkeypatch.setattr(logger, '_REPORT_SECONDS', seconds)
     act()
-    log._wait()
+    log.wait()
     expected.append((len(made), count))
   assert all(got == count for got, count in expected), expected
 

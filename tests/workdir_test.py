@@ -116,3 +116,25 @@ def test_a_second_training_is_refused_until_the_first_is_gone(tmp_path):
     first.send_signal(signal.SIGKILL)
   with workdir.locked(path):
     pass
+
+
+def test_a_start_that_fails_leaves_nothing(tmp_path):
+  new, old, begun = (epath.Path(tmp_path / n) for n in ('new', 'old', 'begun'))
+  old.mkdir()
+  for path in (new, old, begun):
+    with pytest.raises(ZeroDivisionError), workdir.opened(path):
+      assert (path / 'lock').exists()
+      if path == begun:
+        (path / 'config.json').write_text('{}')
+      raise ZeroDivisionError
+  assert not new.exists()
+  assert list(old.iterdir()) == []
+  assert {p.name for p in begun.iterdir()} == {'lock', 'config.json'}
+
+
+def test_history_has_no_empty_lines(tmp_path):
+  path = epath.Path(tmp_path)
+  for step in range(3):
+    workdir.History(path).append(step, said='started')
+  text = (path / 'history.jsonl').read_text()
+  assert text.count('\n') == len(text.splitlines()) == 3 and '\n\n' not in text

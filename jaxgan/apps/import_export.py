@@ -33,9 +33,7 @@ def import_run(
   """
   path = epath.Path(directory)
   if path.is_dir() and any(path.iterdir()):
-    raise errors.UserError(
-      f'{path} is not empty: take another --workdir, or remove it'
-    )
+    raise errors.UserError(f'{path} is not empty: take another --workdir')
   system = contract.get_system(config)
   contract.check_config(system, config)
   imported = _offered(system.import_official, config)(file, config, step)
@@ -82,9 +80,7 @@ def export_run(directory: str, out: str, *, step: int | None = None) -> None:
   )
   existing = [name for name in files if (folder / name).exists()]
   if existing:
-    raise errors.UserError(
-      f'{folder / existing[0]} exists: take another --out, or remove it'
-    )
+    raise errors.UserError(f'{folder / existing[0]} exists: take another --out')
   try:
     folder.mkdir(parents=True, exist_ok=True)
     for name, tree in files.items():

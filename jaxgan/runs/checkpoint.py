@@ -319,14 +319,14 @@ def _read_back(directory: epath.Path, shapes: Tree) -> None:
   """Raises unless all arrays are there and the smallest can be read."""
   handler = ocp.PyTreeCheckpointHandler()
   _check_shapes(handler.metadata(directory).tree, shapes)
-  leaves, structure = jax.tree.flatten(shapes)
+  leaves, tree = jax.tree.flatten(shapes)
   smallest = min(leaves, key=lambda x: x.size, default=None)
   one = [x if x is smallest else ocp.PLACEHOLDER for x in leaves]
   ways = [ocp.RestoreArgs(restore_type=np.ndarray) for _ in leaves]
   handler.restore(
     directory,
     args=ocp.args.PyTreeRestore(
-      structure.unflatten(one), restore_args=structure.unflatten(ways)
+      jax.tree.unflatten(tree, one), restore_args=jax.tree.unflatten(tree, ways)
     ),
   )
 

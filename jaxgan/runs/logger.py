@@ -80,7 +80,7 @@ class Logger:
   def say(self, message: str) -> None:
     """Prints a line at once, and keeps it in history.jsonl."""
     if self._speaks:
-      print(message, flush=True)
+      print(errors.printable(message), flush=True)
       self._history.append(self._clock_step, said=errors.printable(message))
 
   def write_parameters(self, params: Mapping) -> None:
@@ -132,11 +132,11 @@ class Logger:
       with _failures_in_a_line():
         self._writer.write_scalars(step, values)
     print(f'{line}  {totals}', flush=True)
-    for warning in warnings:  # the report finds them in the metrics
-      print(warning, flush=True)
+    for warning in warnings:
+      self.say(warning)
     due = self._reported + _REPORT_SECONDS < time.monotonic()
     if due and (self._writing is None or self._writing.done()):
-      self._wait()
+      self.wait()
       self._writing = self._executor.submit(self._report)
 
   def write_images(self, step: int, grids: Mapping[str, np.ndarray]) -> None:
@@ -147,7 +147,7 @@ class Logger:
     """
     if not self._speaks:
       return
-    self._wait()
+    self.wait()
     self._writing = self._executor.submit(self._write_pngs, step, grids)
     if self._writer:  # has a thread of its own
       with _failures_in_a_line():
@@ -164,10 +164,11 @@ class Logger:
     directory.mkdir(parents=True, exist_ok=True)
     for name, grid in grids.items():
       images.write_png(directory / f'{name}.png', grid)
-    print(f'step {step}: samples in {directory}', flush=True)
+    self.say(f'step {step}: samples in {directory}')
     self._report()
 
-  def _wait(self) -> None:
+  def wait(self) -> None:
+    """Waits until images are written; raises OSError as `write_images`."""
     writing, self._writing = self._writing, None
     if writing:
       writing.result()
@@ -193,7 +194,7 @@ class Logger:
   def close(self) -> None:
     """Waits until everything is written; raises OSError as `write_images`."""
     try:
-      self._wait()
+      self.wait()
       if self._speaks:
         self._report()
     finally:

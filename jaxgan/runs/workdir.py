@@ -77,6 +77,29 @@ def prepare(workdir: epath.Path) -> None:
 
 
 @contextlib.contextmanager
+def opened(workdir: epath.Path) -> Iterator[None]:
+  """Inside, the directory is there, and no other training takes it.
+
+  A start that fails before anything is written leaves nothing behind.
+
+  Raises:
+    UserError: it cannot be written to, or another training is at work there.
+  """
+  new = not workdir.exists()
+  prepare(workdir)
+  try:
+    with locked(workdir):
+      yield
+  except BaseException:
+    with contextlib.suppress(OSError):
+      if [path.name for path in workdir.iterdir()] == ['lock']:
+        (workdir / 'lock').unlink()
+        if new:
+          workdir.rmdir()
+    raise
+
+
+@contextlib.contextmanager
 def locked(workdir: epath.Path) -> Iterator[None]:
   """Inside, no other training takes the directory; a lock dies with its owner.
 
@@ -284,8 +307,7 @@ def shared_settings(config: ml_collections.ConfigDict) -> dict[str, Any]:
 
 
 def _has_checkpoints(workdir: epath.Path) -> bool:
-  checkpoints = workdir / 'checkpoints'
-  return checkpoints.exists() and any(checkpoints.iterdir())
+  return bool(files.numbers_in(workdir / 'checkpoints'))
 
 
 def flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
@@ -329,8 +351,8 @@ class History:
   def __init__(self, workdir: epath.Path):
     self._path = workdir / 'history.jsonl'
     files.remove_unless_regular(self._path)
-    if self._path.exists():  # its last line may be half a one
-      with self._path.open('a') as f:
+    if self._path.exists() and not self._path.read_bytes().endswith(b'\n'):
+      with self._path.open('a') as f:  # after half a line
         f.write('\n')
 
   def append(self, step: int, **what: Any) -> None:

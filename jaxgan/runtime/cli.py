@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from absl import app, flags, logging
 
-from jaxgan.runtime import errors
+from jaxgan.runtime import errors, output
 
 T = TypeVar('T')
 
@@ -22,14 +22,32 @@ def run(
   main: Callable[..., int | None],
   argv: list[str],
   positional: Sequence[str] = (),
+  *,
+  keeps_records: bool = False,
 ) -> None:
   """Parses the flags, runs `main`, and exits with its status.
 
-  `positional` names the arguments without a flag, which `main` is called with.
-
   A mistake of the user's ends in one line on stderr and status 1 (or 2), never
   in a traceback.
+
+  Args:
+    main: the program.
+    argv: its name and arguments.
+    positional: names of the arguments without a flag, which `main` is called
+      with.
+    keeps_records: whether all that is printed is in files as well: then the
+      status does not tell of output that is lost.
   """
+  with output.tolerant():
+    _run(main, argv, positional, keeps_records)
+
+
+def _run(
+  main: Callable[..., int | None],
+  argv: list[str],
+  positional: Sequence[str],
+  keeps_records: bool,
+) -> None:
 
   def run_main(args):
     if not flags.FLAGS['verbosity'].present:
@@ -37,7 +55,10 @@ def run(
       logging.get_absl_logger().addFilter(_without_traceback)
       # What a library has not waited for, told when all is over.
       python_logging.getLogger('asyncio').setLevel(python_logging.CRITICAL)
-    return main(*args[1:])
+    status = main(*args[1:])
+    if not keeps_records and (lost := output.failure()):
+      raise errors.UserError(f'standard output cannot be written ({lost})')
+    return status
 
   try:
     app.run(

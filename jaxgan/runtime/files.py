@@ -30,10 +30,10 @@ def write_whole(path: epath.Path, data: bytes | str) -> None:
   partial = partial_path(path)
   with naming(path):
     try:
+      # UTF-8, wherever the program runs; a name may be of no encoding.
       if isinstance(data, str):
-        partial.write_text(data)
-      else:
-        partial.write_bytes(data)
+        data = data.encode(errors='backslashreplace')
+      partial.write_bytes(data)
       partial.replace(path)
     except OSError:
       with contextlib.suppress(OSError):

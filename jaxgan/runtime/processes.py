@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 import jax
 from jax._src import distributed  # the key-value store has no public name
 
-from jaxgan.runtime import errors
+from jaxgan.runtime import errors, signals
 
 _BEAT = 2.0  # seconds between two signs of life
 _SILENCE = 30.0  # seconds after which a process is taken for dead
@@ -144,9 +144,9 @@ def failures_told(
 class _LastWords:
   """A child that says what it was told last, when this process is gone."""
 
-  _PROGRAM = """if True:
+  _PROGRAM = f"""if True:
     import signal, sys
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in {[int(number) for number in signals.STOPPING]}:
       signal.signal(number, signal.SIG_IGN)
     words = ''
     for words in sys.stdin:

@@ -82,7 +82,7 @@ def _plan(in_: epath.Path, out: epath.Path) -> dict[epath.Path, epath.Path]:
   for path in pictures:
     target = out / path.relative_to(root).with_suffix('.png')
     if target.exists():
-      raise errors.UserError(f'{target} exists: take another OUT, or remove it')
+      raise errors.UserError(f'{target} exists: take another OUT')
     other = pictures_by_target.setdefault(target, path)
     if other != path:
       raise errors.UserError(

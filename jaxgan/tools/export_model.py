@@ -46,9 +46,7 @@ def main() -> None:
   out = epath.Path(_OUT.value)
   for name in made:
     if (out / name).exists():
-      raise errors.UserError(
-        f'{out / name} exists: take another --out, or remove it'
-      )
+      raise errors.UserError(f'{out / name} exists: take another --out')
   try:
     out.mkdir(parents=True, exist_ok=True)
     for name, data in made.items():
