@@ -198,23 +198,25 @@ with processes"""
 
 @pytest.mark.slow
 def test_all_processes_stop_after_the_same_step(tmp_path):
+  directory = tmp_path / '[two] runs'
   endless = {'num_train_steps': 10**6, 'checkpoint_every_steps': 10**6}
-  children = _start(PROGRAM, 2, tmp_path, json.dumps(endless))
-  metrics = tmp_path / 'metrics.jsonl'
+  children = _start(PROGRAM, 2, directory, json.dumps(endless))
+  metrics = directory / 'metrics.jsonl'
   while children[1].poll() is None and not (
-    metrics.exists() and len(_metrics(tmp_path)) > 2
+    metrics.exists() and len(_metrics(directory)) > 2
   ):
     time.sleep(0.1)
-  children[1].send_signal(signal.SIGTERM)
+  children[1].send_signal(signal.SIGUSR1)
   results = _finish(children)
   assert [status for status, _ in results] == [0, 0], results
+  assert 'SIGUSR1: saving after this step' in results[1][1]
   step = int(
     re.search(r'stopped by SIGTERM: step (\d+) of 1000000', results[0][1])[1]
   )
-  assert [p.name for p in (tmp_path / 'checkpoints').iterdir()] == [str(step)]
+  assert [p.name for p in (directory / 'checkpoints').iterdir()] == [str(step)]
   placement = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-  run = contract.open_run(tmp_path, placement)
-  assert run.step == int(run.state.step) == step == len(_metrics(tmp_path))
+  run = contract.open_run(directory, placement)
+  assert run.step == int(run.state.step) == step == len(_metrics(directory))
 
 
 def _evaluate(directory, count):

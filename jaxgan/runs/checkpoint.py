@@ -428,7 +428,9 @@ def _verify(directory: epath.Path) -> tuple[bool, str]:
     return True, f'{_SUMS} is not whole'
   if foreign := sorted(found.keys() - listed.keys()):
     logging.warning(
-      '%s: not of the checkpoint, and ignored: %s', directory, foreign
+      '%s: no files of the checkpoint, and ignored: %s',
+      directory,
+      errors.printable(', '.join(foreign)),
     )
   for name, digest in listed.items():
     if _is_foreign(name):  # an earlier version summed it
