@@ -18,7 +18,7 @@ from etils import epath
 
 from jaxgan.metrics.translations import BATCH, METRICS, Options, Score, Scorer
 from jaxgan.runs import checkpoint, report, workdir
-from jaxgan.runtime import errors, files, sharding
+from jaxgan.runtime import errors, files, output, sharding
 from jaxgan.systems import contract
 
 _COLUMNS = (
@@ -44,6 +44,7 @@ _POLL_SECONDS = 5
 _DEFAULT_OPTIONS = Options()
 
 
+@output.tolerant()
 def evaluate_run(
   directory: str,
   *,
@@ -78,6 +79,7 @@ def evaluate_run(
   return _evaluate(directory, run, scorer, seeds, best)
 
 
+@output.tolerant()
 def follow_run(
   directory: str,
   *,

@@ -16,18 +16,30 @@ def as_at_the_start():
     signal.signal(number, handler)
 
 
-@pytest.mark.parametrize('name', ['INT', 'TERM', 'HUP', 'USR1', 'USR2'])
-def test_the_first_is_noted_and_the_second_acts(name, capsys):
+@pytest.mark.parametrize('name', ['SIGINT', 'SIGTERM'])
+def test_the_first_is_noted_and_the_second_kills(name, capsys):
   stop = signals.Stop()
-  number = signal.Signals[f'SIG{name}']
   with stop.handled():
     assert not stop.requested(1)
-    signal.raise_signal(number)
-    assert stop.requested(2) and stop.name == f'SIG{name}'
-    assert {n: signal.getsignal(n) for n in signals.STOPPING} == DEFAULTS
-  assert capsys.readouterr().out == (
-    f'SIG{name}: saving after this step; again to kill\n'
-  )
+    signal.raise_signal(signal.Signals[name])
+    assert stop.requested(2) and stop.name == name
+    for number in (signal.SIGINT, signal.SIGTERM):
+      assert signal.getsignal(number) == DEFAULTS[number]
+  out = capsys.readouterr().out
+  assert out == f'{name}: saving after this step; again to kill\n'
+
+
+@pytest.mark.parametrize('name', ['SIGHUP', 'SIGUSR1', 'SIGUSR2'])
+def test_others_may_come_again(name, capsys):
+  stop = signals.Stop()
+  with stop.handled():
+    for _ in range(3):  # of a terminal, of its shell
+      signal.raise_signal(signal.Signals[name])
+    signal.raise_signal(signal.SIGTERM)  # the first that would kill again
+    assert stop.requested(1) and stop.name == name
+  *lines, last = capsys.readouterr().out.splitlines()
+  assert lines == [f'{name}: saving after this step'] * 3
+  assert last == 'SIGTERM: saving after this step; again to kill'
 
 
 def test_what_is_ignored_at_the_start_stays_ignored():

@@ -18,13 +18,16 @@ STOPPING = (
   signal.SIGUSR1,
   signal.SIGUSR2,
 )
+# The others may come twice of one cause: a closed terminal sends SIGHUP, and so
+# does its shell.
+_KILLING = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stop:
-  """Asks for a checkpoint and an end at the first signal; the second kills.
+  """A checkpoint and an end at a signal; a second SIGINT or SIGTERM kills.
 
   Attributes:
-    name: of the signal, '' if there was none.
+    name: of the first signal, '' if there was none.
   """
 
   def __init__(self):
@@ -39,17 +42,21 @@ class Stop:
     """
     previous: dict[signal.Signals, Any] = {}
 
-    def restore():
-      for number, handler in previous.items():
-        signal.signal(number, handler)
+    def restore(numbers):
+      for number in numbers:
+        if number in previous:
+          signal.signal(number, previous[number])
 
     def note(number, frame):
       del frame
-      self.name = signal.Signals(number).name
-      print(f'{self.name}: saving after this step; again to kill', flush=True)
-      restore()
-      if self._several:
+      line = f'{signal.Signals(number).name}: saving after this step'
+      if number in _KILLING:
+        line += '; again to kill'
+        restore(_KILLING)
+      print(line, flush=True)
+      if self._several and not self.name:
         os.kill(os.getpid(), signal.SIGTERM)
+      self.name = self.name or signal.Signals(number).name
 
     for number in STOPPING:
       # With several processes JAX's own service listens to SIGTERM, and finds
@@ -61,7 +68,7 @@ class Stop:
     try:
       yield
     finally:
-      restore()
+      restore(STOPPING)
 
   def requested(self, step: int) -> bool:
     """Whether to stop after `step`: the same answer on all processes."""
