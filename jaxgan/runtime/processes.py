@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 import jax
 from jax._src import distributed  # the key-value store has no public name
 
-from jaxgan.runtime import errors
+from jaxgan.runtime import errors, host
 
 _BEAT = 2.0  # seconds between two signs of life
 _SILENCE = 30.0  # seconds after which a process is taken for dead
@@ -106,8 +106,10 @@ def _initialize(*given) -> bool:
   alone = given[0] is None and '1' in map(os.environ.get, _COUNTS)
   if alone:
     return False
+  jax.config.update('jax_check_proxy_envs', False)  # there is none inside
   try:
-    jax.distributed.initialize(*given)
+    with host.without_proxies():
+      jax.distributed.initialize(*given)
   except (RuntimeError, ValueError) as e:
     if str(e).startswith('coordinator_address should be defined'):
       return False
