@@ -97,6 +97,9 @@ def faulty(tmp_path_factory):
   for i in range(4):
     (cat / f'copy{i}.png').write_bytes(original.read_bytes())
   (cat / 'notes.txt').touch()
+  (cat / 'scan.tif').touch()
+  (cat / 'phone.heic').touch()
+  (root / 'test').mkdir()
   (root / 'train/.cache').mkdir()
   save(noise(6), dog / '0.png')
   save(noise(7), root / 'train/lone/0.png')
@@ -129,10 +132,13 @@ def test_every_fault_is_found_and_named(report):
       ],
     ),
     'training domains of one image': (1, ['train/lone']),
-    'files and folders that are no images or domains': (
+    'other files': (1, ['train/cat/notes.txt']),
+    'hidden files and folders': (1, ['train/.cache']),
+    'pictures of formats that are not read': (
       2,
-      ['train/.cache', 'train/cat/notes.txt'],
+      ['train/cat/scan.tif', 'train/cat/phone.heic'][::-1],
     ),
+    'further splits or folders': (1, ['test']),
     'black images (rule of thumb: no value above 8 of 255)': (
       1,
       ['train/cat/black.png'],
@@ -203,10 +209,14 @@ def test_advice_is_about_this_data(report):
 
 
 def test_clean_data_has_no_findings(clean):
+  assert 'Findings: none\n' in run(clean, '--img_size=32')[1]
+
+
+def test_domains_that_are_not_asked_for_are_named(clean):
   status, report, stderr = run(clean, '--img_size=64', '--domains=dog')
   assert (status, stderr) == (0, '')
   assert training_error(clean) == ''
-  assert 'Findings: none\n' in report and findings(report) == {}
+  assert findings(report) == {'further domains': (2, ['train/cat', 'val/cat'])}
   assert report.endswith('Training would start.\n')
   text = advice(report)
   assert '4 of 4 images are narrower or lower than 64 px' in text

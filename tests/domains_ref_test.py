@@ -365,7 +365,13 @@ def test_one_domain_of_one_image_trains(config, folder, warnings):
     (folder / f'train/bee/{green}.png').unlink()
   (batch,) = take(open_train(config), 1)
   np.testing.assert_array_equal(batch['x_ref'], batch['x_ref2'])
-  assert warnings == ["Domain 'bee' has one image: x_ref2 repeats x_ref"]
+  assert warnings == [
+    *(
+      f'{folder}/{split}: not used: further domains: 1 (ant)'
+      for split in ('train', 'val')
+    ),
+    "Domain 'bee' has one image: x_ref2 repeats x_ref",
+  ]
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,11 @@ _ALIVE, _FAILED = 'jaxgan/alive/', 'jaxgan/failed/'
 _COUNTS = ('SLURM_NTASKS', 'OMPI_COMM_WORLD_SIZE')
 
 
+def is_first() -> bool:
+  """Whether this is process 0; unlike JAX's own it opens no devices."""
+  return distributed.global_state.process_id == 0
+
+
 @contextlib.contextmanager
 def joined(
   coordinator: str = '',

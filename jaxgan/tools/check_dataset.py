@@ -24,7 +24,7 @@ from absl import flags, logging
 from etils import epath
 from PIL import Image
 
-from jaxgan.data import crops, pictures, preprocess, sources
+from jaxgan.data import crops, listing, pictures, preprocess, sources
 from jaxgan.data.contracts import base, paired
 from jaxgan.metrics import translations
 from jaxgan.runtime import cli
@@ -73,7 +73,10 @@ def main(root: str) -> None:
     find, advise = (
       (_find_in_pairs, _advise_on_pairs) if pairs else (_find, _advise)
     )
-    found = find(splits, config.data.skip_bad_images)
+    found = [
+      *find(splits, config.data.skip_bad_images),
+      *_find_unused(splits, config.data),
+    ]
     _print_findings([finding for finding in found if finding.names])
     _print_advice(advise(splits, config))
   elif root and config.data.name == 'folder':
@@ -150,7 +153,7 @@ class _Tap:
 
   def __init__(self, source: sources.Source):
     self.domains, self.counts = source.domains, source.counts
-    self.ignored, self.describe = source.ignored, source.describe
+    self.unused, self.describe = source.unused, source.describe
     self.files: dict[tuple[int, int], _File] = {}
     self._source = source
 
@@ -176,7 +179,10 @@ class _Split(pictures.FileImages):
     self.is_train = is_train
     self.matched = isinstance(source, paired.Matched)
     self._prefix = f'{epath.Path(data.root)}/'
-    self.ignored = [path.removeprefix(self._prefix) for path in source.ignored]
+    self.unused = {
+      kind: [name.removeprefix(self._prefix) for name in names]
+      for kind, names in source.unused.items()
+    }
     self._seen: dict[tuple[int, int], _Seen] = {}
     self._bad: dict[tuple[int, int], str] = {}
 
@@ -253,7 +259,12 @@ def _open(
       return paired.open_source(config, split)
     return sources.create_source(data.name, data.root, split, data.domains)
   whole = _find_whole(data, split) if data.name == 'folder' else []
-  return sources.FolderSource(data.root, split, whole) if whole else None
+  if not whole:
+    return None
+  source = sources.FolderSource(data.root, split, whole)
+  if not (data.get('pair') or data.domains):
+    source.unused.pop(listing.DOMAINS, None)  # they are faults
+  return source
 
 
 def _find_whole(data: ml_collections.ConfigDict, split: str) -> list[str]:
@@ -361,11 +372,35 @@ def _find_faults(
     ],
     'Training does not start: both splits need the same domains.',
   )
-  yield _Finding(
-    'files and folders that are no images or domains',
-    [name for split in splits for name in split.ignored],
-    'Training passes them over.',
-  )
+
+
+_EFFECTS = {
+  listing.OTHER_PICTURES: 'Training passes them over: convert them to one of '
+  f'{listing.READ}.',
+  listing.OUTSIDE: 'Training passes them over: move them into the folder of'
+  ' their domain.',
+  listing.FOLDERS: 'Training passes them over, with the images in them: move'
+  ' these one folder up.',
+  listing.DOMAINS: 'Training uses the domains of config.data.domains (here'
+  " --domains) or, of data.name='unpaired', A and B: for more domains, put each"
+  " in a folder of its own (data.name='folder').",
+}
+
+
+def _find_unused(
+  splits: Sequence[_Split], data: ml_collections.ConfigDict
+) -> Iterator[_Finding]:
+  """What is there and not used, by kind."""
+  names = (data.train_split, data.val_split)
+  beside = sources.find_beside(data.name, data.root, names)
+  prefix = f'{epath.Path(data.root)}/'
+  unused = listing.merged([*(split.unused for split in splits), beside])
+  for kind in listing.KINDS:
+    yield _Finding(
+      kind,
+      [name.removeprefix(prefix) for name in unused.get(kind, ())],
+      _EFFECTS.get(kind, 'Training passes them over.'),
+    )
 
 
 def _find_single(splits: Sequence[_Split]) -> Iterator[_Finding]:

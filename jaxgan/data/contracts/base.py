@@ -11,7 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
-from jaxgan.data import feeding, pictures
+from jaxgan.data import feeding, listing, pictures, sources
 from jaxgan.data.crops import Crop
 from jaxgan.data.eval_data import EvalData
 from jaxgan.data.feeding import HostFeed, Part
@@ -144,6 +144,7 @@ class DomainData(Data):
     config = self._config
     feeding.check_batch_size(config.batch_size, process_count)
     train, val = self._open_both()
+    tell_of_unused(config, config.data.name, config.data.root)
     check_images(
       [val] if config.data.on_device else [train, val],
       config,
@@ -197,6 +198,14 @@ def create_feed(
     img_size=data.img_size,
     skip_bad_images=data.skip_bad_images,
   )
+
+
+def tell_of_unused(config: ConfigDict, name: str, root: str) -> None:
+  """Warns of what a data set has beside its splits."""
+  if name.startswith('shapes'):
+    return
+  splits = (config.data.train_split, config.data.val_split)
+  listing.tell(root, sources.find_beside(name, root, splits))
 
 
 def check_images(
