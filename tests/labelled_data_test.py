@@ -54,8 +54,9 @@ def celeba(tmp_path: pathlib.Path):
 def test_a_list_that_does_not_fit_its_images_is_told(celeba, monkeypatch):
   lines = []
   monkeypatch.setattr(logging, 'warning', lambda t, *a: lines.append(t % a))
-  _open(_celeba(celeba))
-  assert lines == []
+  _open(_celeba(celeba, data__joint_root='faces'))
+  assert lines == ["faces: not used: config.data.joint_name is ''"]
+  lines.clear()
   path = celeba / 'list_attr_celeba.txt'
   first, *rest = path.read_text().splitlines()
   for name in ('extra.jpg', 'scan.tif', '.DS_Store'):

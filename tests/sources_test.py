@@ -151,6 +151,14 @@ def test_folders_of_tools_say_what_is_not_used(tmp_path, warnings):
   ]
 
 
+def test_two_names_of_domains_fit_in_that_of_a_file(root):
+  _touch(root, f'train/{"x" * 100}/a.png')
+  assert 'x' * 100 in sources.FolderSource(str(root), 'train').domains
+  _touch(root, f'train/{"é" * 51}/a.png')
+  with pytest.raises(UserError, match='é., 102 bytes: .* rename it to 100 or'):
+    sources.FolderSource(str(root), 'train')
+
+
 def test_a_subset_of_the_domains(root):
   (root / 'train/ant').mkdir()  # empty, but not asked for
   source = sources.FolderSource(str(root), 'train', ('dog', 'cat'))

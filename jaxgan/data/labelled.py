@@ -257,10 +257,7 @@ def check_names(names: Sequence[str]) -> None:
         f'both data sets have a label {name!r}: leave it out of '
         'config.data.joint_domains, or rename it in one of them'
       )
-    if not files.is_name(name):
-      raise errors.UserError(
-        f'the label {name!r} cannot be part of the name of a file: rename it'
-      )
+    files.check_part(name, 'the data has a label')
   if len(names) < 2:
     raise errors.UserError(
       f'the data has one label ({names[0]}): StarGAN needs two or more'

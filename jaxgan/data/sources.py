@@ -70,11 +70,7 @@ def select_domains(
       )
   domains = tuple(name for name in found if not wanted or name in wanted)
   for name in domains:
-    if not files.is_name(name):
-      raise UserError(
-        f'{where} has a domain named {name!r}, which cannot be part of the name'
-        ' of a file: rename it'
-      )
+    files.check_part(name, f'{where} has a domain named')
   return domains
 
 

@@ -25,6 +25,7 @@ _MAX_UNPACKED = 2**26
 _PARTIAL = '.partial'
 _SUM = 8  # hexadecimal digits
 MAX_NAME = 255 - len(_PARTIAL)  # bytes, of what is written whole
+MAX_PART = 100  # bytes, of one of two names that a file is named by
 _NO_NAME = re.compile(r'[/\x00-\x1f\x7f-\x9f\ud800-\udfff]')
 
 
@@ -79,6 +80,24 @@ def remove_unless_regular(path: epath.Path) -> None:
 def is_name(text: str) -> bool:
   """Whether a text names a file or folder, and none outside of its own."""
   return text not in ('', '.', '..') and not _NO_NAME.search(text)
+
+
+def check_part(name: str, what: str) -> None:
+  """Raises UserError unless a name can be part of those of files.
+
+  Args:
+    name: of which two may be in one, with a few words beside them.
+    what: it is, in a message.
+  """
+  if not is_name(name):
+    raise UserError(
+      f'{what} {name!r}, which cannot be part of the name of a file: rename it'
+    )
+  if num_bytes(name) > MAX_PART:
+    raise UserError(
+      f'{what} {name!r}, {num_bytes(name)} bytes: files are named by two, so '
+      f'rename it to {MAX_PART} or fewer'
+    )
 
 
 def num_bytes(name: str) -> int:

@@ -111,10 +111,8 @@ class Data(base.Data):
     feeding.check_batch_size(config.batch_size, process_count)
     train, val = (self.open(s) for s in (data.train_split, data.val_split))
     self._check_names(train, val)
-    for prefix in ('', 'joint_')[: len(train)]:
-      name, root = data[f'{prefix}name'], data[f'{prefix}root']
-      if name != 'celeba':  # its list tells what is used
-        base.tell_of_unused(config, name, root)
+    for prefix in ('', 'joint_'):
+      base.tell_of_unused(config, prefix)
     base.check_images(
       [o.images for o in (val if data.on_device else [*train, *val])],
       config,
