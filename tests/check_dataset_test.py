@@ -378,3 +378,26 @@ def test_faults_of_pairs_are_those_that_training_ends_with(pairs, tmp_path):
   assert status == 1 and expected in error
   # Equal numbers are no pairs where partners are missing.
   assert 'proportions' not in report.partition('Advice')[0]
+
+
+def test_a_list_of_attributes_that_does_not_fit_its_images(tmp_path):
+  for i in range(6):
+    save(noise(i), tmp_path / f'images/{i}.png')
+  (tmp_path / 'images/scan.tif').touch()
+  path = tmp_path / 'list_attr_celeba.txt'
+  rows = ''.join(f'{i}.png 1 -1\n' for i in range(5))
+  path.write_text(f'9\nBald Young\n{rows}')
+  flags = ('--name=celeba', '--img_size=32')
+  status, report, error = run(tmp_path, *flags, '--num_test=2')
+  assert (status, error) == (0, '')
+  assert re.search('train: 3 images, .*val: 2 images', report, re.DOTALL)
+  assert findings(report) == {
+    'counts that are not those of the lines': (
+      1,
+      ['its first line says 9 images, and it names 5'],
+    ),
+    'pictures of formats that are not read': (1, ['images/scan.tif']),
+    'images that the list does not name': (1, ['images/5.png']),
+  }
+  status, _, error = run(tmp_path, *flags, '--num_test=2', '--domains=Young')
+  assert status == 1 and 'StarGAN needs two or more' in error

@@ -113,9 +113,9 @@ def translate(
     paths: of the sources.
     styles: to translate to.
     out: folder for `<source>_to_<domain>_<style>.png` (of a label without
-      `_<style>`; where that is too long, each part of more than _MAX_PART
-      bytes is shortened), `grid.png` with the first GRID_SIDE sources and styles, and
-      `video.mp4`; made if missing.
+      `_<style>`; in a name that is too long, parts are `files.shortened`),
+      `grid.png` with the first GRID_SIDE sources and styles, and `video.mp4`;
+      made if missing.
     video: write one, in which the style moves through all of them and back to
       the first; with two or more styles of one domain.
 

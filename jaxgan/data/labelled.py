@@ -139,7 +139,7 @@ class CelebaSource:
   <root>/images/<file> and <root>/list_attr_celeba.txt: a count, the names of
   all attributes, and a line for each file with 1 or -1 for each of them. The
   split is the original's: shuffled by a fixed seed, the first `num_test` lines
-  are for testing.
+  are for testing. `miscount` tells of a count that is not that of the lines.
   """
 
   domains: tuple[str, ...] = (_ALL,)
@@ -163,9 +163,11 @@ class CelebaSource:
     path = epath.Path(root) / _ATTRIBUTE_FILE
     self.names, lines, count = _read_attributes(path, wanted)
     self.unused = _find_unused(self._folder, [name for name, _ in lines])
+    self.miscount = _miscount(count, len(lines))
     if not is_test:  # once: the list is of both
       listing.tell(str(path), self.unused)
-      _check_count(path, count, len(lines))
+      if self.miscount and processes.is_first():
+        logging.warning('%s: %s: is it whole?', path, self.miscount)
     random.Random(_SPLIT_SEED).shuffle(lines)
     chosen = lines[:num_test] if is_test else lines[num_test:]
     if not chosen:
@@ -229,12 +231,11 @@ def _read_attributes(
   return names, lines, count.strip()
 
 
-def _check_count(path: epath.Path, count: str, num_lines: int) -> None:
-  if count.isdecimal() and int(count) != num_lines and processes.is_first():
-    logging.warning(
-      '%s: its first line says %s images, and it names %d: is it whole?',
-      *(path, count, num_lines),
-    )
+def _miscount(count: str, num_lines: int) -> str:
+  """How the count in the first line differs from that of the lines, or ''."""
+  if not count.isdecimal() or int(count) == num_lines:
+    return ''
+  return f'its first line says {count} images, and it names {num_lines}'
 
 
 def _find_unused(folder: epath.Path, names: Sequence[str]) -> listing.Unused:
