@@ -1,3 +1,4 @@
+import hashlib
 import os
 import pathlib
 import subprocess
@@ -232,12 +233,29 @@ def test_nothing_is_overwritten_by_mistake(run, any_face, tmp_path):
   with pytest.raises(errors.UserError, match='exists: take another OUT'):
     run(picture, in_)
   _save(in_ / 'a.jpg')
-  with pytest.raises(errors.UserError, match='a.jpg and .*a.png would both'):
+  with pytest.raises(
+    errors.UserError, match='a.png would be made twice, of .*a.jpg'
+  ):
     run(in_, tmp_path / 'out')
   assert picture.read_bytes() == before and not (tmp_path / 'out').exists()
   (tmp_path / 'file').write_text('')
   with pytest.raises(errors.UserError, match='cannot write'):
     run(picture, tmp_path / 'file')
+
+
+def test_a_long_name_is_shortened(run, any_face, tmp_path, capsys):
+  _save(tmp_path / 'in' / f'{"x" * 251}.png')
+  assert run(tmp_path / 'in', tmp_path / 'out') == 0
+  (path,) = (tmp_path / 'out').iterdir()
+  assert path.name == f'{"x" * 234}~{_sum_of("x" * 251)}.png'
+  assert capsys.readouterr().out.startswith(
+    '1 names would be too long for a file and are shortened, the first to '
+    f'{path.name}\n'
+  )
+
+
+def _sum_of(text):
+  return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def _write_foreign_npz(path):

@@ -97,6 +97,9 @@ def faulty(tmp_path_factory):
   for i in range(4):
     (cat / f'copy{i}.png').write_bytes(original.read_bytes())
   (cat / 'notes.txt').touch()
+  (cat / 'scan.tif').touch()
+  (cat / 'phone.heic').touch()
+  (root / 'test').mkdir()
   (root / 'train/.cache').mkdir()
   save(noise(6), dog / '0.png')
   save(noise(7), root / 'train/lone/0.png')
@@ -129,10 +132,13 @@ def test_every_fault_is_found_and_named(report):
       ],
     ),
     'training domains of one image': (1, ['train/lone']),
-    'files and folders that are no images or domains': (
+    'other files': (1, ['train/cat/notes.txt']),
+    'hidden files and folders': (1, ['train/.cache']),
+    'pictures of formats that are not read': (
       2,
-      ['train/.cache', 'train/cat/notes.txt'],
+      ['train/cat/scan.tif', 'train/cat/phone.heic'][::-1],
     ),
+    'further splits or folders': (1, ['test']),
     'black images (rule of thumb: no value above 8 of 255)': (
       1,
       ['train/cat/black.png'],
@@ -203,10 +209,14 @@ def test_advice_is_about_this_data(report):
 
 
 def test_clean_data_has_no_findings(clean):
+  assert 'Findings: none\n' in run(clean, '--img_size=32')[1]
+
+
+def test_domains_that_are_not_asked_for_are_named(clean):
   status, report, stderr = run(clean, '--img_size=64', '--domains=dog')
   assert (status, stderr) == (0, '')
   assert training_error(clean) == ''
-  assert 'Findings: none\n' in report and findings(report) == {}
+  assert findings(report) == {'further domains': (2, ['train/cat', 'val/cat'])}
   assert report.endswith('Training would start.\n')
   text = advice(report)
   assert '4 of 4 images are narrower or lower than 64 px' in text
@@ -368,3 +378,26 @@ def test_faults_of_pairs_are_those_that_training_ends_with(pairs, tmp_path):
   assert status == 1 and expected in error
   # Equal numbers are no pairs where partners are missing.
   assert 'proportions' not in report.partition('Advice')[0]
+
+
+def test_a_list_of_attributes_that_does_not_fit_its_images(tmp_path):
+  for i in range(6):
+    save(noise(i), tmp_path / f'images/{i}.png')
+  (tmp_path / 'images/scan.tif').touch()
+  path = tmp_path / 'list_attr_celeba.txt'
+  rows = ''.join(f'{i}.png 1 -1\n' for i in range(5))
+  path.write_text(f'9\nBald Young\n{rows}')
+  flags = ('--name=celeba', '--img_size=32')
+  status, report, error = run(tmp_path, *flags, '--num_test=2')
+  assert (status, error) == (0, '')
+  assert re.search('train: 3 images, .*val: 2 images', report, re.DOTALL)
+  assert findings(report) == {
+    'counts that are not those of the lines': (
+      1,
+      ['its first line says 9 images, and it names 5'],
+    ),
+    'pictures of formats that are not read': (1, ['images/scan.tif']),
+    'images that the list does not name': (1, ['images/5.png']),
+  }
+  status, _, error = run(tmp_path, *flags, '--num_test=2', '--domains=Young')
+  assert status == 1 and 'StarGAN needs two or more' in error

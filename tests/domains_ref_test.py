@@ -359,13 +359,30 @@ def test_shapes():
   assert set(take(train, 1)[0]['y_src']) <= {0, 1}
 
 
+def test_a_folder_beside_drawn_data_or_splits_is_told(folder, warnings):
+  open_train(make_config(**{'data.root': 'photos'}))
+  assert warnings.pop() == "photos: not used: config.data.name is 'shapes'"
+  (folder / 'test').mkdir()
+  names = {'data.name': 'folder', 'data.root': str(folder)}
+  open_train(make_config(**names))
+  assert warnings == [
+    f'{folder}: not used: further splits or folders: 1 (test)'
+  ]
+
+
 def test_one_domain_of_one_image_trains(config, folder, warnings):
   config.data.domains = ('bee',)
   for green in (1, 2):
     (folder / f'train/bee/{green}.png').unlink()
   (batch,) = take(open_train(config), 1)
   np.testing.assert_array_equal(batch['x_ref'], batch['x_ref2'])
-  assert warnings == ["Domain 'bee' has one image: x_ref2 repeats x_ref"]
+  assert warnings == [
+    *(
+      f'{folder}/{split}: not used: further domains: 1 (ant)'
+      for split in ('train', 'val')
+    ),
+    "Domain 'bee' has one image: x_ref2 repeats x_ref",
+  ]
 
 
 @pytest.mark.parametrize(

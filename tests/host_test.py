@@ -1,7 +1,9 @@
-"""The allocator keeps what is freed."""
+"""The allocator keeps what is freed; servers are reached without proxies."""
 
+import os
 import subprocess
 import sys
+import urllib.request
 
 import pytest
 
@@ -37,3 +39,20 @@ def test_freed_memory_is_used_again():
   before, after = map(int, done.stdout.split())
   assert before >= 5
   assert after <= before / 100
+
+
+def test_proxies_are_of_no_use_inside(monkeypatch):
+  proxies = {
+    'http_proxy': 'http://127.0.0.1:9',
+    'ALL_PROXY': 'socks5://127.0.0.1:9',
+    'grpc_proxy': 'http://127.0.0.1:9',
+    'no_proxy': 'example.org',
+  }
+  for name, value in proxies.items():
+    monkeypatch.setenv(name, value)
+  before = dict(os.environ)
+  with pytest.raises(KeyError), host.without_proxies():
+    assert urllib.request.getproxies() == {'no': '*'}
+    assert 'grpc_proxy' not in os.environ
+    raise KeyError
+  assert dict(os.environ) == before

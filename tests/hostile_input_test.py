@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgan.apps import trained_model
+from jaxgan.apps import import_export, trained_model
 from jaxgan.data import cache, pictures, preprocess, sources
 from jaxgan.data.contracts import domains_ref
 from jaxgan.data.crops import ResizedCrop, Whole
@@ -620,3 +620,19 @@ def test_ten_thousand_images_leave_nothing_behind(tmp_path):
   (before, handles), (after, handles_after) = measured[1], measured[-1]
   assert after - before < 8, measured  # MB, in 8,000 images
   assert handles_after - handles <= 3, measured
+
+
+@pytest.mark.parametrize(
+  'name, message',
+  [
+    ('a/b', "names 'a/b', which cannot be part of the name of a file"),
+    ('x' * 101, '101 bytes: files are named by two, so rename it to 100'),
+  ],
+)
+def test_an_import_takes_no_domains_that_files_cannot_be_named_by(
+  tmp_path, name, message
+):
+  config = tiny.config(data__domains=('cat', name))
+  with pytest.raises(UserError, match=message):
+    import_export.import_run('none.ckpt', config, str(tmp_path / 'run'))
+  assert not (tmp_path / 'run').exists()

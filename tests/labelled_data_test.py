@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from absl import logging
 from PIL import Image
 
 from jaxgan.data import labelled, shapes
@@ -48,6 +49,31 @@ def celeba(tmp_path: pathlib.Path):
     lines.append(f'{name}  {"  ".join(signs)}')
   (tmp_path / 'list_attr_celeba.txt').write_text('\n'.join(lines) + '\n')
   return tmp_path
+
+
+def test_a_list_that_does_not_fit_its_images_is_told(celeba, monkeypatch):
+  lines = []
+  monkeypatch.setattr(logging, 'warning', lambda t, *a: lines.append(t % a))
+  _open(_celeba(celeba, data__joint_root='faces'))
+  assert lines == ["faces: not used: config.data.joint_name is ''"]
+  lines.clear()
+  path = celeba / 'list_attr_celeba.txt'
+  first, *rest = path.read_text().splitlines()
+  for name in ('extra.jpg', 'scan.tif', '.DS_Store'):
+    (celeba / 'images' / name).touch()
+  gone = rest[4].partition(' ')[0]
+  (celeba / 'images' / gone).unlink()
+  path.write_text('\n'.join([first, *rest[:-2], rest[5]]) + '\n')
+  labelled.CelebaSource(str(celeba), (), is_test=True, num_test=3)
+  assert lines == []
+  labelled.CelebaSource(str(celeba), (), is_test=False, num_test=3)
+  assert lines == [
+    f'{path}: not used: pictures of formats that are not read: 1 (.tif); '
+    'images that the list does not name: 3 (2 .png, 1 .jpg); names in the list '
+    f'without an image: 1 ({gone}); names that the list has more than once: 1 '
+    f'({rest[5].partition(" ")[0]}); hidden files and folders: 1 (.DS_Store)',
+    f'{path}: its first line says 12 images, and it names 11: is it whole?',
+  ]
 
 
 def _celeba(root, **overrides):

@@ -566,3 +566,15 @@ def test_one_and_two_devices_agree():
   values = [sharding.map_chunks(fn, x, mesh=m, size=2) for m in (one, two)]
   np.testing.assert_allclose(*values, rtol=1e-5)
   assert values[0].shape == (3, 1) and values[0].min() > 0.1
+
+
+def test_scores_of_two_pairs_never_have_one_name():
+  domains = ('1', '12', '2', '22')
+  assert translations._names(domains, [(0, 2), (2, 0)]) == {
+    '122': (0, 2),
+    '221': (2, 0),
+  }
+  with pytest.raises(
+    errors.UserError, match='^1222 would be .* 1 to 22 and of'
+  ):
+    translations._names(domains, [(0, 3), (1, 2)])

@@ -124,7 +124,8 @@ def _start(program, count, *arguments):
     subprocess.Popen(
       [sys.executable, '-c', program, address, str(i), *map(str, arguments)],
       cwd=ROOT,
-      env={k: v for k, v in os.environ.items() if k != 'XLA_FLAGS'},
+      env={k: v for k, v in os.environ.items() if k != 'XLA_FLAGS'}
+      | {'http_proxy': 'http://127.0.0.1:9'},  # is not for them
       stdout=subprocess.PIPE,
       stderr=subprocess.STDOUT,
       text=True,

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from absl import logging
 
-from jaxgan.data import preprocess, sources
+from jaxgan.data import listing, preprocess, sources
+from jaxgan.runtime import processes
 from jaxgan.runtime.errors import UserError
 
 
@@ -35,20 +36,127 @@ def test_domains_and_files_are_in_order_of_their_names(root, warnings):
   assert warnings == []
 
 
-def test_strays_are_ignored_with_a_warning(root, warnings):
-  for name in ('list.txt', '.ipynb_checkpoints/a.png', '__MACOSX/a.png'):
-    path = root / 'train' / name
-    path.parent.mkdir(exist_ok=True)
+def _touch(root, *names):
+  for name in names:
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
-  (root / 'train/cat/notes.md').touch()
-  (root / 'train/cat/._a.png').touch()  # macOS leaves these
-  (root / 'train/cat/deeper').mkdir()
-  source = sources.FolderSource(str(root), 'train')
+
+
+def test_what_is_not_used_is_counted_by_kind_in_a_line(root, warnings):
+  _touch(
+    *(root / 'train', 'list.txt', '.ipynb_checkpoints/a.png', '__MACOSX/a.png'),
+    *('cat/notes.md', 'cat/README', 'cat/.DS_Store', 'cat/deeper/a.png'),
+    *('cat/a.tif', 'cat/b.TIF', 'dog/c.heic', 'd.png', 'ant/e.png'),
+  )
+  source = sources.FolderSource(str(root), 'train', ('cat', 'dog'))
   assert source.domains == ('cat', 'dog') and source.counts == (2, 1)
   assert warnings == [
-    f'{root}/train: ignored 3 entries, the first is .ipynb_checkpoints',
-    f'{root}/train/cat: ignored 3 entries, the first is ._a.png',
+    f'{root}/train: not used: further domains: 1 (ant); pictures of formats '
+    'that are not read: 3 (2 .tif, 1 .heic); images outside of the folders of '
+    'domains: 1 (.png); folders among images: 1 (deeper); other files: 3 (1 no '
+    'ending, 1 .md, 1 .txt); hidden files and folders: 3 (.DS_Store, '
+    '.ipynb_checkpoints, __MACOSX)'
   ]
+
+
+def test_processes_but_the_first_say_nothing(root, warnings, monkeypatch):
+  _touch(root, 'train/x.txt')
+  monkeypatch.setattr(processes, 'is_first', lambda: False)
+  assert sources.FolderSource(str(root), 'train').unused and not warnings
+
+
+def test_no_images_says_what_there_is_instead(tmp_path):
+  _touch(tmp_path, 'train/cat/.DS_Store', 'train/cat/a.tif', 'train/cat/b.tif')
+  with pytest.raises(UserError) as caught:
+    sources.FolderSource(str(tmp_path), 'train')
+  assert str(caught.value) == (
+    f'{tmp_path}/train/cat holds no images (.jpg .jpeg .jfif .png .webp .bmp), '
+    'but pictures of formats that are not read: 2 (.tif); hidden files and '
+    'folders: 1 (.DS_Store): add some or remove the folder'
+  )
+
+
+def test_a_missing_split_says_what_there_is_instead(root):
+  _touch(root, 'val/cat/a.png', 'notes.txt')
+  instead = (
+    ', or name what there is with config.data.train_split and '
+    'config.data.val_split (there: train, val)'
+  )
+  for split, message in (
+    ('test', f'put the images in {root}/test/<domain>/{instead}'),
+    ('Train', f'put the images in {root}/Train/<domain>/{instead}'),
+  ):
+    with pytest.raises(UserError) as caught:
+      sources.FolderSource(str(root), split)
+    assert str(caught.value) == f'{root}/{split} is missing: {message}'
+  with pytest.raises(UserError) as caught:
+    sources.UnpairedSource(str(root), 'train')
+  assert str(caught.value).endswith(
+    f"'folder' for {root}/train/<domain>/{instead}"
+  )
+  with pytest.raises(UserError, match=r'val_split \(there: train, val\)$'):
+    sources.SideBySideSource(str(root), 'test')
+
+
+def test_another_layout_is_offered(unpaired_root):
+  _touch(unpaired_root, 'testB/a.png')
+  a, b = unpaired_root / 'testA', unpaired_root / 'testB'
+  with pytest.raises(UserError) as caught:
+    sources.FolderSource(str(unpaired_root), 'test')
+  expected = f"or take {a} and {b} with config.data.name='unpaired', or name"
+  assert expected in str(caught.value)
+  assert str(caught.value).endswith(' (there: testA, testB, trainA, trainB)')
+  _touch(unpaired_root, 'val/a.png')
+  with pytest.raises(UserError, match='val holds no folders: .* outside .*png'):
+    sources.FolderSource(str(unpaired_root), 'val')
+
+
+def test_jfif_is_read_as_jpeg(root):
+  _touch(root, 'train/dog/a.JFIF')
+  source = sources.FolderSource(str(root), 'train')
+  assert source.counts == (2, 2) and not source.unused
+
+
+def test_what_lies_beside_the_splits(root, unpaired_root):
+  _touch(root, 'test/cat/a.png', 'a.tif', 'b.png', 'README', '.git/x')
+  splits = ('train', 'val')
+  expected = {
+    listing.OTHER_PICTURES: [f'{root}/a.tif'],
+    listing.OUTSIDE: [f'{root}/b.png'],
+    listing.SPLITS: [f'{root}/{name}' for name in ('test', 'testA', 'trainA')]
+    + [f'{root}/trainB'],
+  }
+  assert sources.find_beside('folder', str(root), splits) == expected
+  expected[listing.SPLITS] = [f'{root}/test']
+  # Of this layout, folders of further letters are told as domains.
+  _touch(root, 'trainC/a.png', 'testB/a.png')
+  assert sources.find_beside('unpaired', str(root), ('train', 'test'))[
+    listing.SPLITS
+  ] == [f'{root}/test', f'{root}/train']
+  for splits in (('.', 'val'), ('./', '../x')):
+    assert sources.find_beside('folder', str(root / 'train'), splits) == {}
+  splits = (f'{root.name}/train', f'{root.name}/testA')
+  assert sources.find_beside('folder', str(root.parent), splits)[
+    listing.SPLITS
+  ] == [f'{root}/{x}' for x in ('test', 'testB', 'trainA', 'trainB', 'trainC')]
+
+
+def test_folders_of_tools_say_what_is_not_used(tmp_path, warnings):
+  _touch(tmp_path, 'a.png', 'b/c.jpg', 'b/d.gif', '.e.png')
+  assert len(sources.find_images(tmp_path)) == 2
+  assert warnings == [
+    f'{tmp_path}: not used: pictures of formats that are not read: 1 (.gif); '
+    'hidden files and folders: 1 (.e.png)'
+  ]
+
+
+def test_two_names_of_domains_fit_in_that_of_a_file(root):
+  _touch(root, f'train/{"x" * 100}/a.png')
+  assert 'x' * 100 in sources.FolderSource(str(root), 'train').domains
+  _touch(root, f'train/{"é" * 51}/a.png')
+  with pytest.raises(UserError, match='é., 102 bytes: .* rename it to 100 or'):
+    sources.FolderSource(str(root), 'train')
 
 
 def test_a_subset_of_the_domains(root):
@@ -94,15 +202,15 @@ def unpaired_root(tmp_path):
 
 
 def test_two_folders_of_a_split_are_two_domains(unpaired_root, warnings):
-  (unpaired_root / 'trainB/list.txt').touch()
+  _touch(unpaired_root, 'trainB/list.txt', 'trainC/a.png', 'trainD/a.png')
   source = sources.create_source('unpaired', str(unpaired_root), 'train')
   assert source.domains == ('A', 'B') and source.counts == (2, 1)
   read = [source.read(0, 0), source.read(0, 1), source.read(1, 0)]
   assert read == [b'trainA/a.JPG', b'trainA/b.png', b'trainB/c.png']
   assert source.describe(1, 0) == str(unpaired_root / 'trainB/c.png')
-  assert source.ignored == (str(unpaired_root / 'trainB/list.txt'),)
   assert warnings == [
-    f'{unpaired_root}/trainB: ignored 1 entries, the first is list.txt'
+    f'the folders {unpaired_root}/trainA and {unpaired_root}/trainB: not used: '
+    'further domains: 2 (trainC, trainD); other files: 1 (.txt)'
   ]
   named = sources.UnpairedSource(str(unpaired_root), 'train', ('shoe', 'edge'))
   assert named.domains == ('shoe', 'edge') and named.counts == source.counts
@@ -205,6 +313,19 @@ def test_tfds(tfds_root, form):
     assert colours(source) == expected
   copies = ['1.0.0.array_record'] if form == 'tfrecord' else []
   assert sorted(p.name for p in folder.iterdir()) == ['1.0.0', *copies]
+
+
+def test_what_a_tfds_data_set_has_besides(tfds_root, warnings):
+  data_dir = str(tfds_root / 'array_record')
+  sources.TfdsSource('squares', 'train[:60%]', data_dir, ('fig',))
+  assert warnings == [
+    'tfds:squares train[:60%]: not used: further domains: 2 (pear, none)'
+  ]
+  for splits, further in (
+    (('train[:60%]', 'train[60%:]'), {}),
+    (('val', 'test+val'), {listing.SPLITS: ['train']}),
+  ):
+    assert sources.find_beside('tfds:squares', data_dir, splits) == further
 
 
 def test_tfds_part_of_a_split(tfds_root):

@@ -21,7 +21,7 @@ from PIL import Image
 
 from jaxgan.apps import trained_model
 from jaxgan.runs import workdir
-from jaxgan.runtime import errors
+from jaxgan.runtime import errors, host
 from tests import tiny, tiny_stargan, view_test
 
 gradio = pytest.importorskip(
@@ -34,6 +34,23 @@ from jaxgan.apps.studio import LATENT, REFERENCE, Style  # noqa: E402
 ROOT = pathlib.Path(__file__).parents[1]
 CHROMIUM, DRIVER = shutil.which('chromium'), shutil.which('chromedriver')
 _PATIENCE = 120  # seconds
+# What is set for other programs: nothing answers at port 9.
+SURROUNDINGS = {
+  'http_proxy': 'http://127.0.0.1:9',
+  'HTTPS_PROXY': 'http://127.0.0.1:9',
+  'all_proxy': 'socks5://127.0.0.1:9',
+  'NO_PROXY': 'example.org',
+  'GRADIO_ALLOWED_PATHS': '/',
+  'GRADIO_ROOT_PATH': '/elsewhere',
+  'GRADIO_NUM_PORTS': '0',
+}
+
+
+@pytest.fixture(scope='module', autouse=True)
+def no_proxies():
+  """The tests are clients of this machine, too."""
+  with host.without_proxies():
+    yield
 
 
 @pytest.fixture(scope='module')
@@ -225,6 +242,7 @@ def _serving(run, *flags):
       cwd=ROOT,
       env={
         **os.environ,
+        **SURROUNDINGS,
         'TMPDIR': scratch,
         'JAX_PLATFORMS': 'cpu',
         'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',
@@ -271,6 +289,13 @@ def _upload(address, name, data):
   )
   headers = {'Content-Type': 'multipart/form-data; boundary=edge'}
   return _status(f'{address}gradio_api/upload', body, headers.items())
+
+
+def test_proxies_and_settings_of_others_do_not_reach_it(server):
+  address, _ = server
+  assert address.startswith('http://127.0.0.1:')
+  status, page = _status(address)
+  assert status == 200 and b'/elsewhere' not in page
 
 
 def test_no_file_but_its_own_is_served(server, run):

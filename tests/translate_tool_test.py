@@ -1,5 +1,7 @@
+import hashlib
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tracemalloc
@@ -11,7 +13,7 @@ from etils import epath
 from PIL import Image
 
 from jaxgan.apps import trained_model, translate_files
-from jaxgan.runtime import errors, images
+from jaxgan.runtime import errors, files, images
 from tests import tiny
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -150,6 +152,63 @@ def test_nothing_is_overwritten(model, pictures, tmp_path):
   assert len(list(tmp_path.iterdir())) == 1
   with pytest.raises(errors.UserError, match='^cannot write to /dev/null/x'):
     translate_files.translate(model, paths, styles, '/dev/null/x')
+
+
+def test_a_name_that_is_too_long_is_shortened_before_work(
+  model, pictures, tmp_path, capsys
+):
+  source = _find(pictures / 'src')[0]
+  long = [tmp_path / f'{"é" * 120}{end}.png' for end in 'ab']
+  for path in long:
+    shutil.copy(source, path)
+  (style,) = translate_files.latent_styles(model, 'square', 1, seed=0, psi=1.0)
+  paths = [source, *map(epath.Path, long)]
+  out = tmp_path / 'out'
+  assert translate_files.translate(model, paths, [style], out)
+  sums = [hashlib.sha256(path.stem.encode()).hexdigest() for path in long]
+  names = [f'{"é" * 35}~{x[:8]}_to_square_seed0_0.png' for x in sums]
+  assert sorted(path.name for path in out.iterdir()) == sorted(
+    [*names, 'a_to_square_seed0_0.png', 'grid.png']
+  )
+  assert capsys.readouterr().out == (
+    '2 names would be too long for a file and are shortened, the first to '
+    f'{names[0]}\n{out}: 3 translations, grid.png\n'
+  )
+  # All three parts: the name fits, and each part still begins as it did.
+  name = translate_files._target(
+    epath.Path('s' * 250), translate_files.Style('d' * 250, 'r' * 250, None)
+  )
+  assert len(name) == 246 and re.fullmatch(
+    r's{70}~[0-9a-f]{8}_to_d{70}~[0-9a-f]{8}_r{70}~[0-9a-f]{8}\.png', name
+  )
+  with pytest.raises(errors.UserError, match='is too long a name here'):
+    translate_files.translate(model, paths, [style], tmp_path / ('x' * 256))
+
+
+def test_names_that_a_file_system_takes_for_one(
+  model, pictures, tmp_path, monkeypatch
+):
+  source = _find(pictures / 'src')[0]
+  # The second é is an e and an accent.
+  pairs = ('x.png', 'X.png'), ('\u00e9.png', 'e\u0301.png')
+  (style,) = translate_files.latent_styles(model, 'square', 1, seed=0, psi=1.0)
+  for i, pair in enumerate(pairs):
+    paths = [epath.Path(tmp_path / name) for name in pair]
+    for path in paths:
+      shutil.copy(source, path)
+    out = tmp_path / str(i)
+    with monkeypatch.context() as patch:
+      patch.setattr(files, '_ignores_case', lambda folder: True)
+      with pytest.raises(errors.UserError, match='would be made twice'):
+        translate_files.translate(model, paths, [style], out)
+      assert not out.exists()
+    assert translate_files.translate(model, paths, [style], out)
+    assert len(list(out.iterdir())) == 3
+  monkeypatch.setattr(files, '_ignores_case', lambda folder: True)
+  (tmp_path / '2').mkdir()
+  (tmp_path / '2' / 'GRID.png').touch()
+  with pytest.raises(errors.UserError, match='GRID.png exists, which is grid'):
+    translate_files.translate(model, [source], [style], tmp_path / '2')
 
 
 def test_a_video_is_of_one_domain_and_not_too_wide(model, pictures, tmp_path):

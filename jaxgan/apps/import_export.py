@@ -9,7 +9,7 @@ from etils import epath
 
 from jaxgan.pytorch import torch_files
 from jaxgan.runs import checkpoint, workdir
-from jaxgan.runtime import errors, sharding
+from jaxgan.runtime import errors, files, sharding
 from jaxgan.systems import contract
 
 
@@ -36,6 +36,8 @@ def import_run(
     raise errors.UserError(f'{path} is not empty: take another --workdir')
   system = contract.get_system(config)
   contract.check_config(system, config)
+  for name in contract.domain_names(config):  # no data will tell
+    files.check_part(name, 'config.data.domains names')
   imported = _offered(system.import_official, config)(file, config, step)
   config, state, partial = imported.config, imported.state, imported.partial
   workdir.prepare(path)
@@ -75,15 +77,15 @@ def export_run(directory: str, out: str, *, step: int | None = None) -> None:
   checkpointer = checkpoint.Checkpointer(path / 'checkpoints', read_only=True)
   partial = checkpointer.metadata(run.step).get(checkpoint.PARTIAL, False)
   checkpointer.close()
-  files = _offered(run.system.export_official, run.config)(
+  made = _offered(run.system.export_official, run.config)(
     jax.device_get(run.state), run.frozen, run.config, partial
   )
-  existing = [name for name in files if (folder / name).exists()]
+  existing = [name for name in made if (folder / name).exists()]
   if existing:
     raise errors.UserError(f'{folder / existing[0]} exists: take another --out')
   try:
     folder.mkdir(parents=True, exist_ok=True)
-    for name, tree in files.items():
+    for name, tree in made.items():
       torch_files.save(folder / name, tree)
       print(f'wrote {folder / name}', flush=True)
   except OSError as e:

@@ -12,13 +12,15 @@ from PIL import Image
 from jaxgan.apps import trained_model
 from jaxgan.data import sources as sources_lib
 from jaxgan.data.preprocess import Pixels
-from jaxgan.runtime import errors, images
+from jaxgan.runtime import errors, files, images
 
 GRID_SIDE = 16  # sources, and styles, that grid.png shows at most
 VIDEO_WIDTH = 4096  # pixels; H.264 decoders need not know wider pictures
 _CELL = (128, 256)  # least and greatest side of an image in grid.png
 # Read, and translated, at a time: memory does not grow with their number.
 _SOURCES, _RESULTS = 8, 64
+# Bytes of a source, a domain and a style in a name that would be too long.
+_MAX_PART = (files.MAX_NAME - len('_to__.png')) // 3
 
 
 class Style(NamedTuple):
@@ -111,8 +113,9 @@ def translate(
     paths: of the sources.
     styles: to translate to.
     out: folder for `<source>_to_<domain>_<style>.png` (of a label without
-      `_<style>`), `grid.png` with the first GRID_SIDE sources and styles, and
-      `video.mp4`; made if missing.
+      `_<style>`; in a name that is too long, parts are `files.shortened`),
+      `grid.png` with the first GRID_SIDE sources and styles, and `video.mp4`;
+      made if missing.
     video: write one, in which the style moves through all of them and back to
       the first; with two or more styles of one domain.
 
@@ -125,6 +128,7 @@ def translate(
   out = epath.Path(out)
   extra = ['grid.png', *(['video.mp4'] if video else [])]
   _check_targets(out, paths, styles, extra)
+  _tell_of_long_names(paths, styles)
   if video:
     _check_video(model, paths, styles)
   try:
@@ -150,7 +154,20 @@ def translate(
 
 
 def _target(path: epath.Path, style: Style) -> str:
-  return '_'.join(filter(None, (path.stem, 'to', *style[:2]))) + '.png'
+  """The name of a translation; in one that is too long, parts are shorter."""
+  name = _whole_target(path, style)
+  if files.num_bytes(name) <= files.MAX_NAME:
+    return name
+  parts = (files.shortened(x, _MAX_PART) for x in (path.stem, *style[:2]))
+  return _join(*parts)
+
+
+def _whole_target(path: epath.Path, style: Style) -> str:
+  return _join(path.stem, style.domain, style.name)
+
+
+def _join(source: str, domain: str, style: str) -> str:
+  return '_'.join(filter(None, (source, 'to', domain, style))) + '.png'
 
 
 def _check_targets(
@@ -160,26 +177,29 @@ def _check_targets(
   extra: Sequence[str],
 ) -> None:
   """Raises UserError if a result would overwrite another, or a file."""
-  made_of: dict[str, tuple[epath.Path, Style]] = {}
-  for style, path in itertools.product(styles, paths):
-    name = _target(path, style)
-    if name in made_of:
-      one, other = (
-        f'{path} with {style.reference or style.name or style.domain}'
-        for path, style in (made_of[name], (path, style))
-      )
-      raise errors.UserError(
-        f'{name} would be made twice, of {one} and of {other}: rename one, or '
-        'take two --out'
-      )
-    made_of[name] = path, style
-  if out.is_dir():
-    existing = {path.name for path in out.iterdir()}
-    for name in (*made_of, *extra):
-      if name in existing:
-        raise errors.UserError(
-          f'{out / name} exists: take another --out, or remove it'
-        )
+  made = [
+    (
+      out / _target(path, style),
+      f'{path} with {style.reference or style.name or style.domain}',
+    )
+    for style, path in itertools.product(styles, paths)
+  ]
+  files.check_new([*made, *((out / name, name) for name in extra)], '--out')
+
+
+def _tell_of_long_names(
+  paths: Sequence[epath.Path], styles: Sequence[Style]
+) -> None:
+  short = [
+    name
+    for style, path in itertools.product(styles, paths)
+    if (name := _target(path, style)) != _whole_target(path, style)
+  ]
+  if short:
+    print(
+      f'{len(short)} names would be too long for a file and are shortened, the '
+      f'first to {errors.printable(short[0])}'
+    )
 
 
 def _check_video(

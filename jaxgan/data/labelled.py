@@ -2,18 +2,20 @@
 
 import functools
 import random
+from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol
 
 import ml_collections
 import numpy as np
+from absl import logging
 from etils import epath
 from PIL import Image
 
-from jaxgan.data import pictures, shapes, sources, streams
+from jaxgan.data import listing, pictures, shapes, sources, streams
 from jaxgan.data.labels import LabelSet
 from jaxgan.data.streams import Stream
-from jaxgan.runtime import errors, files
+from jaxgan.runtime import errors, files, processes
 
 _ALL = 'all'  # the only domain of images that have attributes
 _SPLIT_SEED = 1234  # of CelebA, as the original divides it
@@ -137,12 +139,11 @@ class CelebaSource:
   <root>/images/<file> and <root>/list_attr_celeba.txt: a count, the names of
   all attributes, and a line for each file with 1 or -1 for each of them. The
   split is the original's: shuffled by a fixed seed, the first `num_test` lines
-  are for testing.
+  are for testing. `miscount` tells of a count that is not that of the lines.
   """
 
   domains: tuple[str, ...] = (_ALL,)
   counts: tuple[int, ...]
-  ignored: tuple[str, ...] = ()
 
   def __init__(
     self,
@@ -157,9 +158,16 @@ class CelebaSource:
       raise errors.UserError(
         f'{self._folder} is missing: put the images of CelebA there, and '
         f'{_ATTRIBUTE_FILE} beside it'
+        f'{listing.there(epath.Path(root)) if root else ""}'
       )
     path = epath.Path(root) / _ATTRIBUTE_FILE
-    self.names, lines = _read_attributes(path, wanted)
+    self.names, lines, count = _read_attributes(path, wanted)
+    self.unused = _find_unused(self._folder, [name for name, _ in lines])
+    self.miscount = _miscount(count, len(lines))
+    if not is_test:  # once: the list is of both
+      listing.tell(str(path), self.unused)
+      if self.miscount and processes.is_first():
+        logging.warning('%s: %s: is it whole?', path, self.miscount)
     random.Random(_SPLIT_SEED).shuffle(lines)
     chosen = lines[:num_test] if is_test else lines[num_test:]
     if not chosen:
@@ -184,10 +192,10 @@ class CelebaSource:
 
 def _read_attributes(
   path: epath.Path, wanted: Sequence[str]
-) -> tuple[tuple[str, ...], list[tuple[str, list[bool]]]]:
-  """The names in use, and for each file whether it has them."""
+) -> tuple[tuple[str, ...], list[tuple[str, list[bool]]], str]:
+  """The names in use, for each file whether it has them, and the count."""
   try:
-    _, header, *rest = path.read_text().splitlines()
+    count, header, *rest = path.read_text().splitlines()
   except (OSError, ValueError) as e:
     raise errors.UserError(
       f'{path} is no list of attributes as CelebA has it '
@@ -220,7 +228,26 @@ def _read_attributes(
         f'{path} line {number} is not a file and {len(there)} times 1 or -1'
       )
     lines.append((name, [values[i] == '1' for i in columns]))
-  return names, lines
+  return names, lines, count.strip()
+
+
+def _miscount(count: str, num_lines: int) -> str:
+  """How the count in the first line differs from that of the lines, or ''."""
+  if not count.isdecimal() or int(count) == num_lines:
+    return ''
+  return f'its first line says {count} images, and it names {num_lines}'
+
+
+def _find_unused(folder: epath.Path, names: Sequence[str]) -> listing.Unused:
+  """Images without a line in the list, lines without one, and other files."""
+  listed = Counter(names)
+  there = {entry.name: entry for entry in listing.entries(folder)}
+  others = [entry for name, entry in there.items() if name not in listed]
+  unused = listing.by_kind(others)
+  unused[listing.NOT_LISTED] = unused.pop(listing.OUTSIDE, [])
+  unused[listing.NO_IMAGE] = [name for name in listed if name not in there]
+  unused[listing.TWICE] = [name for name, n in listed.items() if n > 1]
+  return {kind: found for kind, found in unused.items() if found}
 
 
 def check_names(names: Sequence[str]) -> None:
@@ -231,10 +258,7 @@ def check_names(names: Sequence[str]) -> None:
         f'both data sets have a label {name!r}: leave it out of '
         'config.data.joint_domains, or rename it in one of them'
       )
-    if not files.is_name(name):
-      raise errors.UserError(
-        f'the label {name!r} cannot be part of the name of a file: rename it'
-      )
+    files.check_part(name, 'the data has a label')
   if len(names) < 2:
     raise errors.UserError(
       f'the data has one label ({names[0]}): StarGAN needs two or more'

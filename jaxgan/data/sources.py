@@ -3,19 +3,21 @@
 import difflib
 import json
 import os
+import re
+import string
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
-from absl import logging
 from etils import epath
 
+from jaxgan.data import listing
+from jaxgan.data.listing import Unused
 from jaxgan.runtime import files
 from jaxgan.runtime.errors import UserError, printable
 
 MAX_BYTES = 2**29  # of a file: 8 for each pixel that `preprocess` takes
-EXTENSIONS = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
 
 
 class Source(Protocol):
@@ -23,7 +25,7 @@ class Source(Protocol):
 
   domains: tuple[str, ...]
   counts: tuple[int, ...]  # images of each domain
-  ignored: tuple[str, ...]  # what lies beside them and is no image
+  unused: Unused  # what lies beside them
 
   def read(self, domain: int, index: int) -> bytes:
     """The encoded image; raises OSError where it cannot be read."""
@@ -68,11 +70,7 @@ def select_domains(
       )
   domains = tuple(name for name in found if not wanted or name in wanted)
   for name in domains:
-    if not files.is_name(name):
-      raise UserError(
-        f'{where} has a domain named {name!r}, which cannot be part of the name'
-        ' of a file: rename it'
-      )
+    files.check_part(name, f'{where} has a domain named')
   return domains
 
 
@@ -98,26 +96,11 @@ def find_images(path: epath.PathLike) -> list[epath.Path]:
     return [path]
   if not path.is_dir():
     raise UserError(f'there is no file or folder {path}')
-  found = list(_walk(path))
+  found, unused = listing.walk(path)
   if not found:
-    raise UserError(f'{path} holds no images ({" ".join(EXTENSIONS)})')
+    raise listing.no_images(path, unused)
+  listing.tell(str(path), unused)
   return found
-
-
-def _walk(folder: epath.Path) -> Iterator[epath.Path]:
-  waiting, seen = [folder], set()
-  while waiting:
-    path = waiting.pop()
-    if path.is_dir():
-      # By its real name: links may lead in circles.
-      text = os.fspath(path)
-      real = text if '://' in text else os.path.realpath(text)
-      if real not in seen:
-        seen.add(real)
-        entries = _list_entries(path)
-        waiting += [e for e in reversed(entries) if _is_visible(e)]
-    elif _is_image(path):
-      yield path
 
 
 class FolderSource:
@@ -129,15 +112,15 @@ class FolderSource:
   def __init__(self, root: str, split: str, domains: Sequence[str] = ()):
     """Lists the files; `domains` picks some of the folders."""
     folder = epath.Path(root) / split
-    folders, ignored = _domain_folders(root, split)
+    folders, beside = _domain_folders(root, split)
     self.domains = select_domains(sorted(folders), domains, str(folder))
-    self._files = []
-    for name in self.domains:
-      images, others = _list_images(folders[name])
-      self._files.append(images)
-      ignored += others
+    self._files, unused = _list_domains([folders[d] for d in self.domains])
     self.counts = tuple(map(len, self._files))
-    self.ignored = tuple(printable(str(path)) for path in ignored)
+    further = folders.keys() - set(self.domains)
+    self.unused = listing.merged(
+      [_further(folders[name] for name in sorted(further)), unused, beside]
+    )
+    listing.tell(str(folder), self.unused)
 
   def read(self, domain: int, index: int) -> bytes:
     """The bytes of a file."""
@@ -165,20 +148,24 @@ class UnpairedSource:
       names = domains
     folders = dict(zip(names, paths, strict=True))
     self.domains = select_domains(tuple(folders), domains, where)
-    self._files = []
-    ignored: list[epath.Path] = []
-    for name in self.domains:
-      folder = folders[name]
+    chosen = [folders[name] for name in self.domains]
+    for folder in chosen:
       if not folder.is_dir():
         raise UserError(
           f"{folder} is missing: data.name 'unpaired' is for {where}, "
           f"'folder' for {epath.Path(root) / split}/<domain>/"
+          f'{_instead(root)}'
         )
-      images, others = _list_images(folder, cure='add some')
-      self._files.append(images)
-      ignored += others
+    self._files, unused = _list_domains(chosen, cure='add some')
     self.counts = tuple(map(len, self._files))
-    self.ignored = tuple(printable(str(path)) for path in ignored)
+    further = [
+      path
+      for letter in string.ascii_uppercase
+      if (path := epath.Path(root) / f'{split}{letter}') not in chosen
+      and path.is_dir()
+    ]
+    self.unused = listing.merged([_further(further), unused])
+    listing.tell(where, self.unused)
 
   def read(self, domain: int, index: int) -> bytes:
     """The bytes of a file."""
@@ -204,15 +191,15 @@ class SideBySideSource:
     if not folder.is_dir():
       raise UserError(
         f"{folder} is missing: data.name 'paired' is for {folder}/<images>, "
-        'each a source and its target side by side'
+        f'each a source and its target side by side{_instead(root)}'
       )
-    self._files, others = _list_images(
-      folder,
+    (self._files,), self.unused = _list_domains(
+      [folder],
       cure='put pictures there, each a source and its target side by side; '
       "data.name='folder' is for a folder of sources and one of targets",
     )
     self.counts: tuple[int, ...] = (len(self._files),)
-    self.ignored = tuple(printable(str(path)) for path in others)
+    listing.tell(str(folder), self.unused)
 
   def read(self, domain: int, index: int) -> bytes:
     """The bytes of a file."""
@@ -232,23 +219,23 @@ def find_domains(root: str, split: str) -> tuple[str, ...]:
 
 def _domain_folders(
   root: str, split: str
-) -> tuple[dict[str, epath.Path], list[epath.Path]]:
-  """The folders of the domains by name, and what is passed over."""
+) -> tuple[dict[str, epath.Path], Unused]:
+  """The folders of the domains by name, and what lies beside them."""
   folder = epath.Path(root) / split
   _check_root(root, folder)
   if not folder.is_dir():
     raise UserError(
       f'{folder} is missing: put the images in {folder}/<domain>/'
+      f'{_unpaired(folder)}{_instead(root)}'
     )
-  entries = _list_entries(folder)
-  folders = {e.name: e for e in entries if e.is_dir() and _is_visible(e)}
-  ignored = [e for e in entries if e.name not in folders]
-  _warn_of_ignored(ignored, folder)
+  there = listing.entries(folder)
+  folders = {e.name: e for e in there if listing.is_visible(e) and e.is_dir()}
   if not folders:
     raise UserError(
       f'{folder} holds no folders: put the images in {folder}/<domain>/'
+      f'{listing.there(folder)}'
     )
-  return folders, ignored
+  return folders, listing.by_kind(e for e in there if e.name not in folders)
 
 
 def _check_root(root: str, folder: epath.Path) -> None:
@@ -259,45 +246,66 @@ def _check_root(root: str, folder: epath.Path) -> None:
     raise UserError(f'data.root {str(folder.parent)!r} is not a folder')
 
 
-def _list_images(
-  folder: epath.Path, cure: str = 'add some or remove the folder'
-) -> tuple[list[epath.Path], list[epath.Path]]:
-  """The images of a domain, and what is passed over."""
-  entries = _list_entries(folder)
-  images = [e for e in entries if _is_visible(e) and _is_image(e)]
-  ignored = sorted(set(entries) - set(images), key=lambda entry: entry.name)
-  _warn_of_ignored(ignored, folder)
-  if not images:
-    raise UserError(
-      f'{folder} holds no images ({" ".join(EXTENSIONS)}): {cure}'
-    )
-  return images, ignored
+def _instead(root: str) -> str:
+  """What there is where a split is missing, and how to take it."""
+  return (
+    ', or name what there is with config.data.train_split and '
+    f'config.data.val_split{listing.there(epath.Path(root))}'
+  )
 
 
-def _list_entries(folder: epath.Path) -> list[epath.Path]:
-  try:
-    return sorted(folder.iterdir(), key=lambda entry: entry.name)
-  except OSError as error:
-    raise UserError(f'cannot list {folder} ({error})') from None
+def _unpaired(folder: epath.Path) -> str:
+  """The other layout of a split, if that is there."""
+  a, b = (folder.with_name(f'{folder.name}{letter}') for letter in 'AB')
+  if not (a.is_dir() and b.is_dir()):
+    return ''
+  return f", or take {a} and {b} with config.data.name='unpaired'"
 
 
-def _is_visible(entry: epath.Path) -> bool:
-  # Folders that Jupyter, macOS and archivers leave behind are no domains.
-  return not entry.name.startswith(('.', '__MACOSX'))
+def _list_domains(
+  folders: Sequence[epath.Path], cure: str = 'add some or remove the folder'
+) -> tuple[list[list[epath.Path]], Unused]:
+  """The images of each folder, and what else is in them."""
+  found, unused = [], []
+  for folder in folders:
+    images, others = listing.images(folder)
+    if not images:
+      raise listing.no_images(folder, others, cure)
+    found.append(images)
+    unused.append(others)
+  return found, listing.merged(unused)
 
 
-def _is_image(entry: epath.Path) -> bool:
-  return entry.suffix.lower() in EXTENSIONS
+def _further(folders: Iterable[epath.Path]) -> Unused:
+  names = [printable(str(folder)) for folder in folders]
+  return {listing.DOMAINS: names} if names else {}
 
 
-def _warn_of_ignored(entries: Sequence[epath.Path], folder: epath.Path) -> None:
-  if entries:
-    logging.warning(
-      '%s: ignored %d entries, the first is %s',
-      folder,
-      len(entries),
-      printable(entries[0].name),
-    )
+def find_beside(name: str, root: str, splits: Sequence[str]) -> Unused:
+  """What the root of a data set has beside its splits.
+
+  Files that are no pictures are none of the data.
+  """
+  if name.startswith('tfds:'):
+    builder = _open_tfds(name.removeprefix('tfds:'), root)
+    used = {part for split in splits for part in re.findall(r'\w+', split)}
+    further = sorted(builder.info.splits.keys() - used)
+    return {listing.SPLITS: further} if further else {}
+  folders, names = zip(
+    *(os.path.split(os.path.normpath(split)) for split in splits), strict=True
+  )
+  if len(set(folders)) > 1 or '.' in names:  # '.': then the root is a split
+    return {}
+  if name == 'unpaired':
+    names = tuple(f'{n}{x}' for n in names for x in string.ascii_uppercase)
+  entries = listing.entries(epath.Path(root) / folders[0])
+  unused = listing.by_kind(e for e in entries if e.name not in names)
+  kinds = {
+    listing.OUTSIDE: listing.OUTSIDE,
+    listing.OTHER_PICTURES: listing.OTHER_PICTURES,
+    listing.FOLDERS: listing.SPLITS,
+  }
+  return {kinds[kind]: names for kind, names in unused.items() if kind in kinds}
 
 
 class TfdsSource:
@@ -305,8 +313,6 @@ class TfdsSource:
 
   Nothing is downloaded. Files of a kind without random access are copied once.
   """
-
-  ignored: tuple[str, ...] = ()
 
   def __init__(
     self, name: str, split: str, data_dir: str, domains: Sequence[str] = ()
@@ -333,6 +339,15 @@ class TfdsSource:
         f'{self._name} holds no images of'
         f' {self.domains[self.counts.index(0)]!r}: leave it out of data.domains'
       )
+    self.unused = {
+      kind: left
+      for kind, left in (
+        (listing.DOMAINS, [d for d in names if d not in self.domains]),
+        (listing.NO_LABEL, [f'record {i}' for i in np.flatnonzero(labels < 0)]),
+      )
+      if left
+    }
+    listing.tell(self._name, self.unused)
 
   def read(self, domain: int, index: int) -> bytes:
     """The bytes of an encoded image."""

@@ -203,15 +203,15 @@ class Scorer:
         ask for.
 
     Raises:
-      UserError: there are too few images.
+      UserError: there are too few images, or two pairs have one name.
     """
     pairs = pairs or _pairs(val.domains, self.options.domains)
+    names = _names(val.domains, pairs)
     for _, target in pairs if self._inception else ():
       _check_enough(train.counts[target], train.domains[target])
     if self._judges:
-      names = [val.domains[target] for _, target in pairs]
       with self._required('inception_score'):
-        self._judges.prepare(names)
+        self._judges.prepare([val.domains[target] for _, target in pairs])
     if self._classifier:
       self._classifier.prepare(train, img_size)
     own = {d: self._own_sources(val, d) for d, _ in pairs}
@@ -220,8 +220,7 @@ class Scorer:
     with tqdm.tqdm(
       desc=mode, total=total, unit='source', **host.progress()
     ) as bar:
-      for source, target in pairs:
-        name = f'{val.domains[source]}2{val.domains[target]}'
+      for name, (source, target) in names.items():
         rng = streams.generator(
           seed,
           Stream.OUTPUTS,
@@ -549,6 +548,23 @@ def _pairs(
   if len(chosen) == 1:
     return [(chosen[0], chosen[0])]
   return [(s, t) for t in chosen for s in chosen if s != t]
+
+
+def _names(
+  domains: Sequence[str], pairs: Sequence[tuple[int, int]]
+) -> dict[str, tuple[int, int]]:
+  """The pairs by their names, of scores and of folders."""
+  named: dict[str, tuple[int, int]] = {}
+  for pair in pairs:
+    name = '2'.join(domains[i] for i in pair)
+    other = named.setdefault(name, pair)
+    if other != pair:
+      one, two = (' to '.join(domains[i] for i in p) for p in (other, pair))
+      raise errors.UserError(
+        f'{name} would be the name of {one} and of {two}: leave a domain out '
+        'with --domains'
+      )
+  return named
 
 
 def _batches(

@@ -1,21 +1,31 @@
 """Files: written whole or not at all, and read as data that anyone may send."""
 
 import contextlib
+import errno
 import fnmatch
+import hashlib
 import io
 import json
 import os
 import re
 import stat
+import tempfile
+import unicodedata
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 from etils import epath
 
+from jaxgan.runtime.errors import UserError
+
 # What an archive may unpack to if it is larger than the archive itself.
 _MAX_UNPACKED = 2**26
+_PARTIAL = '.partial'
+_SUM = 8  # hexadecimal digits
+MAX_NAME = 255 - len(_PARTIAL)  # bytes, of what is written whole
+MAX_PART = 100  # bytes, of one of two names that a file is named by
 _NO_NAME = re.compile(r'[/\x00-\x1f\x7f-\x9f\ud800-\udfff]')
 
 
@@ -53,7 +63,7 @@ def naming(path: epath.Path) -> Iterator[None]:
 
 def partial_path(path: epath.Path) -> epath.Path:
   """Where to write what will become `path` when it is whole."""
-  partial = path.parent / f'{path.name}.partial'
+  partial = path.parent / f'{path.name}{_PARTIAL}'
   remove_unless_regular(partial)
   return partial
 
@@ -70,6 +80,129 @@ def remove_unless_regular(path: epath.Path) -> None:
 def is_name(text: str) -> bool:
   """Whether a text names a file or folder, and none outside of its own."""
   return text not in ('', '.', '..') and not _NO_NAME.search(text)
+
+
+def check_part(name: str, what: str) -> None:
+  """Raises UserError unless a name can be part of those of files.
+
+  Args:
+    name: of which two may be in one, with a few words beside them.
+    what: it is, in a message.
+  """
+  if not is_name(name):
+    raise UserError(
+      f'{what} {name!r}, which cannot be part of the name of a file: rename it'
+    )
+  if num_bytes(name) > MAX_PART:
+    raise UserError(
+      f'{what} {name!r}, {num_bytes(name)} bytes: files are named by two, so '
+      f'rename it to {MAX_PART} or fewer'
+    )
+
+
+def num_bytes(name: str) -> int:
+  """How long a file system finds a name."""
+  return len(os.fsencode(name))
+
+
+def shortened(text: str, most: int) -> str:
+  """The text, or of a longer one its beginning, `~` and a sum of all of it.
+
+  Args:
+    text: a name or a part of one.
+    most: bytes that it may have.
+  """
+  if num_bytes(text) <= most:
+    return text
+  end = '~' + hashlib.sha256(os.fsencode(text)).hexdigest()[:_SUM]
+  while num_bytes(text + end) > most:
+    text = text[:-1]
+  return text + end
+
+
+def check_new(made: Iterable[tuple[epath.Path, str]], option: str) -> None:
+  """Checks the files that are to be made before the first of them is.
+
+  Args:
+    made: the path of each, and a name for what it is made of.
+    option: names the folder that they are in, in a message.
+
+  Raises:
+    UserError: two are one, also by a file system that does not tell A from a;
+      one is there already; or a name is too long.
+  """
+  origins: dict[epath.Path, str] = {}
+  for path, origin in made:
+    if path in origins:
+      raise _would_be_one(path, origins[path], origin, option)
+    origins[path] = origin
+  longest: dict[epath.Path, epath.Path] = {}  # by folder
+  for path in origins:
+    other = longest.setdefault(path.parent, path)
+    if num_bytes(path.name) > num_bytes(other.name):
+      longest[path.parent] = path
+  there = {path for f in longest if f.is_dir() for path in f.iterdir()}
+  for path in origins:
+    if path in there:
+      raise UserError(f'{path} exists: take another {option}')
+  for path in longest.values():
+    _check_length(path)
+  _check_alike(origins, there, option)
+
+
+def _would_be_one(
+  path: epath.Path, one: str, other: str, option: str
+) -> UserError:
+  return UserError(
+    f'{path} would be made twice, of {one} and of {other}: rename one, or take '
+    f'two {option}'
+  )
+
+
+def _check_length(path: epath.Path) -> None:
+  if '://' in os.fspath(path):
+    return
+  try:
+    # Of the name where there is a folder already, and always of the path.
+    for partial in (path, _nearest_folder(path) / path.name):
+      os.lstat(f'{partial}{_PARTIAL}')
+  except OSError as e:
+    if e.errno == errno.ENAMETOOLONG:
+      raise UserError(f'{path} is too long a name here: shorten it') from None
+
+
+def _check_alike(
+  origins: dict[epath.Path, str], there: set[epath.Path], option: str
+) -> None:
+  """Checks for names that a file system may take for one.
+
+  They differ in case, or in how an accent is written.
+  """
+  seen = {_folded(path): path for path in there}
+  for path, origin in origins.items():
+    other = seen.setdefault(_folded(path), path)
+    if other != path and _ignores_case(_nearest_folder(path)):
+      if other in there:
+        raise UserError(
+          f'{other} exists, which is {path.name} here: take another {option}'
+        )
+      raise _would_be_one(path, origins[other], origin, option)
+
+
+def _folded(path: epath.Path) -> str:
+  return unicodedata.normalize('NFC', os.fspath(path)).casefold()
+
+
+def _nearest_folder(path: epath.Path) -> epath.Path:
+  """The folder of a file, or the one that it will be made in."""
+  return next(folder for folder in path.parents if folder.is_dir())
+
+
+def _ignores_case(folder: epath.Path) -> bool:
+  if '://' in os.fspath(folder):
+    return False
+  with tempfile.NamedTemporaryFile(prefix='Aa', dir=folder) as probe:
+    return (folder / epath.Path(probe.name).name.swapcase()).exists()
 
 
 def numbers_in(directory: epath.Path) -> list[int]:

@@ -4,10 +4,12 @@ import collections
 import contextlib
 import ctypes
 import importlib.metadata
+import os
 import pathlib
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -44,6 +46,25 @@ def keep_freed_memory() -> bool:
     and mallopt(_M_MMAP_THRESHOLD, _MOST)
     and mallopt(_M_TRIM_THRESHOLD, _MOST)
   )
+
+
+@contextlib.contextmanager
+def without_proxies() -> Iterator[None]:
+  """Inside, clients of HTTP and gRPC reach their servers themselves.
+
+  A proxy of the environment is for the outside: it knows neither this machine
+  nor, by their names here, the others of a run.
+  """
+  kept = {k: v for k, v in os.environ.items() if k.lower().endswith('_proxy')}
+  for name in kept:
+    del os.environ[name]
+  # With none named, Python would ask macOS or Windows for the user's.
+  os.environ['no_proxy'] = '*'
+  try:
+    yield
+  finally:
+    del os.environ['no_proxy']
+    os.environ.update(kept)
 
 
 def describe() -> dict[str, str]:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 import jax
 from jax._src import distributed  # the key-value store has no public name
 
-from jaxgan.runtime import errors, signals
+from jaxgan.runtime import errors, host, signals
 
 _BEAT = 2.0  # seconds between two signs of life
 _SILENCE = 30.0  # seconds after which a process is taken for dead
@@ -29,6 +29,11 @@ _ALIVE, _FAILED = 'jaxgan/alive/', 'jaxgan/failed/'
 # Number of processes, where the environment tells: one has none to join. JAX
 # would hide all devices but one from it.
 _COUNTS = ('SLURM_NTASKS', 'OMPI_COMM_WORLD_SIZE')
+
+
+def is_first() -> bool:
+  """Whether this is process 0; unlike JAX's own it opens no devices."""
+  return distributed.global_state.process_id == 0
 
 
 @contextlib.contextmanager
@@ -106,8 +111,10 @@ def _initialize(*given) -> bool:
   alone = given[0] is None and '1' in map(os.environ.get, _COUNTS)
   if alone:
     return False
+  jax.config.update('jax_check_proxy_envs', False)  # there is none inside
   try:
-    jax.distributed.initialize(*given)
+    with host.without_proxies():
+      jax.distributed.initialize(*given)
   except (RuntimeError, ValueError) as e:
     if str(e).startswith('coordinator_address should be defined'):
       return False

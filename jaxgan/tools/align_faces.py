@@ -78,17 +78,21 @@ def _plan(in_: epath.Path, out: epath.Path) -> dict[epath.Path, epath.Path]:
   root = in_ if in_.is_dir() else in_.parent
   if in_.is_dir() and out.resolve().is_relative_to(in_.resolve()):
     raise errors.UserError(f'OUT {out} must lie outside IN {in_}')
-  pictures_by_target: dict[epath.Path, epath.Path] = {}
-  for path in pictures:
-    target = out / path.relative_to(root).with_suffix('.png')
-    if target.exists():
-      raise errors.UserError(f'{target} exists: take another OUT')
-    other = pictures_by_target.setdefault(target, path)
-    if other != path:
-      raise errors.UserError(
-        f'{other} and {path} would both become {target}: rename one'
-      )
-  return {path: target for target, path in pictures_by_target.items()}
+  targets = {
+    path: out / path.parent.relative_to(root) / _name(path) for path in pictures
+  }
+  files.check_new([(y, str(x)) for x, y in targets.items()], 'OUT')
+  short = [y for x, y in targets.items() if y.stem != x.stem]
+  if short:
+    print(
+      f'{len(short)} names would be too long for a file and are shortened, the '
+      f'first to {errors.printable(short[0].name)}'
+    )
+  return targets
+
+
+def _name(picture: epath.Path) -> str:
+  return files.shortened(picture.stem, files.MAX_NAME - len('.png')) + '.png'
 
 
 def _load_wing(path: str) -> Tree:

@@ -5,7 +5,9 @@ python -m jaxgan.tools.check_dataset ROOT [--img_size=256] [--domains=cat,dog] \
 
 ROOT holds <split>/<domain>/<images>, or is the data_dir of --name=tfds:<name>.
 For pix2pix, --pair=SOURCE,TARGET names two of these folders, and --name=paired
-is for <split>/<images>, each a source and its target side by side.
+is for <split>/<images>, each a source and its target side by side. For StarGAN,
+--name=celeba is for images/ and list_attr_celeba.txt, of which --num_test lines
+are for testing.
 The report says what is odd, what training does with it, and what to do.
 Exit status: 0 training would start; 1 it would not, with the line that it would
 end with; 2 misuse.
@@ -24,17 +26,25 @@ from absl import flags, logging
 from etils import epath
 from PIL import Image
 
-from jaxgan.data import crops, pictures, preprocess, sources
+from jaxgan.data import (
+  crops,
+  labelled,
+  listing,
+  pictures,
+  preprocess,
+  sources,
+)
 from jaxgan.data.contracts import base, paired
 from jaxgan.metrics import translations
 from jaxgan.runtime import cli
 from jaxgan.runtime.errors import UsageError, UserError, printable
 from jaxgan.systems import contract
 from jaxgan.systems.pix2pix.config import default_config as pix2pix_config
+from jaxgan.systems.stargan.config import default_config as stargan_config
 from jaxgan.systems.stargan_v2.config import default_config
 
 _NAME = flags.DEFINE_string(
-  'name', 'folder', 'folder, unpaired, paired, or tfds:<data set>.'
+  'name', 'folder', 'folder, unpaired, paired, celeba, or tfds:<data set>.'
 )
 _PAIR = flags.DEFINE_list('pair', [], 'Folders of source and target (pix2pix).')
 _TRAIN_SPLIT = flags.DEFINE_string('train_split', 'train', 'Training images.')
@@ -43,6 +53,9 @@ _DOMAINS = flags.DEFINE_list('domains', [], 'Those to use; all by default.')
 _IMG_SIZE = flags.DEFINE_integer('img_size', 256, 'Size to train at.')
 _SKIP_BAD_IMAGES = flags.DEFINE_bool(
   'skip_bad_images', False, 'As config.data.skip_bad_images in training.'
+)
+_NUM_TEST = flags.DEFINE_integer(
+  'num_test', None, 'Of celeba, as config.data.num_test in training.', 1
 )
 
 WIDTH = 80
@@ -69,11 +82,15 @@ def main(root: str) -> None:
   for split in splits:
     _print_table(split)
   if splits:
-    pairs = 'pair' in config.data
-    find, advise = (
-      (_find_in_pairs, _advise_on_pairs) if pairs else (_find, _advise)
-    )
-    found = find(splits, config.data.skip_bad_images)
+    find, advise = _find, _advise
+    if 'pair' in config.data:
+      find, advise = _find_in_pairs, _advise_on_pairs
+    elif config.data.name == 'celeba':
+      find, advise = _find_with_labels, _advise_on_labels
+    found = [
+      *find(splits, config.data.skip_bad_images),
+      *_find_unused(splits, config.data),
+    ]
     _print_findings([finding for finding in found if finding.names])
     _print_advice(advise(splits, config))
   elif root and config.data.name == 'folder':
@@ -93,6 +110,11 @@ def _create_config(root: str) -> ml_collections.ConfigDict:
   if _NAME.value == 'paired':
     pair = pair or paired.SIDES
   config = pix2pix_config() if pair else default_config()
+  if _NAME.value == 'celeba':
+    config = stargan_config()
+    config.model.d_repeat_num = 1
+    if _NUM_TEST.value:
+      config.data.num_test = _NUM_TEST.value
   data = config.data
   if pair:
     data.pair, data.load_size = pair, 0
@@ -150,7 +172,7 @@ class _Tap:
 
   def __init__(self, source: sources.Source):
     self.domains, self.counts = source.domains, source.counts
-    self.ignored, self.describe = source.ignored, source.describe
+    self.unused, self.describe = source.unused, source.describe
     self.files: dict[tuple[int, int], _File] = {}
     self._source = source
 
@@ -175,8 +197,14 @@ class _Split(pictures.FileImages):
     self.name = data.train_split if is_train else data.val_split
     self.is_train = is_train
     self.matched = isinstance(source, paired.Matched)
+    self.miscount = ''
+    if isinstance(source, labelled.CelebaSource):
+      self.miscount = source.miscount
     self._prefix = f'{epath.Path(data.root)}/'
-    self.ignored = [path.removeprefix(self._prefix) for path in source.ignored]
+    self.unused = {
+      kind: [name.removeprefix(self._prefix) for name in names]
+      for kind, names in source.unused.items()
+    }
     self._seen: dict[tuple[int, int], _Seen] = {}
     self._bad: dict[tuple[int, int], str] = {}
 
@@ -251,9 +279,21 @@ def _open(
   with _noted(faults):
     if 'pair' in data:
       return paired.open_source(config, split)
+    if data.name == 'celeba':
+      is_test = split == data.val_split
+      source = labelled.CelebaSource(
+        data.root, data.domains, is_test, data.num_test
+      )
+      labelled.check_names(source.names)
+      return source
     return sources.create_source(data.name, data.root, split, data.domains)
   whole = _find_whole(data, split) if data.name == 'folder' else []
-  return sources.FolderSource(data.root, split, whole) if whole else None
+  if not whole:
+    return None
+  folders = sources.FolderSource(data.root, split, whole)
+  if not (data.get('pair') or data.domains):
+    folders.unused.pop(listing.DOMAINS, None)  # they are faults
+  return folders
 
 
 def _find_whole(data: ml_collections.ConfigDict, split: str) -> list[str]:
@@ -312,6 +352,22 @@ def _find_in_pairs(
   yield from _find_converted(splits)
 
 
+def _find_with_labels(
+  splits: Sequence[_Split], skip_bad: bool
+) -> Iterator[_Finding]:
+  """The same for a list of attributes, which tells no domains."""
+  yield _Finding(
+    'counts that are not those of the lines',
+    sorted({split.miscount for split in splits} - {''}),
+    'Training takes the lines: see that the list is whole, or write their'
+    ' count.',
+  )
+  yield from _find_faults(splits, skip_bad)
+  yield from _find_flat(splits)
+  yield from _find_leaks(splits)
+  yield from _find_converted(splits)
+
+
 def _find_unlike(splits: Sequence[_Split]) -> Iterator[_Finding]:
   """Pairs whose two sides will not lie on each other."""
   odd, unlike = [], []
@@ -361,11 +417,43 @@ def _find_faults(
     ],
     'Training does not start: both splits need the same domains.',
   )
-  yield _Finding(
-    'files and folders that are no images or domains',
-    [name for split in splits for name in split.ignored],
-    'Training passes them over.',
-  )
+
+
+_EFFECTS = {
+  listing.OTHER_PICTURES: 'Training passes them over: convert them to one of '
+  f'{listing.READ}.',
+  listing.OUTSIDE: 'Training passes them over: move them into the folder of'
+  ' their domain.',
+  listing.FOLDERS: 'Training passes them over, with the images in them: move'
+  ' these one folder up.',
+  listing.NO_IMAGE: 'Training takes them for unreadable images.',
+  listing.TWICE: 'Training uses every line: an image may be trained on and'
+  ' tested, with other attributes.',
+  listing.DOMAINS: 'Training uses the domains of config.data.domains (here'
+  " --domains) or, of data.name='unpaired', A and B: for more domains, put each"
+  " in a folder of its own (data.name='folder').",
+}
+
+
+def _find_unused(
+  splits: Sequence[_Split], data: ml_collections.ConfigDict
+) -> Iterator[_Finding]:
+  """What is there and not used, by kind."""
+  names = (data.train_split, data.val_split)
+  beside = {}
+  if data.name != 'celeba':
+    beside = sources.find_beside(data.name, data.root, names)
+  prefix = f'{epath.Path(data.root)}/'
+  unused = listing.merged([*(split.unused for split in splits), beside])
+  for kind in listing.KINDS:
+    yield _Finding(
+      kind,
+      [
+        name.removeprefix(prefix)
+        for name in dict.fromkeys(unused.get(kind, ()))
+      ],
+      _EFFECTS.get(kind, 'Training passes them over.'),
+    )
 
 
 def _find_single(splits: Sequence[_Split]) -> Iterator[_Finding]:
@@ -498,6 +586,18 @@ def _advise_on_pairs(
   yield (
     'Both images of a pair are squeezed into squares: crop them alike if shapes'
     ' should keep their proportions.'
+  )
+
+
+def _advise_on_labels(
+  splits: Sequence[_Split], config: ml_collections.ConfigDict
+) -> Iterator[str]:
+  """Yields the advice that applies to images with attributes."""
+  yield from _advise_on_small(_all_seen(splits), config.data.img_size)
+  yield (
+    'Training sees the square of config.data.crop_size'
+    f' ({config.data.crop_size}) in the middle of an image: set it to 0 to see'
+    ' all of it.'
   )
 
 

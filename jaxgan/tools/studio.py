@@ -21,7 +21,7 @@ from etils import epath
 from jaxgan.apps import trained_model
 from jaxgan.data import sources
 from jaxgan.runs import workdir
-from jaxgan.runtime import cli, errors
+from jaxgan.runtime import cli, errors, host
 
 _WORKDIR = flags.DEFINE_string(
   'workdir', None, 'Work directory of the run.', required=True
@@ -53,36 +53,52 @@ def main() -> None:
     chunk=1,
   )
   with tempfile.TemporaryDirectory(prefix='jaxgan_studio_') as directory:
-    # Read when Gradio is imported.
-    os.environ['GRADIO_TEMP_DIR'] = f'{directory}/served'
-    os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'
+    _set_gradio(directory)
     try:
-      from jaxgan.apps import studio
+      with host.without_proxies():  # read by clients that it makes at once
+        from jaxgan.apps import studio
     except ImportError as e:
       raise errors.UserError(
         f'the studio needs Gradio ({e}): pip install -r requirements-studio.txt'
       ) from e
     page = _build(studio, model, pathlib.Path(directory))
-    try:
-      # Without its open API, which goes past the queue.
-      page.queue(max_size=64, api_open=False).launch(
-        server_name=_HOST.value,
-        server_port=_PORT.value,
-        max_file_size=sources.MAX_BYTES,
-        theme=studio.THEME,
-        css=studio.CSS,
-        footer_links=[],
-        share=False,
-        quiet=True,
-        prevent_thread_lock=True,
-        enable_monitoring=False,
-      )
-    except OSError as e:  # of no free port
-      raise errors.UserError(
-        'no port from 7860 to 7959 can be had: give one with --port'
-      ) from e
-    print(f'studio: {page.local_url} (Ctrl-C ends it)', flush=True)
-    page.block_thread()
+    # Gradio asks whether its own page is there.
+    with host.without_proxies():
+      _serve(studio, page)
+
+
+def _set_gradio(directory: str) -> None:
+  """Sets what Gradio reads of the environment when it is imported."""
+  # Of others' settings none: GRADIO_ALLOWED_PATHS would open files, and
+  # GRADIO_ROOT_PATH or GRADIO_NUM_PORTS change the address.
+  for name in [name for name in os.environ if name.startswith('GRADIO_')]:
+    del os.environ[name]
+  os.environ['GRADIO_TEMP_DIR'] = f'{directory}/served'
+  os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'
+
+
+def _serve(studio, page) -> None:
+  """Serves the page until Ctrl-C."""
+  try:
+    # Without its open API, which goes past the queue.
+    page.queue(max_size=64, api_open=False).launch(
+      server_name=_HOST.value,
+      server_port=_PORT.value,
+      max_file_size=sources.MAX_BYTES,
+      theme=studio.THEME,
+      css=studio.CSS,
+      footer_links=[],
+      share=False,
+      quiet=True,
+      prevent_thread_lock=True,
+      enable_monitoring=False,
+    )
+  except OSError as e:  # of no free port
+    raise errors.UserError(
+      'no port from 7860 to 7959 can be had: give one with --port'
+    ) from e
+  print(f'studio: {page.local_url} (Ctrl-C ends it)', flush=True)
+  page.block_thread()
 
 
 def _check_address(host: str, port: int | None) -> None:

@@ -8,15 +8,17 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import numpy as np
+from absl import logging
 from ml_collections import ConfigDict
 from PIL import Image
 
-from jaxgan.data import feeding, pictures
+from jaxgan.data import feeding, listing, pictures, sources
 from jaxgan.data.crops import Crop
 from jaxgan.data.eval_data import EvalData
 from jaxgan.data.feeding import HostFeed, Part
 from jaxgan.data.on_device import DeviceFeed
 from jaxgan.data.streams import Stream
+from jaxgan.runtime import processes
 from jaxgan.runtime.errors import UserError
 
 Array = jax.Array
@@ -144,6 +146,7 @@ class DomainData(Data):
     config = self._config
     feeding.check_batch_size(config.batch_size, process_count)
     train, val = self._open_both()
+    tell_of_unused(config)
     check_images(
       [val] if config.data.on_device else [train, val],
       config,
@@ -197,6 +200,24 @@ def create_feed(
     img_size=data.img_size,
     skip_bad_images=data.skip_bad_images,
   )
+
+
+def tell_of_unused(config: ConfigDict, prefix: str = '') -> None:
+  """Warns of what a data set has beside its splits, or if it is not read.
+
+  Args:
+    config: of the training.
+    prefix: 'joint_' of the second of two data sets.
+  """
+  data = config.data
+  name, root = data[f'{prefix}name'], data[f'{prefix}root']
+  if not name or name.startswith('shapes'):
+    if root and processes.is_first():
+      key = f'config.data.{prefix}name'
+      logging.warning('%s: not used: %s is %r', root, key, name)
+  elif name != 'celeba':  # its list tells what is used
+    splits = (data.train_split, data.val_split)
+    listing.tell(root, sources.find_beside(name, root, splits))
 
 
 def check_images(

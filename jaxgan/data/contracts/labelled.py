@@ -111,6 +111,8 @@ class Data(base.Data):
     feeding.check_batch_size(config.batch_size, process_count)
     train, val = (self.open(s) for s in (data.train_split, data.val_split))
     self._check_names(train, val)
+    for prefix in ('', 'joint_'):
+      base.tell_of_unused(config, prefix)
     base.check_images(
       [o.images for o in (val if data.on_device else [*train, *val])],
       config,

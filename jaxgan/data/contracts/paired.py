@@ -161,7 +161,7 @@ class Matched:
   def __init__(self, source: sources.Source, pair: tuple[str, str]):
     """Raises UserError for an image that has no partner."""
     self.domains: tuple[str, ...] = pair
-    self.ignored = source.ignored
+    self.unused = source.unused
     self._source = source
     self._order = [source.domains.index(name) for name in pair]
     by_name = [_by_name(source, domain) for domain in self._order]
