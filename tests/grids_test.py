@@ -234,6 +234,7 @@ def test_outputs_are_measured_in_units_of_real_images():
     (lambda x: x[::-1] / 2, 0.5, 0.5),
     (lambda x: x[:1].repeat(8, 0), 1.006, 0.004),
     (lambda x: 0 * x, 0.026, 0.004),
+    (lambda x: np.nan * x, 0.026, 0.004),
     (lambda x: noise, 17.47, 0.915),
     (lambda x: 100 * noise, 32.3, 1.617),  # clipped, as pictures are
   ):

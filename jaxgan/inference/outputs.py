@@ -51,9 +51,8 @@ def look(
     x, real = _load(val, others), _load(val, own)
     y = np.full(NUM_IMAGES, names.index(name), np.int32)
     style = _one_style(translator, y, real, rng)
-    fake = images.to_uint8(
-      translator.translate(preprocess.to_float(x), y, style)
-    )
+    made = translator.translate(preprocess.to_float(x), y, style)
+    fake = images.to_uint8(np.nan_to_num(made))  # the next step finds NaN
     noise.append(roughness(fake) / roughness(real))
     spread.append(distance(fake) / distance(x))
   return {
