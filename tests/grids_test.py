@@ -248,6 +248,25 @@ def test_of_two_targets_the_worse_counts():
   assert noise > 1.2 and spread < 0.01
 
 
+def test_of_one_image_nothing_is_said_of_different_sources(monkeypatch):
+  monkeypatch.setattr(
+    _Drawn, 'readable', lambda *_: np.full((8, 8, 3), 9, np.uint8)
+  )
+  translator, key = _Maker(lambda x: x, 'label'), jax.random.key(0)
+  found = outputs.look(translator, _Drawn('a', 'b'), ('a', 'b'), key)
+  assert list(found) == [collapse.NOISE]
+
+
+def test_sources_that_are_further_apart_than_targets_are_not_the_measure():
+  """As where photographs become drawings of edges."""
+  val = _Drawn('a', 'b')
+  real = val.readable
+  val.readable = lambda domain, i: real(domain, i) // (1 if domain else 8)
+  maker = _Maker(lambda x: (x + 1) / 8 - 1, 'label')
+  found = outputs.look(maker, val, ('a',), jax.random.key(0))
+  assert found[collapse.SPREAD] == pytest.approx(1, abs=0.1)
+
+
 @pytest.mark.parametrize(
   'names, domains, expected',
   [

@@ -162,7 +162,6 @@ def test_metrics_are_cut_back_to_the_resumed_step(
 
 
 def test_sigterm_saves_and_returns(smallest, tmp_path, monkeypatch, capsys):
-  _look_often(monkeypatch)
   training = paired.Data.training
 
   def killing(*args):
@@ -180,10 +179,12 @@ def test_sigterm_saves_and_returns(smallest, tmp_path, monkeypatch, capsys):
     return data
 
   monkeypatch.setattr(paired.Data, 'training', killing)
+  _look_often(monkeypatch)
   loop.train(tiny_pix2pix.config(num_train_steps=50), str(tmp_path))
   assert 'stopped by SIGTERM' in capsys.readouterr().out
   assert 1 <= _final_run(tmp_path).step <= 3
   monkeypatch.undo()
+  _look_often(monkeypatch)
   assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
   loop.train(tiny_pix2pix.config(), str(tmp_path))
   _assert_same_run(smallest, tmp_path)

@@ -4,7 +4,7 @@ Losses do not tell noise from a picture, nor one picture for every source from a
 translation. So a few validation images, always the same, are translated in one
 style, and their outputs are compared: `collapse.NOISE` is how rough they are,
 in units of real images of the target, and `collapse.SPREAD` how far they are
-apart, in units of their sources.
+apart, in units of their sources, or of real images if these are less so.
 """
 
 import itertools
@@ -35,6 +35,8 @@ def look(
 ) -> dict[str, float]:
   """{NOISE, SPREAD} of a state, of two targets the worse.
 
+  Where validation has one image alone there is no SPREAD.
+
   Args:
     translator: of the state.
     val: validation images.
@@ -54,11 +56,11 @@ def look(
     made = translator.translate(preprocess.to_float(x), y, style)
     fake = images.to_uint8(np.nan_to_num(made))  # the next step finds NaN
     noise.append(roughness(fake) / roughness(real))
-    spread.append(distance(fake) / distance(x))
-  return {
-    collapse.NOISE: float(np.max(noise)),
-    collapse.SPREAD: float(np.min(spread)),
-  }
+    # Edges are nearer to each other than photographs are.
+    if (apart := min(distance(x), distance(real))) > _LEAST:
+      spread.append(distance(fake) / apart)
+  found = {collapse.NOISE: max(noise)}
+  return found | {collapse.SPREAD: min(spread)} if spread else found
 
 
 def _load(val: EvalData, domains: Sequence[int]) -> np.ndarray:

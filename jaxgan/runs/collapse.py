@@ -26,11 +26,11 @@ MIN_WINDOW = 10
 AGREEING = 3 / 4
 
 # Of `inference.outputs`.
-NOISE = 'outputs/noise'  # how rough outputs are, in units of real images
-SPREAD = 'outputs/spread'  # how far they are apart, in units of their sources
+NOISE = 'outputs/noise'  # how rough they are, in units of real images
+SPREAD = 'outputs/spread'  # how far outputs are apart, in units of sources
 # Between healthy runs and broken ones (docs/training.md).
 MAX_NOISE = 4.5
-MIN_SPREAD = 0.2
+MIN_SPREAD = 0.3
 LIMITS = {NOISE: MAX_NOISE, SPREAD: MIN_SPREAD}
 NUM_LOOKS = 3
 
@@ -101,7 +101,10 @@ class Watcher:
 
   def last_look(self) -> str:
     """What outputs were like when they were last looked at."""
-    return self._outputs.last_look or 'Outputs were not looked at yet.'
+    return (
+      self._outputs.last_look
+      or 'Outputs of different sources were not looked at yet.'
+    )
 
 
 class _Outputs:
