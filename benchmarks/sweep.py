@@ -396,7 +396,8 @@ def describe_sign(
 def _told(records: Records, sign: collapse.Sign, window: int) -> list[int]:
   """Steps of the warning, of its end, of the next warning and so on."""
   watcher = collapse.Watcher([sign], window)
-  return [int(record['step']) for record in records if watcher.update(record)]
+  values = [{key: r[key] for key in ('step', sign.metric)} for r in records]
+  return [int(value['step']) for value in values if watcher.update(value)]
 
 
 def _medians(records: Records, metric: str, window: int) -> dict[int, float]:

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import ml_collections
 from etils import epath
 
+from jaxgan.data.eval_data import EvalData
+from jaxgan.inference import outputs
 from jaxgan.inference.translator import Translator
 from jaxgan.runs import checkpoint, collapse, finetune, report, workdir
 from jaxgan.runs.logger import Logger
@@ -162,15 +164,28 @@ def train(
       metadata = {'system': config.system, 'domains': list(data.domains)}
       checkpointer.save(step, state, metadata | skipped_steps.metadata())
 
-    def sample(step: int, state: Tree) -> None:
+    def create_translator(state: Tree) -> Translator | None:
+      """Of process 0 alone; all processes call it together."""
       params = sharding.replicate(system.inference_params(state), mesh)
-      if jax.process_index() == 0:
-        logger.say(f'step {step}: drawing samples ...')
-        local = sharding.local_copy((params, frozen))
-        translator = Translator(system, model, *local)
+      if jax.process_index():
+        return None
+      return Translator(system, model, *sharding.local_copy((params, frozen)))
+
+    def sample(step: int, state: Tree) -> None:
+      logger.say(f'step {step}: drawing samples ...')
+      if translator := create_translator(state):
         logger.write_images(
           step, system.grids(translator, data.val, sample_rng)
         )
+
+    def look(state: Tree) -> dict[str, float]:
+      if translator := create_translator(state):
+        return outputs.look(translator, validation(), data.domains, sample_rng)
+      return {}
+
+    @functools.cache
+    def validation() -> EvalData:
+      return system.create_data(config).evaluation()[1]
 
     def train_step(
       state: State, frozen: Tree, fed: Tree, rng: jax.Array, **phases: Any
@@ -199,6 +214,7 @@ def train(
             logger=logger,
             save=save,
             sample=sample,
+            look=look,
             stop=stop,
             profiler=profiler,
           )
@@ -226,6 +242,7 @@ def _iterate(
   logger: Logger,
   save: Callable,
   sample: Callable,
+  look: Callable,
   stop: signals.Stop,
   profiler: '_Profiler',
 ) -> None:
@@ -265,6 +282,11 @@ def _iterate(
     # Only multiples are logged, also at a stop: the records of a resumed run
     # are those of one that never stopped.
     if metrics and step % config.log_every_steps == 0:
+      # The first logged step of every hundred.
+      if step % outputs.LOOK_EVERY_STEPS < config.log_every_steps:
+        jax.block_until_ready(state)
+        with logger.clock_stopped():
+          metrics |= look(state)
       unlogged = step, metrics, health
     if unlogged and saving:
       _log(logger, *unlogged)

@@ -90,3 +90,132 @@ def test_for_long_is_a_tenth_of_the_run(steps, log_every, expected):
     {'num_train_steps': steps, 'log_every_steps': log_every}
   )
   assert collapse.window_size(config) == expected
+
+
+# (noise, spread)
+GOOD, ROUGH, ALIKE = (1.0, 0.8), (6.5, 0.9), (1.5, 0.04)
+
+
+def _follow(looks, signs=(), window=2):
+  """The state after each look, and {step: line} of what is told."""
+  watcher, states, told = collapse.Watcher(signs, window), [], {}
+  for step, (noise, spread) in enumerate(looks, start=1):
+    record = {'step': step, collapse.NOISE: noise, collapse.SPREAD: spread}
+    if lines := watcher.update(record):
+      (told[step],) = lines
+    states.append(watcher.state().name)
+  return states, told
+
+
+def test_a_run_is_well_when_it_has_begun_to_work_and_not_before():
+  looks = [ROUGH] * 3 + [ALIKE] * 2 + [GOOD] * 4 + [ALIKE] * 3 + [GOOD] * 3
+  states, told = _follow(looks)
+  assert states == (
+    ['UNKNOWN'] * 2
+    + ['NOT_BEGUN'] * 5
+    + ['WELL'] * 4
+    + ['COLLAPSED'] * 3
+    + ['WELL']
+  )
+  assert told == {
+    3: (
+      'step 3: the run has not begun to work: outputs are 6.50 times as rough '
+      'as real images (above 4.5: noise) and 0.90 times as far apart as their '
+      'sources; train on, and if it stays so look at samples and data, and try '
+      'a lower config.optim.lr'
+    ),
+    8: (
+      'step 8: the run has begun to work: outputs are 1.00 times as rough as '
+      'real images and 0.80 times as far apart as their sources'
+    ),
+    12: (
+      'warning: step 12: the run no longer works: outputs are 1.50 times as '
+      'rough as real images and 0.04 times as far apart as their sources '
+      '(below 0.3: one picture for all); go on from an earlier checkpoint with '
+      'a lower config.optim.lr'
+    ),
+    15: told[8].replace('step 8', 'step 15'),
+  }
+
+
+@pytest.mark.parametrize(
+  'looks, state',
+  [
+    ([GOOD] * 2, 'UNKNOWN'),  # too few
+    ([GOOD] * 3, 'WELL'),
+    ([GOOD, ROUGH, GOOD], 'NOT_BEGUN'),
+    ([ROUGH, GOOD] * 20, 'NOT_BEGUN'),  # half of them
+    ([GOOD] * 3 + [ROUGH, ALIKE, GOOD] * 9, 'WELL'),  # never three
+    ([(float('nan'), 0.5)] * 9, 'UNKNOWN'),
+    ([(4.5, 0.3)] * 3, 'WELL'),  # the limits themselves
+    ([(4.51, 0.5)] * 3, 'NOT_BEGUN'),
+    ([(1.0, 0.29)] * 3, 'NOT_BEGUN'),
+  ],
+)
+def test_a_run_is_what_all_of_the_last_looks_say(looks, state):
+  assert _follow(looks)[0][-1] == state
+
+
+def test_a_run_is_well_only_if_its_signs_are_known():
+  never_logged = collapse.Sign('G/joint_change', 0.1, 'same', 'lower it')
+  watcher = collapse.Watcher([SIGN, never_logged], 4)
+  good = {collapse.NOISE: 1.0, collapse.SPREAD: 0.9}
+  states = []
+  for step in range(1, 11):
+    spread = 0.5 if step < 7 else 0.0
+    watcher.update({'step': step, 'G/spread': spread, **good})
+    states.append(watcher.state().name)
+  assert states == ['UNKNOWN'] * 3 + ['WELL'] * 5 + ['COLLAPSED'] * 2
+  # Of an earlier version there are signs alone.
+  watcher = collapse.Watcher([SIGN], 2)
+  for step in range(1, 11):
+    watcher.update({'step': step, 'G/spread': 0.5})
+  assert watcher.state() is collapse.State.UNKNOWN
+  nothing = 'Outputs of different sources were not looked at yet.'
+  assert watcher.last_look() == nothing
+
+
+# (noise, spread) of trainings that were looked at: benchmarks/README.md.
+BROKEN = {
+  'UNIT, shapes, steps 100 to 500': [
+    *((3.91, 0.07), (3.86, 0.04), (2.66, 0.05), (3.64, 0.06), (3.74, 0.09)),
+  ],
+  'UNIT, shapes, lr 2e-2, steps 100 to 200': [
+    *((2.15, 0.28), (1.37, 0.07), (2.40, 0.29)),
+  ],
+  'StarGAN v2, emoji, lr 1e-4, steps 100 to 300': [
+    *((6.01, 0.95), (6.12, 0.94), (6.19, 0.92)),
+  ],
+  'StarGAN, shapes, lr 2e-2, steps 100 to 400': [
+    *((2.74, 1.46), (16.67, 0.48), (15.52, 0.33), (15.12, 0.16)),
+  ],
+}
+HEALTHY = {
+  'UNIT, emoji': [(1.59, 0.42), (1.30, 0.48), (1.28, 0.59), (1.43, 0.67)],
+  'UNIT, shapes, steps 2000 to 3000': [
+    (3.97, 1.04),
+    (3.88, 1.05),
+    (3.19, 0.93),
+  ],
+  'MUNIT, shapes': [(0.73, 0.83), (0.88, 0.78), (0.92, 0.72)],
+  'MUNIT, emoji': [(0.50, 0.50), (0.48, 0.41), (0.50, 0.53), (0.71, 0.42)],
+  'StarGAN v2, shapes': [(1.53, 0.58), (1.56, 0.63), (1.73, 0.67)],
+  'StarGAN v2, clothing': [(2.10, 0.85), (1.62, 0.83), (1.68, 0.81)],
+  'StarGAN, shapes': [(1.88, 1.04), (1.61, 0.96), (1.58, 0.97)],
+  'StarGAN, emoji': [(2.20, 0.69), (1.97, 0.69), (1.74, 0.96)],
+  'pix2pix, shapes': [(1.33, 1.76), (1.41, 1.83), (1.49, 1.87)],
+  'pix2pix, emoji': [(1.29, 0.54), (0.96, 0.70), (0.87, 0.87)],
+}
+
+
+@pytest.mark.parametrize(
+  'looks, state',
+  [
+    *((looks, 'NOT_BEGUN') for looks in BROKEN.values()),
+    *((looks, 'WELL') for looks in HEALTHY.values()),
+  ],
+  ids=[*BROKEN, *HEALTHY],
+)
+def test_limits_lie_between_broken_and_healthy_runs(looks, state):
+  states, _ = _follow(looks)
+  assert set(states[collapse.NUM_LOOKS - 1 :]) == {state}

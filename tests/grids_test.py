@@ -1,4 +1,4 @@
-"""The sample grids, with images that tell what they were made of."""
+"""Sample grids and looks at outputs, with images that tell what made them."""
 
 import types
 
@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from jaxgan.data import preprocess
-from jaxgan.inference import grids
+from jaxgan.inference import grids, outputs
+from jaxgan.runs import collapse
 
 S = 2  # pixels
 
@@ -187,3 +188,104 @@ def test_of_a_system_without_styles_the_way_back_is_all():
     [[100 + n, y, style] for n in range(8)]
     for y, style in ((0, 0), (0, 255), (1, 255))
   ]
+
+
+class _Drawn:
+  """Image n of domain d has a bar at n, of brightness d."""
+
+  def __init__(self, *domains):
+    self.domains = domains
+
+  def readable(self, domain, index):
+    image = np.full((32, 32, 3), 40, np.uint8)
+    image[2 * index + 2 : 2 * index + 8, 8:24] = 200 + domain
+    return image
+
+
+class _Maker:
+  """Makes of sources [-1, 1] what `make` says, and notes the targets."""
+
+  def __init__(self, make, *kinds):
+    self.make, self.asked = make, []
+    self.system = types.SimpleNamespace(KINDS=kinds)
+    self.model = types.SimpleNamespace(latent_dim=4)
+
+  def style(self, y, *, z=None, x_ref=None):
+    assert len(y) == 1
+    return z if x_ref is None else x_ref.mean((1, 2))
+
+  def translate(self, x, y, s):
+    self.asked.append((np.rint((x.max((1, 2, 3)) + 1) * 127.5) - 200, y, s))
+    return self.make(x)
+
+
+def _look(make, *kinds, names=('a', 'b'), domains=('a', 'b')):
+  maker = _Maker(make, *kinds or ['label'])
+  found = outputs.look(maker, _Drawn(*domains), names, jax.random.key(0))
+  assert list(found) == [collapse.NOISE, collapse.SPREAD]
+  return maker, *found.values()
+
+
+def test_outputs_are_measured_in_units_of_real_images():
+  noise = np.random.default_rng(0).uniform(-1, 1, (8, 32, 32, 3))
+  for make, *expected in (
+    (lambda x: x, 1.006, 1.0),
+    (lambda x: -x, 1.006, 0.997),
+    (lambda x: x[::-1] / 2, 0.5, 0.5),
+    (lambda x: x[:1].repeat(8, 0), 1.006, 0.004),
+    (lambda x: 0 * x, 0.026, 0.004),
+    (lambda x: np.nan * x, 0.026, 0.004),
+    (lambda x: noise, 17.47, 0.915),
+    (lambda x: 100 * noise, 32.3, 1.617),  # clipped, as pictures are
+  ):
+    _, *found = _look(make)
+    assert found == pytest.approx(expected, abs=0.005, rel=0.01)
+
+
+def test_of_two_targets_the_worse_counts():
+  calls = iter([lambda x: x[:1].repeat(8, 0), lambda x: 3 * x] * 2)
+  _, noise, spread = _look(lambda x: next(calls)(x))
+  assert noise > 1.2 and spread < 0.01
+
+
+def test_of_one_image_nothing_is_said_of_different_sources(monkeypatch):
+  monkeypatch.setattr(
+    _Drawn, 'readable', lambda *_: np.full((8, 8, 3), 9, np.uint8)
+  )
+  translator, key = _Maker(lambda x: x, 'label'), jax.random.key(0)
+  found = outputs.look(translator, _Drawn('a', 'b'), ('a', 'b'), key)
+  assert list(found) == [collapse.NOISE]
+
+
+def test_sources_that_are_further_apart_than_targets_are_not_the_measure():
+  """As where photographs become drawings of edges."""
+  val = _Drawn('a', 'b')
+  real = val.readable
+  val.readable = lambda domain, i: real(domain, i) // (1 if domain else 8)
+  maker = _Maker(lambda x: (x + 1) / 8 - 1, 'label')
+  found = outputs.look(maker, val, ('a',), jax.random.key(0))
+  assert found[collapse.SPREAD] == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize(
+  'names, domains, expected',
+  [
+    (('a', 'b'), ('a', 'b'), [({1}, 0), ({0}, 1)]),
+    (('a', 'b', 'c'), ('a', 'b', 'c'), [({1, 2}, 0), ({0, 2}, 1)]),
+    (('b',), ('a', 'b'), [({0}, 0)]),  # of pairs
+    (('hat', 'tie'), ('all',), [({0}, 0), ({0}, 1)]),  # of attributes
+    (('a', 'b', 'x', 'y'), ('a', 'b'), [({1}, 0), ({0}, 1)]),  # of two sets
+    (('a',), ('a',), [({0}, 0)]),
+  ],
+)
+def test_sources_are_of_the_other_domains(names, domains, expected):
+  maker, *_ = _look(lambda x: x, names=names, domains=domains)
+  assert [(set(x), *set(y.tolist())) for x, y, _ in maker.asked] == expected
+
+
+@pytest.mark.parametrize('kind', ['latent', 'reference'])
+def test_all_outputs_of_a_look_are_of_one_style(kind):
+  maker, *_ = _look(lambda x: x, kind)
+  for _, y, s in maker.asked:
+    assert len(s) == len(y) == outputs.NUM_IMAGES
+    assert (s == s[:1]).all()

@@ -15,6 +15,7 @@ from PIL import Image
 
 from jaxgan import evaluation, loop
 from jaxgan.data.contracts import paired
+from jaxgan.inference import outputs
 from jaxgan.nets import unet
 from jaxgan.runs import checkpoint, collapse, workdir
 from jaxgan.runtime import errors, sharding
@@ -58,8 +59,15 @@ def smallest(tmp_path_factory):
   """The same of the system that compiles fastest, for what the loop does."""
   workdir = tmp_path_factory.mktemp('runs') / 'smallest'
   config = tiny_pix2pix.config(sample_every_steps=3)
-  loop.train(config, str(workdir))
+  with pytest.MonkeyPatch.context() as patch:
+    _look_often(patch)
+    loop.train(config, str(workdir))
   return workdir
+
+
+def _look_often(monkeypatch):
+  """At outputs, in every second step; else runs of four are never looked at."""
+  monkeypatch.setattr(outputs, 'LOOK_EVERY_STEPS', 2)
 
 
 def _assert_same_run(a, b):
@@ -96,6 +104,21 @@ def test_run_leaves_what_it_promises(finished):
   assert list(finished.glob('events.out.tfevents*'))
 
 
+def test_outputs_are_looked_at_now_and_then(smallest):
+  records = list(workdir.read_metrics(epath.Path(smallest)))
+  assert [collapse.NOISE in record for record in records] == [
+    *(False, True),
+    *(False, True),
+  ]
+  run = _final_run(smallest)
+  val = run.system.create_data(run.config).evaluation()[1]
+  key = jax.random.split(jax.random.key(run.config.seed), 3)[2]
+  found = outputs.look(run.translator(8), val, run.config.data.domains, key)
+  assert found == {key: records[-1][key] for key in collapse.LIMITS}
+  page = (smallest / 'report' / 'index.html').read_text()
+  assert 'At step 4 outputs are ' in page
+
+
 def test_history_and_report_tell_of_every_start(finished):
   history = list(workdir.read_history(epath.Path(finished)))
   (start,) = [r['start'] for r in history if 'start' in r]
@@ -127,6 +150,7 @@ def test_stopped_and_resumed_is_never_stopped(
   sign = collapse.Sign('lr', 3.0, 'low', 'raise it')
   monkeypatch.setattr(pix2pix, 'COLLAPSE_SIGNS', (sign,))
   monkeypatch.setattr(collapse, 'MIN_WINDOW', 2)
+  _look_often(monkeypatch)
   config = {'checkpoint_every_steps': 100}
   for end in (1, 3, 4):
     loop.train(
@@ -139,7 +163,10 @@ def test_stopped_and_resumed_is_never_stopped(
   assert 'step 2: lr 0.001, below 3 in 2 of the last 2 values' in out
 
 
-def test_metrics_are_cut_back_to_the_resumed_step(smallest, tmp_path):
+def test_metrics_are_cut_back_to_the_resumed_step(
+  smallest, tmp_path, monkeypatch
+):
+  _look_often(monkeypatch)
   loop.train(tiny_pix2pix.config(num_train_steps=2), str(tmp_path))
   with (tmp_path / 'metrics.jsonl').open('a') as f:
     f.write('{"step": 3, "D/loss_real": 9.0}\n{"step": 4, "D/lo')
@@ -174,11 +201,13 @@ def test_any_signal_to_stop_saves_though_nobody_reads(
     return data
 
   monkeypatch.setattr(paired.Data, 'training', killing)
+  _look_often(monkeypatch)
   monkeypatch.setattr(sys, 'stdout', _Lost())
   loop.train(tiny_pix2pix.config(num_train_steps=50), str(tmp_path))
   assert _said(tmp_path)[-1].startswith('stopped by SIGHUP: step ')
   assert 1 <= _final_run(tmp_path).step <= 3
   monkeypatch.undo()
+  _look_often(monkeypatch)
   loop.train(tiny_pix2pix.config(), str(tmp_path))
   _assert_same_run(smallest, tmp_path)
 

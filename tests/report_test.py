@@ -92,6 +92,7 @@ def test_the_page_tells_what_the_run_is_and_how_it_went(run):
     assert f'>{text}<' in page
   assert page.count('done: all of it') == 2  # above, and what it said
   (warning,) = re.findall(r'<p>(warning: .*)</p>', page)
+  assert '<h2>There are signs of collapse.</h2>' in page
   assert 'step 13: G/ref_diversity' in warning and 'all alike' in warning
   by_line = {
     tuple(trace['name'] for trace in traces): traces for traces in charts
@@ -106,6 +107,33 @@ def test_the_page_tells_what_the_run_is_and_how_it_went(run):
   assert by_line['real', 'latent'][1]['y'] == [0.25, 0.5]
   assert by_line[('latent',)][0]['y'] == [50.25, 60.25]
   assert 'y":[0.3,0.3]' in page.replace(' ', '') or '"y0":0.3' in page
+
+
+@pytest.mark.parametrize(
+  'look, section, told',
+  [
+    ((1.25, 0.75), 'well', 'The outputs work, and no sign of collapse shows.'),
+    ((1.25, 0.01), 'warning', 'The run has not begun to work.'),
+    ((6.0, 0.75), 'warning', 'The run has not begun to work.'),
+    (None, '', 'Too little is recorded to say whether the run works.'),
+  ],
+)
+def test_nothing_is_green_before_there_is_ground(tmp_path, look, section, told):
+  path = epath.Path(tmp_path)
+  workdir.save_config(path, tiny.config(log_every_steps=1, num_train_steps=99))
+  metrics = workdir.MetricsFile(path, 0)
+  for step in range(1, 13):
+    values = {'G/ref_diversity': 0.5}
+    if look and step % 4 == 0:
+      values |= zip(collapse.LIMITS, look, strict=True)
+    metrics.append(step, values)
+  page, charts = _read(tmp_path)
+  assert f'<section class="{section}">\n  <h2>{told}</h2>' in page
+  by_line = {trace['name']: trace for (trace,) in charts}
+  if look:
+    assert f'At step 12 outputs are {look[0]:.2f} times as rough' in page
+    assert by_line['outputs noise']['x'] == [4, 8, 12]
+    assert by_line['outputs spread']['y'] == [look[1]] * 3
 
 
 def test_tables_have_floors_beside_scores(run):
@@ -139,7 +167,9 @@ def test_the_page_asks_for_nothing_outside_of_it(run):
 def test_a_run_that_has_just_begun_has_a_page(tmp_path):
   workdir.save_config(epath.Path(tmp_path), tiny.config())
   page, charts = _read(tmp_path)
-  assert not charts and 'no samples yet' in page and 'No sign of' in page
+  assert not charts and 'no samples yet' in page
+  assert 'Too little is recorded to say whether the run works.' in page
+  assert 'class="well"' not in page
 
 
 def test_long_runs_are_thinned_to_means_and_even_steps(tmp_path, monkeypatch):

@@ -86,7 +86,8 @@ def render(directory: epath.Path, signs: Sequence[collapse.Sign]) -> str:
   metrics = list(workdir.read_metrics(directory))
   history = list(workdir.read_history(directory))
   evaluations = list(_read_evaluations(directory))
-  window = collapse.window_size(config)
+  watcher = collapse.Watcher(signs, collapse.window_size(config))
+  told = [line for record in metrics for line in watcher.update(record)]
   environment = jinja2.Environment(
     loader=jinja2.PackageLoader('jaxgan.runs'), autoescape=True
   )
@@ -103,7 +104,9 @@ def render(directory: epath.Path, signs: Sequence[collapse.Sign]) -> str:
     overview=_overview(
       config, metrics, history, files.numbers_in(directory / 'checkpoints')
     ),
-    warnings=_warnings(metrics, signs, window),
+    state=watcher.state(),
+    last_look=watcher.last_look(),
+    told=told,
     samples=_samples(directory / 'samples'),
     sections={
       title: [(curve.title, _draw(curve, plotly)) for curve in curves]
@@ -143,7 +146,7 @@ def _overview(
 ) -> dict[str, str]:
   """What run this is, and how far it has come."""
   starts = [r for r in history if isinstance(r.get('start'), dict)]
-  speeds = [r for r in history if _is_number(r.get('images_per_s'))]
+  speeds = [r for r in history if collapse.is_number(r.get('images_per_s'))]
   said = [r['said'] for r in history if isinstance(r.get('said'), str)]
   step = max([0, *saved, *(record['step'] for record in metrics)])
   overview = {
@@ -166,13 +169,6 @@ def _overview(
   return {key: value for key, value in overview.items() if value}
 
 
-def _warnings(
-  metrics: Iterable[Record], signs: Sequence[collapse.Sign], window: int
-) -> list[str]:
-  watcher = collapse.Watcher(signs, window)
-  return [line for record in metrics for line in watcher.update(record)]
-
-
 class Curve(NamedTuple):
   """A chart: lines over the steps, and perhaps dotted limits."""
 
@@ -185,8 +181,8 @@ class Curve(NamedTuple):
 def _metric_curves(
   metrics: Sequence[Record], signs: Sequence[collapse.Sign]
 ) -> tuple[list[Curve], list[Curve]]:
-  """Those of signs, with their limits, and all others."""
-  limits = {sign.metric: sign.limit for sign in signs}
+  """Those of signs and outputs, with their limits, and all others."""
+  limits = collapse.LIMITS | {sign.metric: sign.limit for sign in signs}
   of_signs, others = [], []
   for title, names, lines in _charts(metrics):
     if names <= limits.keys():
@@ -206,7 +202,8 @@ def _charts(
   before the first underscore is the name of a line if it does so more than
   once: G/lambda_ds has a chart of its own.
   """
-  all_names = sorted({k for record in metrics[-1:] for k in record} - {'step'})
+  logged = {key for record in metrics[-1:] for key in record} - {'step'}
+  all_names = sorted(logged | collapse.LIMITS.keys())  # not in every record
   heads = [name.partition('_')[0] for name in all_names]
   charts: dict[str, dict[str, str]] = {}
   for name, head in zip(all_names, heads, strict=True):
@@ -238,14 +235,11 @@ def _points(
   records: Iterable[Record], key: str
 ) -> tuple[list[float], list[float]] | None:
   """(steps, values) of a key, in order; of a step the last that was told."""
-  values = {r['step']: r[key] for r in records if _is_number(r.get(key))}
+  values = {
+    r['step']: r[key] for r in records if collapse.is_number(r.get(key))
+  }
   steps = sorted(values)
   return (steps, [values[step] for step in steps]) if steps else None
-
-
-def _is_number(value: Any) -> bool:
-  # A number of JSON may have any number of digits.
-  return isinstance(value, int | float) and abs(value) < 1e300
 
 
 def _thin(
@@ -382,7 +376,7 @@ def _score_curves(evaluations: Sequence[Evaluation]) -> list[Curve]:
   for evaluation in evaluations:
     for score in evaluation.scores:
       metric, mode, what = score['parts']
-      if not _is_number(score.get('value')):
+      if not collapse.is_number(score.get('value')):
         continue
       if score.get('protocol') == 'factors':
         title = f'{metric}: {what}'
@@ -459,9 +453,9 @@ def _seen_through(rows: Mapping[str, Mapping[str, Record]]) -> str:
 
 def _format(score: Record | None) -> str:
   """A number; nothing where none was measured."""
-  if score is None or not _is_number(score.get('value')):
+  if score is None or not collapse.is_number(score.get('value')):
     return ''
   spread = score.get('std')
   return f'{score["value"]:.4g}' + (
-    f' ± {spread:.2g}' if _is_number(spread) else ''
+    f' ± {spread:.2g}' if collapse.is_number(spread) else ''
   )

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxgan.inference import outputs
 from jaxgan.inference.translator import Translator
-from jaxgan.runs import checkpoint
+from jaxgan.runs import checkpoint, collapse
 from jaxgan.runtime import sharding
 from jaxgan.systems import contract
 from jaxgan.training.state import State
@@ -293,6 +294,24 @@ def test_grids_are_of_pictures(name):
         row,
         column,
       )
+
+
+@every_system
+def test_a_run_that_has_learned_nothing_is_never_well(name):
+  """What fresh networks make is noise, or one picture for every source."""
+  system = _system(name)
+  data = system.names.create_data(system.config())
+  _, val = data.evaluation()
+  targets = data.training(0, 1).domains
+  look = functools.partial(
+    outputs.look, _translator(name, 8), val, targets, jax.random.key(0)
+  )
+  found = look()
+  assert found == look() and np.isfinite(list(found.values())).all()
+  watcher = collapse.Watcher(system.names.COLLAPSE_SIGNS, 2)
+  told = [watcher.update({'step': step, **found}) for step in (1, 2, 3)]
+  assert watcher.state() is collapse.State.NOT_BEGUN, found
+  assert told[:2] == [[], []] and len(told[2]) == 1
 
 
 @pytest.mark.slow
