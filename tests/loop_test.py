@@ -125,12 +125,11 @@ def test_history_and_report_tell_of_every_start(finished):
   assert start['devices'] == '2 x cpu' and start['jax'] == jax.__version__
   speeds = [r for r in history if 'images_per_s' in r]
   assert [r['step'] for r in speeds] == [1, 2, 3, 4]
-  assert _said(finished)[-4:] == [
-    f'step 3: samples in {finished}/samples/3',
-    'step 4: drawing samples ...',
+  assert _said(finished)[-2:] == [
     f'step 4: samples in {finished}/samples/4',
     'done: step 4 of 4',
   ]
+  assert 'step 4: drawing samples ...' in _said(finished)
   page = (finished / 'report' / 'index.html').read_text()
   for text in ('4 of 4', '2 x cpu', 'done: step 4 of 4', 'G diversity'):
     assert text in page
