@@ -28,7 +28,7 @@ AGREEING = 3 / 4
 # Of `inference.outputs`.
 NOISE = 'outputs/noise'  # how rough they are, in units of real images
 SPREAD = 'outputs/spread'  # how far outputs are apart, in units of sources
-# Between healthy runs and broken ones (docs/training.md).
+# Between healthy runs and broken ones (benchmarks/README.md).
 MAX_NOISE = 4.5
 MIN_SPREAD = 0.3
 LIMITS = {NOISE: MAX_NOISE, SPREAD: MIN_SPREAD}
