@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import ml_collections
 from etils import epath
 
-from jaxgan.data.eval_data import EvalData
 from jaxgan.inference import outputs
 from jaxgan.inference.translator import Translator
 from jaxgan.runs import checkpoint, collapse, finetune, report, workdir
@@ -180,12 +179,13 @@ def train(
 
     def look(state: Tree) -> dict[str, float]:
       if translator := create_translator(state):
-        return outputs.look(translator, validation(), data.domains, sample_rng)
+        return outputs.look(translator, read_targets(), sample_rng)
       return {}
 
-    @functools.cache
-    def validation() -> EvalData:
-      return system.create_data(config).evaluation()[1]
+    @functools.cache  # files that fail later on do not end the run
+    def read_targets() -> list[outputs.Target]:
+      _, val = system.create_data(config).evaluation()
+      return outputs.read_targets(val, data.domains)
 
     def train_step(
       state: State, frozen: Tree, fed: Tree, rng: jax.Array, **phases: Any

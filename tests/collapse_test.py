@@ -120,17 +120,17 @@ def test_a_run_is_well_when_it_has_begun_to_work_and_not_before():
   assert told == {
     3: (
       'step 3: the run has not begun to work: outputs are 6.50 times as rough '
-      'as real images (above 4.5: noise) and 0.90 times as far apart as their '
-      'sources; train on, and if it stays so look at samples and data, and try '
-      'a lower config.optim.lr'
+      'as real images (above 4.5: noise) and, of different sources, 0.90 times '
+      'as far apart; train on, and if it stays so look at samples and data, '
+      'and try a lower config.optim.lr'
     ),
     8: (
       'step 8: the run has begun to work: outputs are 1.00 times as rough as '
-      'real images and 0.80 times as far apart as their sources'
+      'real images and, of different sources, 0.80 times as far apart'
     ),
     12: (
       'warning: step 12: the run no longer works: outputs are 1.50 times as '
-      'rough as real images and 0.04 times as far apart as their sources '
+      'rough as real images and, of different sources, 0.04 times as far apart '
       '(below 0.3: one picture for all); go on from an earlier checkpoint with '
       'a lower config.optim.lr'
     ),

@@ -221,7 +221,8 @@ class _Maker:
 
 def _look(make, *kinds, names=('a', 'b'), domains=('a', 'b')):
   maker = _Maker(make, *kinds or ['label'])
-  found = outputs.look(maker, _Drawn(*domains), names, jax.random.key(0))
+  targets = outputs.read_targets(_Drawn(*domains), names)
+  found = outputs.look(maker, targets, jax.random.key(0))
   assert list(found) == [collapse.NOISE, collapse.SPREAD]
   return maker, *found.values()
 
@@ -252,8 +253,8 @@ def test_of_one_image_nothing_is_said_of_different_sources(monkeypatch):
   monkeypatch.setattr(
     _Drawn, 'readable', lambda *_: np.full((8, 8, 3), 9, np.uint8)
   )
-  translator, key = _Maker(lambda x: x, 'label'), jax.random.key(0)
-  found = outputs.look(translator, _Drawn('a', 'b'), ('a', 'b'), key)
+  targets = outputs.read_targets(_Drawn('a', 'b'), ('a', 'b'))
+  found = outputs.look(_Maker(lambda x: x, 'label'), targets, jax.random.key(0))
   assert list(found) == [collapse.NOISE]
 
 
@@ -263,7 +264,8 @@ def test_sources_that_are_further_apart_than_targets_are_not_the_measure():
   real = val.readable
   val.readable = lambda domain, i: real(domain, i) // (1 if domain else 8)
   maker = _Maker(lambda x: (x + 1) / 8 - 1, 'label')
-  found = outputs.look(maker, val, ('a',), jax.random.key(0))
+  targets = outputs.read_targets(val, ('a',))
+  found = outputs.look(maker, targets, jax.random.key(0))
   assert found[collapse.SPREAD] == pytest.approx(1, abs=0.1)
 
 

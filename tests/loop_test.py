@@ -113,7 +113,8 @@ def test_outputs_are_looked_at_now_and_then(smallest):
   run = _final_run(smallest)
   val = run.system.create_data(run.config).evaluation()[1]
   key = jax.random.split(jax.random.key(run.config.seed), 3)[2]
-  found = outputs.look(run.translator(8), val, run.config.data.domains, key)
+  targets = outputs.read_targets(val, run.config.data.domains)
+  found = outputs.look(run.translator(8), targets, key)
   assert found == {key: records[-1][key] for key in collapse.LIMITS}
   page = (smallest / 'report' / 'index.html').read_text()
   assert 'At step 4 outputs are ' in page

@@ -112,7 +112,7 @@ def test_the_page_tells_what_the_run_is_and_how_it_went(run):
 @pytest.mark.parametrize(
   'look, section, told',
   [
-    ((1.25, 0.75), 'well', 'The outputs work, and no sign of collapse shows.'),
+    ((1.25, 0.75), 'well', collapse.State.WELL.value),
     ((1.25, 0.01), 'warning', 'The run has not begun to work.'),
     ((6.0, 0.75), 'warning', 'The run has not begun to work.'),
     (None, '', 'Too little is recorded to say whether the run works.'),

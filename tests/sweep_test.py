@@ -73,7 +73,10 @@ def test_the_last_step_is_scored_and_so_are_the_multiples():
 def test_the_signs_of_runs_are_read_from_their_records(tmp_path):
   sign = collapse.Sign('G/spread', 0.1, 'one picture', 'raise lambda')
   values = [0.5] * 20 + [0.04] * 20 + [0.3] * 20
-  records = [{'step': 25 * i, 'G/spread': x} for i, x in enumerate(values)]
+  noise = {collapse.NOISE: 9.0, collapse.SPREAD: 0.0}  # told elsewhere
+  records = [
+    {'step': 25 * i, 'G/spread': x, **noise} for i, x in enumerate(values)
+  ]
   assert sweep.describe_sign('x', records, sign, 10) == {
     'run': 'x',
     'sign': 'G/spread',

@@ -9,6 +9,7 @@ apart, in units of their sources, or of real images if these are less so.
 
 import itertools
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,34 +31,62 @@ _SMALL = (8, 8)  # pixels
 _LEAST = 0.1  # grey levels, to divide by
 
 
+class Target(NamedTuple):
+  """What is looked at of a target.
+
+  Attributes:
+    y: number of the target.
+    sources: of other domains, uint8 [N, S, S, 3].
+    real: images of the target, of the same shape.
+  """
+
+  y: int
+  sources: np.ndarray
+  real: np.ndarray
+
+
+def read_targets(val: EvalData, names: Sequence[str]) -> list[Target]:
+  """Two targets at most, with validation images, always the same.
+
+  Args:
+    val: validation images.
+    names: of all targets. Sources are of the other domains, where a target is
+      a domain of `val`.
+  """
+  known = [name for name in names if name in val.domains] or names
+  every = range(len(val.domains))
+  targets = []
+  for name in known[:MAX_TARGETS]:
+    own = [i for i in every if val.domains[i] == name] or every
+    others = [i for i in every if val.domains[i] != name] or every
+    y = names.index(name)
+    targets.append(Target(y, _load(val, others), _load(val, own)))
+  return targets
+
+
 def look(
-  translator: Translator, val: EvalData, names: Sequence[str], rng: Array
+  translator: Translator, targets: Sequence[Target], rng: Array
 ) -> dict[str, float]:
-  """{NOISE, SPREAD} of a state, of two targets the worse.
+  """{NOISE, SPREAD} of a state, of all targets the worse.
 
   Where validation has one image alone there is no SPREAD.
 
   Args:
     translator: of the state.
-    val: validation images.
-    names: of the targets. Sources are of the other domains, where a target is
-      a domain of `val`.
+    targets: of `read_targets`.
     rng: key of the latent.
   """
-  targets = [name for name in names if name in val.domains] or names
   noise, spread = [], []
-  for name in targets[:MAX_TARGETS]:
-    every = range(len(val.domains))
-    own = [i for i in every if val.domains[i] == name] or every
-    others = [i for i in every if val.domains[i] != name] or every
-    x, real = _load(val, others), _load(val, own)
-    y = np.full(NUM_IMAGES, names.index(name), np.int32)
-    style = _one_style(translator, y, real, rng)
-    made = translator.translate(preprocess.to_float(x), y, style)
-    fake = images.to_uint8(np.nan_to_num(made))  # the next step finds NaN
-    noise.append(roughness(fake) / roughness(real))
+  for target in targets:
+    y = np.full(len(target.sources), target.y, np.int32)
+    style = _one_style(translator, y, target.real, rng)
+    x = preprocess.to_float(target.sources)
+    made = np.nan_to_num(translator.translate(x, y, style))
+    fake = images.to_uint8(made)  # of NaN grey: the next step finds it
+    noise.append(roughness(fake) / roughness(target.real))
     # Edges are nearer to each other than photographs are.
-    if (apart := min(distance(x), distance(real))) > _LEAST:
+    apart = min(distance(target.sources), distance(target.real))
+    if apart > _LEAST:
       spread.append(distance(fake) / apart)
   found = {collapse.NOISE: max(noise)}
   return found | {collapse.SPREAD: min(spread)} if spread else found

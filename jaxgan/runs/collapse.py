@@ -28,7 +28,7 @@ AGREEING = 3 / 4
 # Of `inference.outputs`.
 NOISE = 'outputs/noise'  # how rough they are, in units of real images
 SPREAD = 'outputs/spread'  # how far outputs are apart, in units of sources
-# Between healthy runs and broken ones (docs/training.md).
+# Between healthy runs and broken ones (benchmarks/README.md).
 MAX_NOISE = 4.5
 MIN_SPREAD = 0.3
 LIMITS = {NOISE: MAX_NOISE, SPREAD: MIN_SPREAD}
@@ -60,7 +60,7 @@ class State(enum.Enum):
 
   UNKNOWN = 'Too little is recorded to say whether the run works.'
   NOT_BEGUN = 'The run has not begun to work.'
-  WELL = 'The outputs work, and no sign of collapse shows.'
+  WELL = 'No sign of collapse: outputs are no noise, and differ by source.'
   COLLAPSED = 'There are signs of collapse.'
 
 
@@ -123,7 +123,7 @@ class _Outputs:
     found = (
       f'outputs are {noise:.2f} times as rough as real images'
       + ('' if rough else f' (above {MAX_NOISE:g}: noise)')
-      + f' and {spread:.2f} times as far apart as their sources'
+      + f' and, of different sources, {spread:.2f} times as far apart'
       + ('' if apart else f' (below {MIN_SPREAD:g}: one picture for all)')
     )
     self.last_look = f'At step {record["step"]} {found}.'
