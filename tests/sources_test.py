@@ -95,6 +95,10 @@ def test_a_missing_split_says_what_there_is_instead(root):
   assert str(caught.value).endswith(
     f"'folder' for {root}/train/<domain>/{instead}"
   )
+  (root / 'new').mkdir()
+  with pytest.raises(UserError, match=r'val_split \(there: nothing\)$'):
+    sources.FolderSource(str(root / 'new'), 'train')
+  (root / 'new').rmdir()
   with pytest.raises(UserError, match=r'val_split \(there: train, val\)$'):
     sources.SideBySideSource(str(root), 'test')
 

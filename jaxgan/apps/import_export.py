@@ -77,15 +77,15 @@ def export_run(directory: str, out: str, *, step: int | None = None) -> None:
   checkpointer = checkpoint.Checkpointer(path / 'checkpoints', read_only=True)
   partial = checkpointer.metadata(run.step).get(checkpoint.PARTIAL, False)
   checkpointer.close()
-  made = _offered(run.system.export_official, run.config)(
+  trees = _offered(run.system.export_official, run.config)(
     jax.device_get(run.state), run.frozen, run.config, partial
   )
-  existing = [name for name in made if (folder / name).exists()]
+  existing = [name for name in trees if (folder / name).exists()]
   if existing:
     raise errors.UserError(f'{folder / existing[0]} exists: take another --out')
   try:
     folder.mkdir(parents=True, exist_ok=True)
-    for name, tree in made.items():
+    for name, tree in trees.items():
       torch_files.save(folder / name, tree)
       print(f'wrote {folder / name}', flush=True)
   except OSError as e:

@@ -162,9 +162,10 @@ class CelebaSource:
       )
     path = epath.Path(root) / _ATTRIBUTE_FILE
     self.names, lines, count = _read_attributes(path, wanted)
-    self.unused = _find_unused(self._folder, [name for name, _ in lines])
+    self.unused: listing.Unused = {}
     self.miscount = _miscount(count, len(lines))
     if not is_test:  # once: the list is of both
+      self.unused = _find_unused(self._folder, [name for name, _ in lines])
       listing.tell(str(path), self.unused)
       if self.miscount and processes.is_first():
         logging.warning('%s: %s: is it whole?', path, self.miscount)

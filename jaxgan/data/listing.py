@@ -167,4 +167,4 @@ def there(folder: epath.Path) -> str:
     shown = ', '.join(map(printable, names[:12]))
     return f' (there: {shown}{", ..." if names[12:] else ""})'
   unused = by_kind(found)
-  return f' (there: {summary(unused)})' if unused else ' (it is empty)'
+  return f' (there: {summary(unused)})' if unused else ' (there: nothing)'

@@ -206,12 +206,13 @@ class Scorer:
       UserError: there are too few images, or two pairs have one name.
     """
     pairs = pairs or _pairs(val.domains, self.options.domains)
-    names = _names(val.domains, pairs)
+    named = _names(val.domains, pairs)
     for _, target in pairs if self._inception else ():
       _check_enough(train.counts[target], train.domains[target])
     if self._judges:
+      names = [val.domains[target] for _, target in pairs]
       with self._required('inception_score'):
-        self._judges.prepare([val.domains[target] for _, target in pairs])
+        self._judges.prepare(names)
     if self._classifier:
       self._classifier.prepare(train, img_size)
     own = {d: self._own_sources(val, d) for d, _ in pairs}
@@ -220,7 +221,7 @@ class Scorer:
     with tqdm.tqdm(
       desc=mode, total=total, unit='source', **host.progress()
     ) as bar:
-      for name, (source, target) in names.items():
+      for name, (source, target) in named.items():
         rng = streams.generator(
           seed,
           Stream.OUTPUTS,

@@ -162,13 +162,13 @@ def _would_be_one(
 def _check_length(path: epath.Path) -> None:
   if '://' in os.fspath(path):
     return
-  try:
-    # Of the name where there is a folder already, and always of the path.
-    for partial in (path, _nearest_folder(path) / path.name):
+  # A path as a whole, and a name where there is a folder already.
+  for partial in (path, _nearest_folder(path) / path.name):
+    try:
       os.lstat(f'{partial}{_PARTIAL}')
-  except OSError as e:
-    if e.errno == errno.ENAMETOOLONG:
-      raise UserError(f'{path} is too long a name here: shorten it') from None
+    except OSError as e:
+      if e.errno == errno.ENAMETOOLONG:
+        raise UserError(f'{path} is too long a name here: shorten it') from None
 
 
 def _check_alike(

@@ -448,10 +448,7 @@ def _find_unused(
   for kind in listing.KINDS:
     yield _Finding(
       kind,
-      [
-        name.removeprefix(prefix)
-        for name in dict.fromkeys(unused.get(kind, ()))
-      ],
+      [name.removeprefix(prefix) for name in unused.get(kind, ())],
       _EFFECTS.get(kind, 'Training passes them over.'),
     )
 

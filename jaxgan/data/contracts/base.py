@@ -202,24 +202,6 @@ def create_feed(
   )
 
 
-def tell_of_unused(config: ConfigDict, prefix: str = '') -> None:
-  """Warns of what a data set has beside its splits, or if it is not read.
-
-  Args:
-    config: of the training.
-    prefix: 'joint_' of the second of two data sets.
-  """
-  data = config.data
-  name, root = data[f'{prefix}name'], data[f'{prefix}root']
-  if not name or name.startswith('shapes'):
-    if root and processes.is_first():
-      key = f'config.data.{prefix}name'
-      logging.warning('%s: not used: %s is %r', root, key, name)
-  elif name != 'celeba':  # its list tells what is used
-    splits = (data.train_split, data.val_split)
-    listing.tell(root, sources.find_beside(name, root, splits))
-
-
 def check_images(
   opened: Sequence[pictures.Images],
   config: ConfigDict,
@@ -254,6 +236,24 @@ def check_domains(
       f'model.num_domains is {wanted} but the data has {len(train)} domains'
       f' ({", ".join(train)}): set it to 0 to take it from the data'
     )
+
+
+def tell_of_unused(config: ConfigDict, prefix: str = '') -> None:
+  """Warns of what a data set has beside its splits, or if it is not read.
+
+  Args:
+    config: of the training.
+    prefix: 'joint_' of the second of two data sets.
+  """
+  data = config.data
+  name, root = data[f'{prefix}name'], data[f'{prefix}root']
+  if not name or name.startswith('shapes'):
+    if root and processes.is_first():
+      key = f'config.data.{prefix}name'
+      logging.warning('%s: not used: %s is %r', root, key, name)
+  elif name != 'celeba':  # its list tells what is used
+    splits = (data.train_split, data.val_split)
+    listing.tell(root, sources.find_beside(name, root, splits))
 
 
 def noise_images(
