@@ -106,7 +106,7 @@ def follow_run(
   Raises:
     UserError: there is no such directory, or an evaluation fails.
   """
-  path = epath.Path(directory)
+  path = files.user_path(directory)
   if not path.is_dir():
     raise errors.UserError(f'there is no work directory {path}')
   scorer = _create_scorer(options, keep_best)
@@ -190,7 +190,7 @@ def _open(
     _adopt(run.config, config)
   if not keep_best or jax.process_index() > 0:
     return run, None
-  return run, _Best(epath.Path(directory), run.step, keep_best)
+  return run, _Best(files.user_path(directory), run.step, keep_best)
 
 
 def _evaluate(
@@ -201,7 +201,7 @@ def _evaluate(
   best: '_Best | None',
 ) -> dict[str, float | None]:
   scorer.options.check_domains(contract.domain_names(run.config))
-  path = epath.Path(directory) / 'eval'
+  path = files.user_path(directory) / 'eval'
   if jax.process_index() == 0:
     workdir.prepare(path)
   _say(f'evaluating step {run.step} of {directory} ...')

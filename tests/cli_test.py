@@ -81,8 +81,12 @@ def test_bad_input_is_one_line(tmp_path, prepare, override, message):
 @pytest.mark.parametrize(
   'override, message',
   [
-    ('config.modle.style_dim=3', 'Did you mean "model"'),
-    ('config.model.style_dim=x', 'style_dim'),
+    (
+      'config.modle.style_dim=3',
+      'there is no setting config.modle.style_dim: did you mean '
+      'config.model.style_dim?',
+    ),
+    ('config.model.style_dim=x', '--config.model.style_dim=x: not a number'),
     ('workdri=y', 'workdri'),
   ],
 )

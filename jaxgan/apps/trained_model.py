@@ -14,7 +14,7 @@ from PIL import Image
 from jaxgan.data import preprocess, sources
 from jaxgan.data.preprocess import Pixels
 from jaxgan.inference.translator import PROGRAM_INPUTS, Translator
-from jaxgan.runtime import errors, images, sharding
+from jaxgan.runtime import errors, files, images, sharding
 from jaxgan.systems import contract
 
 Picture = str | os.PathLike | Image.Image | np.ndarray
@@ -109,7 +109,7 @@ class Model:
     Raises:
       UserError: the folder has the name of no domain.
     """
-    name = epath.Path(path).resolve().parent.name
+    name = files.user_path(path).resolve().parent.name
     if name not in self.domains:
       raise errors.UserError(
         f'{path} lies in no folder of a domain ({", ".join(self.domains)}): '
@@ -248,7 +248,7 @@ def _open(picture: Picture) -> Image.Image:
     if isinstance(picture, Image.Image):
       name = getattr(picture, 'filename', '') or 'an image'
       return preprocess.to_rgb(picture)
-    return preprocess.decode(sources.read_file(epath.Path(picture)))
+    return preprocess.decode(sources.read_file(files.user_path(picture)))
   except OSError as e:
     raise errors.UserError(f'{name}: {e.strerror or e}') from e
   except (TypeError, ValueError) as e:  # UnreadableImage among them

@@ -12,7 +12,7 @@ from PIL import Image
 from jaxgan.apps import trained_model
 from jaxgan.data import sources as sources_lib
 from jaxgan.data.preprocess import Pixels
-from jaxgan.runtime import errors, images
+from jaxgan.runtime import errors, files, images
 
 GRID_SIDE = 16  # sources, and styles, that grid.png shows at most
 VIDEO_WIDTH = 4096  # pixels; H.264 decoders need not know wider pictures
@@ -122,7 +122,7 @@ def translate(
   Raises:
     UserError: a file would be overwritten, or the video cannot be.
   """
-  out = epath.Path(out)
+  out = files.user_path(out)
   extra = ['grid.png', *(['video.mp4'] if video else [])]
   _check_targets(out, paths, styles, extra)
   if video:

@@ -4,6 +4,7 @@ import collections
 import contextlib
 import ctypes
 import importlib.metadata
+import importlib.util
 import pathlib
 import platform
 import subprocess
@@ -11,12 +12,19 @@ import sys
 from typing import Any
 
 import jax
+import jax.extend
 
 import jaxgan
+from jaxgan.runtime import errors
 
 _MOST = 2**31 - 1  # bytes; the largest that mallopt takes
 # Of malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+# What JAX's package for a kind of device installs, the newest first.
+_PLUGINS = {
+  'cuda': {'cuda13': 'jax_cuda13_plugin', 'cuda12': 'jax_cuda12_plugin'},
+  'tpu': {'tpu': 'libtpu'},
+}
 _PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
 
@@ -24,6 +32,49 @@ def progress() -> dict[str, Any]:
   """tqdm settings: only process 0 shows progress; in a log, every 15 s."""
   seconds = 0.5 if sys.stderr.isatty() else 15
   return {'mininterval': seconds, 'disable': jax.process_index() > 0}
+
+
+def check_devices() -> None:
+  """Raises UserError where JAX_PLATFORMS asks for a device that is not there.
+
+  JAX looks for devices when it is first asked for one.
+  """
+  config: Any = jax.config  # has its names from a table
+  try:
+    jax.devices()
+  except (AssertionError, RuntimeError) as e:
+    # Less JAX's own advice.
+    reason = str(e).partition('\n')[0].partition(' (set JAX_')[0]
+    asked = config.jax_platforms
+    if not asked:
+      raise errors.UserError(f'no device can be used: {reason}') from e
+    raise errors.UserError(
+      f'JAX_PLATFORMS={asked} asks for a device that cannot be used; there is '
+      f'{_find_platforms(asked)}. Leave JAX_PLATFORMS out, or '
+      f'{_cure(asked, reason)}'
+    ) from e
+
+
+def _find_platforms(asked: str) -> str:
+  """The kinds of devices that JAX finds where none is asked for."""
+  jax.config.update('jax_platforms', None)
+  try:
+    return ', '.join(sorted({device.platform for device in jax.devices()}))
+  finally:
+    jax.extend.backend.clear_backends()  # the next to ask is refused again
+    jax.config.update('jax_platforms', asked)
+
+
+def _cure(asked: str, reason: str) -> str:
+  kind = asked.partition(',')[0].replace('gpu', 'cuda')
+  plugins = _PLUGINS.get(kind)
+  if plugins is None:
+    return f'see what JAX says: {reason}'
+  for plugin in plugins.values():
+    if importlib.util.find_spec(plugin):
+      return f'see to its driver, as {plugin} is installed ({reason})'
+  names = [f'"jax[{name}]=={jax.__version__}"' for name in plugins]
+  return f'install its package: pip install {" or ".join(names)}'
 
 
 def keep_freed_memory() -> bool:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 import jax
 from jax._src import distributed  # the key-value store has no public name
 
-from jaxgan.runtime import errors
+from jaxgan.runtime import errors, host
 
 _BEAT = 2.0  # seconds between two signs of life
 _SILENCE = 30.0  # seconds after which a process is taken for dead
@@ -49,7 +49,8 @@ def joined(
     process_id: which of them this one is.
 
   Raises:
-    UserError: what is given cannot be, or the others cannot be joined.
+    UserError: what is given cannot be, the others cannot be joined, or there is
+      no device of the kind that JAX was asked for.
   """
   given = (coordinator or None, num_processes, process_id)
   _check(*given)
@@ -60,7 +61,9 @@ def joined(
       f'error: process {process_id} of {num_processes} could not join the '
       f'others: were all started, and is process 0 at {coordinator}?'
     )
-  if not _initialize(*given):
+  several = _initialize(*given)
+  host.check_devices()
+  if not several:
     yield
     return
   _start_watch(words or _LastWords())

@@ -28,24 +28,24 @@ from absl import flags
 from jaxgan.apps import trained_model, translate_files
 from jaxgan.runtime import cli, errors
 
-_WORKDIR = flags.DEFINE_string('workdir', None, 'Work directory of the run.')
+_WORKDIR = cli.define_path('workdir', None, 'Work directory of the run.')
 _STEP = flags.DEFINE_string('step', 'latest', 'Step of the checkpoint.')
-_SRC = flags.DEFINE_list('src', None, 'Files and folders to translate.')
-_OUT = flags.DEFINE_string('out', None, 'Folder for the results.')
-_REF = flags.DEFINE_list('ref', None, 'Files and folders to take styles from.')
+_SRC = cli.define_paths('src', None, 'Files and folders to translate.')
+_OUT = cli.define_path('out', None, 'Folder for the results.')
+_REF = cli.define_paths('ref', None, 'Files and folders to take styles from.')
 _DOMAIN = flags.DEFINE_string(
   'domain',
   None,
   'The target. If this is not given, references are of the domain whose name '
   'their folder has, and a system without styles takes all domains.',
 )
-_NUM_LATENTS = flags.DEFINE_integer(
+_NUM_LATENTS = cli.define_integer(
   'num_latents', None, 'How many styles to draw.', lower_bound=1
 )
-_SEED = flags.DEFINE_integer(
+_SEED = cli.define_integer(
   'seed', 0, 'Of the latents.', lower_bound=0, upper_bound=2**31 - 1
 )
-_PSI = flags.DEFINE_float(
+_PSI = cli.define_float(
   'psi',
   None,
   'Truncation of latents: 0 is the mean style of the domain, 1 is none. Not '
@@ -56,13 +56,13 @@ _CROP = flags.DEFINE_bool(
   'crop', False, 'Take the middle of a picture instead of squeezing it.'
 )
 _VIDEO = flags.DEFINE_bool('video', False, 'Write video.mp4 as well.')
-_FPS = flags.DEFINE_integer(
+_FPS = cli.define_integer(
   'fps',
   translate_files.Video().fps,
   'Frames of the video a second.',
   lower_bound=1,
 )
-_FRAMES = flags.DEFINE_integer(
+_FRAMES = cli.define_integer(
   'frames',
   translate_files.Video().frames,
   'Frames from one style to the next.',
