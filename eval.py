@@ -51,7 +51,10 @@ _FOLLOW = flags.DEFINE_bool(
   'follow', False, 'Score each checkpoint of a running training as it comes.'
 )
 _FOLLOW_TIMEOUT = cli.define_float(
-  'follow_timeout', 3600, 'Seconds without a new checkpoint to give up after.'
+  'follow_timeout',
+  3600,
+  'Seconds without a new checkpoint to give up after.',
+  lower_bound=0,
 )
 _given_processes = cli.define_process_flags()
 

@@ -285,7 +285,8 @@ def check_data(
 ) -> None:
   """Raises ConfigMismatchError if a run here was trained on other images.
 
-  A run of a version that kept no record of them passes.
+  A run without a checkpoint passes, and, with a warning, one of a version that
+  kept no record of its data.
 
   Args:
     workdir: of the run, new or to be resumed.
@@ -293,10 +294,19 @@ def check_data(
     allow_change: continue all the same.
   """
   path = workdir / _DATA
-  if allow_change or not path.exists():
+  if allow_change or not contents or not _has_checkpoints(workdir):
+    return
+  if not path.exists():
+    logging.warning(
+      '%s has no record of what it was trained on: the data is taken to be the '
+      'same',
+      workdir,
+    )
     return
   try:
     saved = files.read_json(path)
+    if not all(isinstance(value, dict) for value in saved.values()):
+      raise ValueError('not of domains')
   except ValueError as e:
     raise errors.UserError(
       f'{path} is damaged ({e}): remove it to resume with the data as it is'
@@ -304,13 +314,13 @@ def check_data(
   for domain in sorted(saved.keys() | contents.keys()):
     old, new = saved.get(domain, {}), contents.get(domain, {})
     if old != new:
-      counts = [f'{x.get("images", 0):,} images' for x in (old, new)]
-      how = ' -> '.join(counts)
-      if counts[0] == counts[1]:
-        how = f'{counts[0]}, but others, or of other names or labels'
+      was, now = (x.get('images', 0) for x in (old, new))
+      how = f'{now} images, and had {was}'
+      if was == now:
+        how = 'other images, names or labels than before'
       raise errors.ConfigMismatchError(
-        f'{workdir} was trained on other data: {domain}: {how}. Give it the '
-        'same images, take another --workdir, or continue with '
+        f'{workdir} was trained on other data: {domain!r} has {how}. Give it '
+        'the same images, take another --workdir, or continue with '
         '--allow_config_change'
       )
 

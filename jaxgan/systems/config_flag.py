@@ -5,10 +5,12 @@
 """
 
 import difflib
+import importlib.machinery
 import os
 import re
 import sys
 import traceback
+import types
 from collections.abc import Iterable
 
 from absl import flags
@@ -43,26 +45,26 @@ for _kind, _parser in (
   config_flags.register_flag_parser_for_type(_kind, _parser)
 
 
-def define(help: str, *, required: bool = False) -> flags.FlagHolder:
+def define(
+  help: str,
+  *,
+  required: bool = False,
+  flag_values: flags.FlagValues = flags.FLAGS,
+) -> flags.FlagHolder:
   """Defines --config, whose value is a ConfigDict."""
-  holder = config_flags.DEFINE_config_file('config', None, help)
-  flag = flags.FLAGS['config']
-  flag.parser = _Config(flag.parser)
+  holder = config_flags.DEFINE_config_file('config', None, help, flag_values)
+  flag_values['config'].parser = _Config()
   if required:
-    flags.mark_flag_as_required('config')
+    flags.mark_flag_as_required('config', flag_values)
   return holder
 
 
 class _Config(flags.ArgumentParser):
   """Reads a config; all that is wrong with it is a UserError."""
 
-  def __init__(self, parser: flags.ArgumentParser):
-    self._parser = parser  # of config files
-
   def parse(self, path: str) -> ConfigDict:
     """Takes `file.py`, `file.py:argument` of its get_config, or `file.json`."""
-    path = os.path.expanduser(path)
-    file = path.partition(':')[0]
+    file, *argument = os.path.expanduser(path).split(':', 1)
     if os.path.isdir(file):
       raise errors.UserError(
         f'{file} is a folder: give a config file, or the config.json of a run'
@@ -70,32 +72,33 @@ class _Config(flags.ArgumentParser):
     if not os.path.isfile(file):
       raise errors.UserError(f'there is no config file {file}')
     if file.endswith('.json'):
-      config = contract.read_config(epath.Path(file)).lock()
+      config = contract.read_config(epath.Path(file))
     else:
-      config = self._run(path, file)
+      config = _run(file, argument)
     _check_changes(sys.argv, config)
-    return config
+    return config.lock()
 
-  def _run(self, path: str, file: str) -> ConfigDict:
-    try:
-      config = self._parser.parse(path)
-    except Exception as error:  # a config is a program: it may raise anything
-      # Into two kinds the library writes the whole trace.
-      told = isinstance(error, TypeError | ValueError) and error.__context__
-      e = told or error
-      where = traceback.extract_tb(e.__traceback__)
-      lines = [f':{f.lineno}' for f in where if f.filename == file]
-      reason = ' '.join(str(e).split())
-      raise errors.UserError(
-        f'{file}{lines[-1] if lines else ""} is no config: '
-        f'{type(e).__name__}: {reason}'
-      ) from error
-    if not isinstance(config, ConfigDict):
-      raise errors.UserError(
-        f'{file} is no config: get_config() returns {type(config).__name__}, '
-        'not a ConfigDict'
-      )
-    return config
+
+def _run(file: str, argument: list[str]) -> ConfigDict:
+  loader = importlib.machinery.SourceFileLoader('config', file)
+  module = types.ModuleType('config')
+  try:
+    loader.exec_module(module)
+    config = module.get_config(*argument)
+  except Exception as e:  # a config is a program: it may raise anything
+    where = traceback.extract_tb(e.__traceback__)
+    lines = [f':{frame.lineno}' for frame in where if frame.filename == file]
+    reason = ' '.join(str(e).split())
+    raise errors.UserError(
+      f'{file}{lines[-1] if lines else ""} is no config: {type(e).__name__}: '
+      f'{reason}'
+    ) from e
+  if not isinstance(config, ConfigDict):
+    raise errors.UserError(
+      f'{file} is no config: get_config() returns {type(config).__name__}, not '
+      'a ConfigDict'
+    )
+  return config
 
 
 def _check_changes(argv: Iterable[str], config: ConfigDict) -> None:
