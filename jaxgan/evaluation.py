@@ -109,6 +109,8 @@ def follow_run(
   path = files.user_path(directory)
   if not path.is_dir():
     raise errors.UserError(f'there is no work directory {path}')
+  if not timeout >= 0:  # nor NaN, which never comes
+    raise errors.UserError(f'timeout must be 0 or more seconds: {timeout}')
   scorer = _create_scorer(options, keep_best)
   _check_same(directory, config, scorer, seeds, keep_best, 'each')
   unreadable, last_news = set(), time.monotonic()
@@ -187,6 +189,7 @@ def _open(
   placement = sharding.replicated(sharding.create_local_mesh())
   run = contract.open_run(directory, placement, step)
   if config is not None:
+    contract.check_config(contract.find_system(config), config)
     _adopt(run.config, config)
   if not keep_best or jax.process_index() > 0:
     return run, None

@@ -127,6 +127,19 @@ def test_a_folder_is_no_config(parse, tmp_path):
     parse(config=tmp_path)
 
 
+def test_a_config_may_take_an_argument_and_lie_below_a_colon(parse, tmp_path):
+  folder = tmp_path / 'a:b'
+  folder.mkdir()
+  for path in (tmp_path / 'c.py', folder / 'c.py'):
+    path.write_text(
+      f'import runpy\nmake = runpy.run_path({str(CONFIG)!r})["get_config"]\n'
+      'def get_config(seed="0"):\n  c = make()\n  c.seed = int(seed)\n'
+      '  return c\n'
+    )
+  assert parse(config=f'{tmp_path}/c.py:7').seed == 7
+  assert parse(config=folder / 'c.py').seed == 0
+
+
 @pytest.mark.parametrize('tiny_system', [tiny, tiny_stargan])
 def test_the_config_of_a_run_is_read_back(
   parse, tmp_path, monkeypatch, tiny_system

@@ -61,13 +61,13 @@ def joined(
       f'error: process {process_id} of {num_processes} could not join the '
       f'others: were all started, and is process 0 at {coordinator}?'
     )
-  several = _initialize(*given)
-  host.check_devices()
-  if not several:
+  if not _initialize(*given):
+    host.check_devices()
     yield
     return
   _start_watch(words or _LastWords())
   with failures_told():
+    host.check_devices()
     yield
     if _watch:
       _watch.finish()

@@ -64,7 +64,8 @@ class _Config(flags.ArgumentParser):
 
   def parse(self, path: str) -> ConfigDict:
     """Takes `file.py`, `file.py:argument` of its get_config, or `file.json`."""
-    file, *argument = os.path.expanduser(path).split(':', 1)
+    path = os.path.expanduser(path)
+    file, *argument = [path] if os.path.exists(path) else path.split(':', 1)
     if os.path.isdir(file):
       raise errors.UserError(
         f'{file} is a folder: give a config file, or the config.json of a run'

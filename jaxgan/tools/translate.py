@@ -8,10 +8,11 @@ and, of a system that has one output for a source and a domain (StarGAN),
 python -m jaxgan.tools.translate --workdir=DIR --src=PICTURES --out=DIR \
     [--domain=NAME]
 
-PICTURES are files and folders, also nested, separated by commas: JPEG, PNG,
-WebP or BMP of any size. A picture is seen as in training, and squeezed into a
-square if it is none; --crop takes the largest square in its middle instead.
-Results are as large as the run's img_size.
+PICTURES are files and folders, also nested: JPEG, PNG, WebP or BMP of any size.
+Several are separated by commas, or each has the flag again; a path that exists
+is taken whole, commas and all. A picture is seen as in training, and squeezed
+into a square if it is none; --crop takes the largest square in its middle
+instead. Results are as large as the run's img_size.
 
 OUT receives <source>_to_<domain>_<reference>.png, or ..._seed<S>_<n>.png for
 latent n of a seed, or ..._to_<domain>.png, and grid.png: sources above, styles
