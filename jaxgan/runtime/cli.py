@@ -185,7 +185,7 @@ def _parse_float(text: str) -> float:
 def split_names(text: str) -> list[str]:
   """Names between commas: a,b or "a, b" or ('a', 'b').
 
-  Only quotes within a name's ends keep a comma, a space or a bracket in it.
+  Quotes around a name keep commas, spaces and brackets in it.
   """
   text = text.strip()
   if text[:1] + text[-1:] in ('()', '[]'):

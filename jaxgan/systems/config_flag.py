@@ -83,6 +83,7 @@ class _Config(flags.ArgumentParser):
 def _run(file: str, argument: list[str]) -> ConfigDict:
   loader = importlib.machinery.SourceFileLoader('config', file)
   module = types.ModuleType('config')
+  module.__file__ = file
   try:
     loader.exec_module(module)
     config = module.get_config(*argument)
@@ -118,12 +119,12 @@ def _check_changes(argv: Iterable[str], config: ConfigDict) -> None:
 
 def _near(name: str, known: Iterable[str]) -> str:
   """Asks for settings that a name may mean: of its last part, or alike."""
-  last = name.rpartition('.')[2]
-  near = [key for key in sorted(known) if key.rpartition('.')[2] == last]
-  by_last = {key.rpartition('.')[2]: key for key in sorted(known)}
-  near = near or difflib.get_close_matches(name, sorted(known), 1)
-  near = near or [
-    by_last[key] for key in difflib.get_close_matches(last, by_last, 1)
-  ]
+  known, last = sorted(known), name.rpartition('.')[2]
+  by_last = {key.rpartition('.')[2]: key for key in known}
+  near = (
+    [key for key in known if key.rpartition('.')[2] == last]
+    or difflib.get_close_matches(name, known, 1)
+    or [by_last[key] for key in difflib.get_close_matches(last, by_last, 1)]
+  )
   names = ' or '.join(f'config.{key}' for key in near)
   return f'did you mean {names}?' if near else ''

@@ -259,8 +259,8 @@ _KEY = jax.eval_shape(lambda: jax.random.key(0))
 
 def _read_config(directory: epath.Path) -> ConfigDict:
   """The config of a run, complete; raises UserError if there is no run."""
-  workdir.require_config(directory)
-  return read_config(directory / 'config.json')
+  saved = workdir.require_config(directory)
+  return _complete(saved, directory / 'config.json')
 
 
 def read_config(path: epath.Path) -> ConfigDict:
@@ -269,7 +269,10 @@ def read_config(path: epath.Path) -> ConfigDict:
   Raises:
     UserError: there are no settings in it, or unknown ones.
   """
-  saved = workdir.read_config(path)
+  return _complete(workdir.read_config(path), path)
+
+
+def _complete(saved: ConfigDict, path: epath.Path) -> ConfigDict:
   config = default_config(saved)
   workdir.add_missing(path, saved, config)
   config.update(saved)
