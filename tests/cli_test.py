@@ -1,6 +1,5 @@
 """The programs as a user runs them: bad input is one line and a status."""
 
-import importlib.util
 import pathlib
 import re
 import subprocess
@@ -127,7 +126,7 @@ def test_a_device_that_is_not_there_is_one_line():
     'error: JAX_PLATFORMS=tpu asks for a device that cannot be used; there is '
     'cpu. Leave JAX_PLATFORMS out, or '
   )
-  if not importlib.util.find_spec('libtpu'):
+  if not host._version('libtpu'):
     assert 'install its package: pip install "jax[tpu]==' in stderr
 
 
@@ -145,14 +144,14 @@ def test_a_device_that_is_not_there_is_one_line():
 )
 def test_the_package_of_a_device_is_named(monkeypatch, asked, cure):
   monkeypatch.setattr(jax, '__version__', '1')
-  monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
+  monkeypatch.setattr(host, '_version', lambda package: '')
   assert host._cure(asked, 'no odd').startswith(cure)
 
 
 def test_a_device_without_driver_is_named(monkeypatch):
-  monkeypatch.setattr(importlib.util, 'find_spec', lambda name: name)
+  monkeypatch.setattr(host, '_version', lambda package: '1')
   assert host._cure('cuda', 'no driver') == (
-    'see to its driver, as jax_cuda13_plugin is installed (no driver)'
+    'see to its driver, as jax-cuda13-plugin is installed (no driver)'
   )
 
 

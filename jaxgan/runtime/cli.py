@@ -1,5 +1,6 @@
 """What the command-line programs share: flags, and errors in one line."""
 
+import contextlib
 import itertools
 import logging as python_logging
 import math
@@ -163,18 +164,17 @@ def parse_integer(text: str) -> int:
   """The number in 100000, 100_000, 100,000 or 1e5; ValueError for others."""
   if _THOUSANDS.fullmatch(text.strip()):
     text = text.replace(',', '')
-  try:
-    return int(text)
-  except ValueError:
-    number = _parse_float(text)
+  number = _parse_float(text)
   if not number.is_integer():
     raise ValueError('not a whole number')
+  with contextlib.suppress(ValueError):
+    return int(text)  # of more digits than a float has
   return int(number)
 
 
 def _parse_float(text: str) -> float:
   try:
-    number = float(text)
+    number = float(text.encode('ascii'))  # other digits look like others
   except ValueError:
     raise ValueError('not a number') from None
   if not math.isfinite(number):

@@ -1,10 +1,8 @@
 """What this process asks of the machine that it runs on, and knows of it."""
 
 import collections
-import contextlib
 import ctypes
 import importlib.metadata
-import importlib.util
 import pathlib
 import platform
 import subprocess
@@ -22,7 +20,7 @@ _MOST = 2**31 - 1  # bytes; the largest that mallopt takes
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 # What JAX's package for a kind of device installs, the newest first.
 _PLUGINS = {
-  'cuda': {'cuda13': 'jax_cuda13_plugin', 'cuda12': 'jax_cuda12_plugin'},
+  'cuda': {'cuda13': 'jax-cuda13-plugin', 'cuda12': 'jax-cuda12-plugin'},
   'tpu': {'tpu': 'libtpu'},
 }
 _PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
@@ -71,7 +69,7 @@ def _cure(asked: str, reason: str) -> str:
   if plugins is None:
     return f'see what JAX says: {reason}'
   for plugin in plugins.values():
-    if importlib.util.find_spec(plugin):
+    if _version(plugin):
       return f'see to its driver, as {plugin} is installed ({reason})'
   names = [f'"jax[{name}]=={jax.__version__}"' for name in plugins]
   return f'install its package: pip install {" or ".join(names)}'
@@ -106,11 +104,17 @@ def describe() -> dict[str, str]:
     'jaxgan': ' '.join([jaxgan.__version__, *_revision()]),
     'python': platform.python_version(),
   }
-  for name in _PACKAGES:
-    # Perhaps it goes by another name, as nightly builds do.
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-      described[name] = importlib.metadata.version(name)
-  return described
+  # Perhaps one goes by another name, as nightly builds do.
+  versions = {name: _version(name) for name in _PACKAGES}
+  return described | {name: text for name, text in versions.items() if text}
+
+
+def _version(package: str) -> str:
+  """Of an installed package; '' where there is none of that name."""
+  try:
+    return importlib.metadata.version(package)
+  except importlib.metadata.PackageNotFoundError:
+    return ''
 
 
 def _revision() -> list[str]:
