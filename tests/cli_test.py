@@ -114,6 +114,14 @@ def test_missing_config_is_one_line(form):
   assert status == 1 and stderr.strip().endswith('no config file no.py')
 
 
+def test_a_change_of_no_config_is_one_line():
+  status, stderr = _run('eval.py', '--workdir=x', '--config.data.root=y')
+  assert status == 2 and stderr == (
+    "error: Unknown command line flag 'config.data.root': give the config "
+    'before it, with --config\n'
+  )
+
+
 def test_missing_workdir_flag_is_one_line():
   status, stderr = _run('train.py', f'--config={CONFIG}')
   assert status == 2 and '--workdir' in stderr.splitlines()[-1]

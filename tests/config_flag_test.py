@@ -86,6 +86,7 @@ def test_names_of_a_repeated_flag_are_taken_together(parse):
     ('lr', 'did you mean config.optim.lr?'),
     ('batchsize', 'did you mean config.batch_size?'),
     ('data.lambda_cy', 'did you mean config.hparams.lambda_cyc?'),
+    ('model["style_dmi"]', 'did you mean config.model.style_dim?'),
     ('zzz', 'see jaxgan/systems/stargan_v2/config.py'),
   ],
 )
@@ -93,6 +94,11 @@ def test_an_unknown_setting_is_one_line(parse, name, message):
   with pytest.raises(errors.UsageError) as error:
     parse(f'--config.{name}=1')
   assert str(error.value) == f'there is no setting config.{name}: {message}'
+
+
+def test_a_group_of_settings_is_no_setting(parse):
+  with pytest.raises(errors.UsageError, match='config.model is a group: chan'):
+    parse('--config.model={"dim": 3}')
 
 
 @pytest.mark.parametrize(

@@ -249,6 +249,9 @@ def _parse_flags(argv: Sequence[str], positional: Sequence[str]) -> list[str]:
     message = ' '.join(str(e.args[0] if e.args else e).split())
     # Absl's own words for a switch come as a Python tuple.
     message = _NO_SWITCH.sub('neither True nor False', message)
+    # These flags are there only after a config.
+    if "flag 'config." in message and 'config' in flags.FLAGS:
+      message += ': give the config before it, with --config'
     raise errors.UsageError(message) from e
   given = len(rest) - 1
   if given > len(positional):

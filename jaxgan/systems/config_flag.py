@@ -24,7 +24,7 @@ from jaxgan.systems import contract
 
 flags.disclaim_key_flags()
 
-_CHANGE = re.compile(r'--?(?:no)?config\.([\w.]+)')
+_CHANGE = re.compile(r'--?(?:no)?config\.(.+)')
 
 
 class _Names(tuple_parser.TupleParser):
@@ -109,7 +109,11 @@ def _check_changes(argv: Iterable[str], config: ConfigDict) -> None:
   groups = {name.rpartition('.')[0] for name in known}
   for argument in argv:
     found = _CHANGE.fullmatch(argument.partition('=')[0])
-    if found and found[1] not in known | groups:
+    if found and found[1] in groups:
+      raise errors.UsageError(
+        f'config.{found[1]} is a group: change its settings one by one'
+      )
+    if found and found[1] not in known:
       where = f'see jaxgan/systems/{config.get("system")}/config.py'
       near = _near(found[1], known)
       raise errors.UsageError(

@@ -125,7 +125,7 @@ class System:
 def get_system(config: ConfigDict) -> System:
   """The system of a config, with the precision that it asks for enabled."""
   system = find_system(config)
-  if config.model.dtype == 'float64':
+  if workdir.flatten(config).get('model.dtype') == 'float64':
     jax.config.update('jax_enable_x64', True)
   return system
 
