@@ -122,8 +122,8 @@ def test_no_number_is_negative_or_without_bounds(name, key):
     ('data.timeout', '9', "a number: '9'"),
     ('data.augment', 1, 'True or False: 1'),
     ('data.name', 3, 'a text: 3'),
-    ('data.domains', 'cat', "names: 'cat'"),
-    ('data.domains', ('cat', 1.5), "names: ('cat', 1.5)"),
+    ('data.domains', 'cat', "names, as ('a', 'b'): 'cat'"),
+    ('data.domains', ('cat', 1.5), "names, as ('a', 'b'): ('cat', 1.5)"),
   ],
 )
 def test_a_setting_of_another_type_is_named(key, value, kind):

@@ -30,6 +30,14 @@ class Setting(NamedTuple):
 
 Declared = dict[str, Setting]
 
+_KINDS = {
+  bool: 'True or False',
+  int: 'a whole number',
+  float: 'a number',
+  str: 'a text',
+  tuple: "names, as ('a', 'b')",
+}
+
 DTYPES = ('float32', 'bfloat16', 'float64')
 
 _S = Setting
@@ -127,12 +135,12 @@ def check(config: ConfigDict, declared: Declared) -> None:
 def _check_one(name: str, value: Any, setting: Setting) -> None:
   if not _is_like(value, setting.default):
     kind = _KINDS[type(setting.default)]
-    raise errors.UserError(f'{name} must be {kind}: {value!r}')
+    raise errors.UserError(f'{name} must be {kind}: {repr(value)[:80]}')
   if setting.among and value not in setting.among:
     raise errors.UserError(
       f'{name} must be one of {", ".join(map(repr, setting.among))}: {value!r}'
     )
-  if type(value) in (int, float):
+  if isinstance(value, int | float) and not isinstance(value, bool):
     # Written so that NaN fails.
     if not value >= setting.least:
       raise errors.UserError(
@@ -144,18 +152,10 @@ def _check_one(name: str, value: Any, setting: Setting) -> None:
       )
 
 
-_KINDS = {
-  bool: 'True or False',
-  int: 'a whole number',
-  float: 'a number',
-  str: 'a text',
-  tuple: 'names',
-}
-
-
 def _is_like(value: Any, default: Value) -> bool:
   if isinstance(default, tuple):
     return isinstance(value, list | tuple) and all(
       isinstance(item, str) for item in value
     )
-  return type(value) is type(default)
+  alike = isinstance(value, bool) == isinstance(default, bool)
+  return alike and isinstance(value, type(default))
