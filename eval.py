@@ -6,41 +6,39 @@ python eval.py --workdir=DIR [--step=N] [--protocol=clean] [--weights_dir=DIR]
 import sys
 
 from absl import flags
-from ml_collections import config_flags
 
 from jaxgan import evaluation
 from jaxgan.metrics.translations import Options
 from jaxgan.runtime import cli, errors, processes
+from jaxgan.systems import config_flag
 
-_CONFIG = config_flags.DEFINE_config_file(
-  'config', None, "Path of a config; default: the run's own."
-)
-_WORKDIR = flags.DEFINE_string(
+_CONFIG = config_flag.define("Path of a config; default: the run's own.")
+_WORKDIR = cli.define_path(
   'workdir', None, 'Work directory of the run.', required=True
 )
 _STEP = flags.DEFINE_string('step', 'latest', 'Step of the checkpoint.')
 _PROTOCOL = flags.DEFINE_string(
   'protocol', Options.protocol, 'stargan_v2, as the original, or clean.'
 )
-_METRICS = flags.DEFINE_list(
+_METRICS = cli.define_names(
   'metrics',
   list(Options.metrics),
   'Those that need a network: fid, lpips, classification, inception_score.',
 )
-_WEIGHTS_DIR = flags.DEFINE_string(
+_WEIGHTS_DIR = cli.define_path(
   'weights_dir', '', 'Where the weights of metric networks are.'
 )
-_CACHE_DIR = flags.DEFINE_string(
+_CACHE_DIR = cli.define_path(
   'cache_dir', '', 'Where features of real images are kept.'
 )
-_SEEDS = flags.DEFINE_integer(
+_SEEDS = cli.define_integer(
   'seeds', 1, 'Evaluations, for mean and deviation.', lower_bound=1
 )
-_DOMAINS = flags.DEFINE_list('domains', [], 'A shorter look: these domains.')
-_NUM_OUTPUTS = flags.DEFINE_integer(
+_DOMAINS = cli.define_names('domains', [], 'A shorter look: these domains.')
+_NUM_OUTPUTS = cli.define_integer(
   'num_outputs', Options.num_outputs, 'A shorter look: outputs of a source.'
 )
-_NUM_SOURCES = flags.DEFINE_integer(
+_NUM_SOURCES = cli.define_integer(
   'num_sources', 0, 'A shorter look: sources of a domain; 0 for all.'
 )
 _SAVE_IMAGES = flags.DEFINE_bool(
@@ -52,8 +50,11 @@ _KEEP_BEST = flags.DEFINE_string(
 _FOLLOW = flags.DEFINE_bool(
   'follow', False, 'Score each checkpoint of a running training as it comes.'
 )
-_FOLLOW_TIMEOUT = flags.DEFINE_float(
-  'follow_timeout', 3600, 'Seconds without a new checkpoint to give up after.'
+_FOLLOW_TIMEOUT = cli.define_float(
+  'follow_timeout',
+  3600,
+  'Seconds without a new checkpoint to give up after.',
+  lower_bound=0,
 )
 _given_processes = cli.define_process_flags()
 

@@ -7,23 +7,24 @@ import sys
 
 import jax
 from absl import flags
-from ml_collections import config_flags
 
 from jaxgan import loop
 from jaxgan.runtime import cli, errors, processes
+from jaxgan.systems import config_flag
 
-_CONFIG = config_flags.DEFINE_config_file('config', None, 'Path of a config.')
-flags.mark_flag_as_required('config')
-_WORKDIR = flags.DEFINE_string(
+_CONFIG = config_flag.define(
+  'Path of a config, or of the config.json of a run.', required=True
+)
+_WORKDIR = cli.define_path(
   'workdir', None, 'Where the run is kept.', required=True
 )
-_INIT_FROM = flags.DEFINE_string(
+_INIT_FROM = cli.define_path(
   'init_from', '', 'Work directory of a run to take the weights from.'
 )
 _ALLOW_CONFIG_CHANGE = flags.DEFINE_bool(
   'allow_config_change', False, 'Resume although settings differ.'
 )
-_COMPILATION_CACHE = flags.DEFINE_string(
+_COMPILATION_CACHE = cli.define_path(
   'compilation_cache', '', 'Directory to keep compiled programs in.'
 )
 _PROFILE = flags.DEFINE_string(
@@ -49,7 +50,7 @@ def main() -> None:
 
 def _parse_range(text: str) -> tuple[int, int]:
   try:
-    first, last = map(int, text.split(':'))
+    first, last = map(cli.parse_integer, text.split(':'))
   except ValueError:
     first, last = 0, 0
   if not 1 <= first <= last:

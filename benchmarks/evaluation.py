@@ -32,12 +32,12 @@ from jaxgan.runtime import cli, errors, sharding
 from jaxgan.systems import contract
 from jaxgan.systems.stargan_v2.names import names
 
-_WORKDIR = flags.DEFINE_string('workdir', None, 'A run of data.name=folder.')
-_WEIGHTS_DIR = flags.DEFINE_string(
+_WORKDIR = cli.define_path('workdir', None, 'A run of data.name=folder.')
+_WEIGHTS_DIR = cli.define_path(
   'weights_dir', None, 'Weights of the metric networks, under public names.'
 )
-_NUM_OUTPUTS = flags.DEFINE_integer('num_outputs', 10, 'Of each source.', 2)
-_PEER = flags.DEFINE_string('peer', None, 'Checkout of the original to time.')
+_NUM_OUTPUTS = cli.define_integer('num_outputs', 10, 'Of each source.', 2)
+_PEER = cli.define_path('peer', None, 'Checkout of the original to time.')
 flags.mark_flags_as_required(['workdir', 'weights_dir'])
 
 _LOADED = (

@@ -29,18 +29,18 @@ from collections.abc import Callable
 import jax
 import ml_collections
 from absl import flags
-from ml_collections import config_flags
 
 from benchmarks import common
 from jaxgan.data import feeding
 from jaxgan.data.contracts import base
 from jaxgan.runtime import cli
+from jaxgan.systems import config_flag
 
-_CONFIG = config_flags.DEFINE_config_file('config', None, 'The config to time.')
-_STEPS = flags.DEFINE_integer(
+_CONFIG = config_flag.define('The config to time.')
+_STEPS = cli.define_integer(
   'steps', 60, 'Timed steps of each kind; 0 to time the input alone.', 0
 )
-_BATCHES = flags.DEFINE_integer('batches', 100, 'Timed without a step.', 1)
+_BATCHES = cli.define_integer('batches', 100, 'Timed without a step.', 1)
 flags.mark_flag_as_required('config')
 
 _IMAGES_A_SLOT = 3

@@ -32,13 +32,11 @@ import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from absl import flags
-
 from benchmarks import common
 from jaxgan.runtime import cli, errors
 
-_STEPS = flags.DEFINE_integer('steps', 20_000, 'Of the run.', 100)
-_WORKDIR = flags.DEFINE_string(
+_STEPS = cli.define_integer('steps', 20_000, 'Of the run.', 100)
+_WORKDIR = cli.define_path(
   'workdir', None, 'Of the run, a new one; default a temporary directory.'
 )
 

@@ -32,22 +32,22 @@ import jax
 import ml_collections
 from absl import flags, logging
 from jax.experimental import topologies
-from ml_collections import config_flags
 
 from benchmarks import common
 from jaxgan.runtime import cli, errors
+from jaxgan.systems import config_flag
 
-_CONFIG = config_flags.DEFINE_config_file('config', None, 'Path of a config.')
+_CONFIG = config_flag.define('Path of a config.')
 _TARGET = flags.DEFINE_string(
   'target', 'local', 'local, tpu:<topology>, or cuda:<file>; see above.'
 )
 _WHAT = flags.DEFINE_enum(
   'what', 'step', ['step', 'translate'], 'The training step, or translation.'
 )
-_SIZES = flags.DEFINE_list('sizes', None, 'Image sizes; default the config.')
-_BATCH_SIZES = flags.DEFINE_list('batch_sizes', None, 'Likewise.')
-_DTYPES = flags.DEFINE_list('dtypes', None, 'Of computation, likewise.')
-_REMAT = flags.DEFINE_list('remat', None, 'True, False, or both; likewise.')
+_SIZES = cli.define_names('sizes', None, 'Image sizes; default the config.')
+_BATCH_SIZES = cli.define_names('batch_sizes', None, 'Likewise.')
+_DTYPES = cli.define_names('dtypes', None, 'Of computation, likewise.')
+_REMAT = cli.define_names('remat', None, 'True, False, or both; likewise.')
 flags.mark_flag_as_required('config')
 
 _BOOLS = {'true': True, 'false': False}

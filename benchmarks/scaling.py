@@ -60,13 +60,12 @@ import ml_collections
 import numpy as np
 from absl import flags
 from etils import epath
-from ml_collections import config_flags
 
 from benchmarks import common
 from jaxgan import evaluation, loop
 from jaxgan.runs import checkpoint, workdir
 from jaxgan.runtime import cli, errors, host, processes, sharding
-from jaxgan.systems import contract, stargan_v2
+from jaxgan.systems import config_flag, contract, stargan_v2
 from jaxgan.systems.stargan_v2 import step as step_lib
 
 Tree = Any
@@ -86,20 +85,20 @@ _COLLECTIVES = (
   *('all-to-all', 'collective-permute'),
 )
 
-_CONFIG = config_flags.DEFINE_config_file('config', None, 'What to train.')
+_CONFIG = config_flag.define('What to train.')
 _WHAT = flags.DEFINE_enum('what', 'cost', list(_DEFAULTS), 'What is looked at.')
-_WORKDIR = flags.DEFINE_string('workdir', None, 'Where runs are kept.')
-_TOPOLOGIES = flags.DEFINE_list(
+_WORKDIR = cli.define_path('workdir', None, 'Where runs are kept.')
+_TOPOLOGIES = cli.define_names(
   'topologies', None, 'Compared with the first; default as above.'
 )
 _DIVIDED = flags.DEFINE_bool(
   'divided', True, 'Also with config.shard_state, but for the first.'
 )
-_MEASURE = flags.DEFINE_list('measure', list(MEASURED), 'What of the cost.')
-_STEPS = flags.DEFINE_integer(
+_MEASURE = cli.define_names('measure', list(MEASURED), 'What of the cost.')
+_STEPS = cli.define_integer(
   'steps', None, 'Timed, by default 20, or in float32, by default 50.', 1
 )
-_FLOAT64_STEPS = flags.DEFINE_integer('float64_steps', 15, 'In float64.', 1)
+_FLOAT64_STEPS = cli.define_integer('float64_steps', 15, 'In float64.', 1)
 _JOBS = flags.DEFINE_string(
   'jobs', '', 'What this process does; set by itself.'
 )

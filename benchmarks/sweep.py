@@ -39,7 +39,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import flags
 from etils import epath
-from ml_collections import config_flags
 from PIL import Image
 
 from benchmarks import common
@@ -47,7 +46,7 @@ from jaxgan.apps import trained_model
 from jaxgan.metrics.translations import Options
 from jaxgan.runs import collapse, workdir
 from jaxgan.runtime import cli, errors, files, images
-from jaxgan.systems import contract
+from jaxgan.systems import config_flag, contract
 
 Changes = Mapping[str, Mapping[str, Any]]  # settings by the name of a change
 Scores = Mapping[str, float | None]
@@ -85,20 +84,20 @@ _CHANGES = {  # of `shapes`, those of the documents
 NUM_LATENTS = 3  # of each run of --runs
 _NUM_SOURCES = 8
 
-_CONFIG = config_flags.DEFINE_config_file('config', None, 'A config.')
-_WORKDIR = flags.DEFINE_string('workdir', None, 'Where the runs are kept.')
+_CONFIG = config_flag.define('A config.')
+_WORKDIR = cli.define_path('workdir', None, 'Where the runs are kept.')
 _WHAT = flags.DEFINE_enum(
   'what', 'scores', list(_CHANGES), 'What of the runs is compared.'
 )
-_CHANGE = flags.DEFINE_list(
+_CHANGE = cli.define_names(
   'change', None, 'Settings, key=value, of a run each; default as documented.'
 )
-_SEEDS = flags.DEFINE_list('seeds', ['0', '1', '2'], 'Of --what=seeds.')
-_EVERY = flags.DEFINE_integer(
+_SEEDS = cli.define_names('seeds', ['0', '1', '2'], 'Of --what=seeds.')
+_EVERY = cli.define_integer(
   'every', 500, 'Steps between two scores of --what=seeds.', 1
 )
-_RUNS = flags.DEFINE_list('runs', [], 'Work directories of scored runs.')
-_OUT = flags.DEFINE_string('out', None, 'The PNG to write of --runs.')
+_RUNS = cli.define_paths('runs', [], 'Work directories of scored runs.')
+_OUT = cli.define_path('out', None, 'The PNG to write of --runs.')
 
 
 def main() -> None:

@@ -49,25 +49,25 @@ import jax
 import ml_collections
 import numpy as np
 from absl import flags, logging
-from ml_collections import config_flags
 
 from benchmarks import common
 from benchmarks import peer as peer_lib
 from jaxgan.runtime import cli, errors
+from jaxgan.systems import config_flag
 
 Measured = tuple[dict[str, Any], dict[str, float | None]]  # rows, results
 
-_CONFIG = config_flags.DEFINE_config_file('config', None, 'The config to time.')
+_CONFIG = config_flag.define('The config to time.')
 _WHAT = flags.DEFINE_enum(
   'what',
   'step',
   ['step', 'translate', 'start'],
   'The training step, translation, or the start of a training.',
 )
-_DOMAINS = flags.DEFINE_list(
+_DOMAINS = cli.define_names(
   'domains', [], 'Numbers of domains, to time the step with each.'
 )
-_PEER = flags.DEFINE_string(
+_PEER = cli.define_path(
   'peer', None, 'Checkout of the original PyTorch code to time as well.'
 )
 _PEER_DTYPE = flags.DEFINE_enum(
@@ -76,10 +76,10 @@ _PEER_DTYPE = flags.DEFINE_enum(
   ['float32', 'bfloat16'],
   "Of the original's side, in translation.",
 )
-_STEPS = flags.DEFINE_integer(
+_STEPS = cli.define_integer(
   'steps', 30, 'Timed steps of each side.', lower_bound=1
 )
-_WARMUP = flags.DEFINE_integer(
+_WARMUP = cli.define_integer(
   'warmup', 3, 'Steps of each side before the timed ones.', lower_bound=0
 )
 _PRECISION = flags.DEFINE_enum(

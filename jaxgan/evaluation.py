@@ -108,9 +108,11 @@ def follow_run(
   Raises:
     UserError: there is no such directory, or an evaluation fails.
   """
-  path = epath.Path(directory)
+  path = files.user_path(directory)
   if not path.is_dir():
     raise errors.UserError(f'there is no work directory {path}')
+  if not timeout >= 0:  # nor NaN, which never comes
+    raise errors.UserError(f'timeout must be 0 or more seconds: {timeout}')
   scorer = _create_scorer(options, keep_best)
   _check_same(directory, config, scorer, seeds, keep_best, 'each')
   unreadable, last_news = set(), time.monotonic()
@@ -189,10 +191,11 @@ def _open(
   placement = sharding.replicated(sharding.create_local_mesh())
   run = contract.open_run(directory, placement, step)
   if config is not None:
+    contract.check_config(contract.find_system(config), config)
     _adopt(run.config, config)
   if not keep_best or jax.process_index() > 0:
     return run, None
-  return run, _Best(epath.Path(directory), run.step, keep_best)
+  return run, _Best(files.user_path(directory), run.step, keep_best)
 
 
 def _evaluate(
@@ -203,7 +206,7 @@ def _evaluate(
   best: '_Best | None',
 ) -> dict[str, float | None]:
   scorer.options.check_domains(contract.domain_names(run.config))
-  path = epath.Path(directory) / 'eval'
+  path = files.user_path(directory) / 'eval'
   if jax.process_index() == 0:
     workdir.prepare(path)
   _say(f'evaluating step {run.step} of {directory} ...')

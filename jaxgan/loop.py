@@ -18,6 +18,7 @@ from jaxgan.runs import checkpoint, collapse, finetune, report, workdir
 from jaxgan.runs.logger import Logger
 from jaxgan.runtime import (
   errors,
+  files,
   host,
   output,
   processes,
@@ -82,7 +83,7 @@ def train(
         **workdir.shared_settings(config),
       }
     )
-    path = epath.Path(directory)
+    path = files.user_path(directory)
     frozen = contract.load_frozen(path, config)
     if jax.process_index() == 0:
       stack.enter_context(workdir.opened(path))
@@ -98,6 +99,7 @@ def train(
     workdir.check_config(
       path, config, allow_config_change, contract.default_config(config)
     )
+    workdir.check_data(path, data.contents, allow_config_change)
 
     init_rng, train_rng, sample_rng = jax.random.split(
       jax.random.key(config.seed), 3
@@ -135,6 +137,7 @@ def train(
     if jax.process_index() == 0:
       workdir.save_frozen(path, sharding.local_copy(frozen))
       workdir.save_config(path, config)
+      workdir.save_data(path, data.contents)
     logger = Logger(
       path,
       start_step,

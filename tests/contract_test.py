@@ -94,7 +94,7 @@ def test_what_may_change_and_differ_are_settings():
   known = set()
   for name in contract.SYSTEMS:
     known |= contract.load(name).SETTINGS.keys()
-  assert known >= workdir.RESUMABLE and known >= workdir.PER_HOST
+  assert known >= workdir.RESUMABLE and known >= workdir.PLACES
 
 
 def test_averages_are_used_where_there_are_some():

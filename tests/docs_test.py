@@ -99,14 +99,17 @@ def _program(words):
 
 
 def _flags(path):
-  """The flags that a file defines by absl, and those of the processes."""
+  """The flags that a file defines, --config and those of the processes."""
   names = set(_COMMON_FLAGS)
   for node in ast.walk(ast.parse(path.read_text())):
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-      if node.func.attr.startswith('DEFINE_'):
-        names.add(node.args[0].value)
-      elif node.func.attr == 'define_process_flags':
-        names |= {'coordinator', 'num_processes', 'process_id'}
+      match node.func.attr:
+        case 'define':
+          names.add('config')
+        case 'define_process_flags':
+          names |= {'coordinator', 'num_processes', 'process_id'}
+        case name if name.lower().startswith('define_'):
+          names.add(node.args[0].value)
   return names
 
 

@@ -34,8 +34,14 @@ from tests import tiny
 
 ROOT = pathlib.Path(__file__).parent.parent
 
-# Every line that imports by a name: a system, by a name of a fixed tuple.
+# Every line that imports by a name: the config file that --config names, which
+# is a program of the user's, and a system, by a name of a fixed tuple.
 IMPORTS_BY_NAME = [
+  ('jaxgan/systems/config_flag.py', 'import importlib.machinery'),
+  (
+    'jaxgan/systems/config_flag.py',
+    "loader = importlib.machinery.SourceFileLoader('config', file)",
+  ),
   ('jaxgan/systems/contract.py', 'import importlib'),
   (
     'jaxgan/systems/contract.py',
@@ -92,7 +98,7 @@ def test_nothing_unpickles_or_evaluates():
           assert wanted[name] in keywords, path
           seen.add(name)
   assert seen == wanted.keys()
-  assert by_name == IMPORTS_BY_NAME
+  assert sorted(by_name) == sorted(IMPORTS_BY_NAME)
 
 
 def changed(key, value):

@@ -1,5 +1,8 @@
+import math
+
 import pytest
 
+from jaxgan.runs import workdir
 from jaxgan.runtime import errors
 from jaxgan.systems import contract, settings
 from jaxgan.systems.settings import Setting
@@ -89,3 +92,83 @@ def test_defaults_are_within_their_own_bounds(name):
   config = settings.create(system.SETTINGS)
   contract.check_config(system, config)
   assert config.system == name
+
+
+_ALL = [
+  pytest.param(name, key, id=f'{name}-{key}')
+  for name in contract.SYSTEMS
+  for key, setting in contract.load(name).SETTINGS.items()
+  if type(setting.default) in (int, float)
+]
+
+
+@pytest.mark.parametrize('name, key', _ALL)
+def test_no_number_is_negative_or_without_bounds(name, key):
+  declared = contract.load(name).SETTINGS
+  is_whole = type(declared[key].default) is int
+  values = (-1, 2**32) if is_whole else (-1e-9, math.nan, math.inf)
+  for value in values:
+    config = settings.create(declared)
+    config.update_from_flattened_dict({key: value})
+    with pytest.raises(errors.UserError, match=f'^config.{key} must be '):
+      settings.check(config, declared)
+
+
+@pytest.mark.parametrize(
+  'key, value, kind',
+  [
+    ('seed', 1.5, 'a whole number: 1.5'),
+    ('seed', True, 'a whole number: True'),
+    ('data.timeout', '9', "a number: '9'"),
+    ('data.augment', 1, 'True or False: 1'),
+    ('data.name', 3, 'a text: 3'),
+    ('data.domains', 'cat', "names, as ('a', 'b'): 'cat'"),
+    ('data.domains', ('cat', 1.5), "names, as ('a', 'b'): ('cat', 1.5)"),
+  ],
+)
+def test_a_setting_of_another_type_is_named(key, value, kind):
+  # As a config without types gives it.
+  config = settings.create(DECLARED)
+  with config.ignore_type():
+    config.update_from_flattened_dict({key: value})
+  settings.settle(config, DECLARED)
+  with pytest.raises(errors.UserError) as error:
+    settings.check(config, DECLARED)
+  assert str(error.value) == f'config.{key} must be {kind}'
+
+
+def test_an_unknown_and_a_missing_setting_are_named():
+  config = settings.create(DECLARED)
+  config.model.dmi = 3
+  with pytest.raises(errors.UserError, match='no setting config.model.dmi'):
+    settings.check(config, DECLARED)
+  del config.model.dmi, config.model.dim
+  with pytest.raises(errors.UserError, match='config.model.dim is missing: '):
+    settings.check(config, DECLARED)
+
+
+def test_values_become_what_people_mean(monkeypatch):
+  monkeypatch.setenv('HOME', '/home/me')
+  config = settings.create(DECLARED)
+  config.data.domains = (0, 1, 'cat')
+  config.data.timeout = 30
+  config.data.root = '~/data'
+  config.data.cache_dir = '~'
+  config.data.train_split = '~'  # the name of a folder
+  settings.settle(config, DECLARED)
+  data = config.data
+  assert data.domains == ('0', '1', 'cat') and type(data.timeout) is float
+  assert (data.root, data.cache_dir) == ('/home/me/data', '/home/me')
+  assert data.train_split == '~'
+  settings.check(config, DECLARED)
+
+
+def test_settings_of_places_are_known():
+  places = {
+    key
+    for name in contract.SYSTEMS
+    for key, setting in contract.load(name).SETTINGS.items()
+    if isinstance(setting.default, str)
+    and key.endswith(('root', 'dir', 'file', 'path'))
+  }
+  assert places == workdir.PLACES

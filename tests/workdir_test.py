@@ -51,6 +51,68 @@ def test_a_resumed_run_may_change_these_settings(tmp_path_factory, key):
   workdir.check_config(path, changed, False, default_config())
 
 
+@given(st.sampled_from(sorted(workdir.PLACES)))
+def test_where_files_lie_is_no_other_setting(tmp_path_factory, key):
+  path = epath.Path(tmp_path_factory.mktemp('run'))
+  group, name = key.split('.')
+  old, *others = (
+    ml_collections.ConfigDict({group: {name: place}})
+    for place in ('data', 'data/', '/mnt/data', '')
+  )
+  workdir.save_config(path, old)
+  for new in others:
+    workdir.check_config(path, new, False, old)
+
+
+_CONTENTS = {
+  'cat': {'images': 3, 'sum': 'ab'},
+  'dog': {'images': 2, 'sum': 'c'},
+}
+
+
+@pytest.mark.parametrize(
+  'changed, message',
+  [
+    ({'cat': {'images': 4, 'sum': 'd'}}, "'cat' has 4 images, and had 3. Give"),
+    ({'cow': {'images': 1, 'sum': 'd'}}, "'cow' has 1 images, and had 0. Give"),
+    (
+      {'dog': {'images': 2, 'sum': 'd'}},
+      "'dog' has other images, names or labels than before. Give it the same "
+      'images, take another --workdir, or continue with --allow_config_change',
+    ),
+  ],
+)
+def test_other_data_is_refused(tmp_path, changed, message):
+  path = epath.Path(tmp_path)
+  workdir.save_data(path, _CONTENTS)
+  # Nothing was learned of it yet.
+  workdir.check_data(path, _CONTENTS | changed, False)
+  (path / 'checkpoints' / '1').mkdir(parents=True)
+  workdir.check_data(path, _CONTENTS, False)
+  workdir.check_data(path, _CONTENTS | changed, True)
+  with pytest.raises(errors.ConfigMismatchError) as error:
+    workdir.check_data(path, _CONTENTS | changed, False)
+  assert message in str(error.value)
+
+
+def test_data_of_no_record_is_taken_to_be_the_same(tmp_path, caplog):
+  path = epath.Path(tmp_path)
+  (path / 'checkpoints' / '1').mkdir(parents=True)
+  workdir.check_data(path, {}, False)  # drawn: there is nothing to record
+  assert not caplog.messages
+  workdir.check_data(path, _CONTENTS, False)
+  assert 'has no record of what it was trained on' in caplog.text
+
+
+@pytest.mark.parametrize('text', ['{', '[]', '{"cat": 3}'])
+def test_a_broken_record_of_data_is_named(tmp_path, text):
+  path = epath.Path(tmp_path)
+  (path / 'checkpoints' / '1').mkdir(parents=True)
+  (path / 'data.json').write_text(text)
+  with pytest.raises(errors.UserError, match=r'data\.json is damaged'):
+    workdir.check_data(path, _CONTENTS, False)
+
+
 def test_other_settings_are_listed(tmp_path):
   path = epath.Path(tmp_path)
   workdir.save_config(path, tiny.config())

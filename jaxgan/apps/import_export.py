@@ -1,15 +1,15 @@
 """Work directories made of the original's PyTorch files, and the way back."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import ml_collections
-from etils import epath
 
 from jaxgan.pytorch import torch_files
 from jaxgan.runs import checkpoint, workdir
-from jaxgan.runtime import errors, files, sharding
+from jaxgan.runtime import errors, files, host, sharding
 from jaxgan.systems import contract
 
 
@@ -31,9 +31,10 @@ def import_run(
   Raises:
     UserError: the directory is not empty, or the file is not what it should be.
   """
-  path = epath.Path(directory)
+  path, file = files.user_path(directory), os.fspath(files.user_path(file))
   if path.is_dir() and any(path.iterdir()):
     raise errors.UserError(f'{path} is not empty: take another --workdir')
+  host.check_devices()
   system = contract.get_system(config)
   contract.check_config(system, config)
   for name in contract.domain_names(config):  # no data will tell
@@ -71,7 +72,7 @@ def export_run(directory: str, out: str, *, step: int | None = None) -> None:
   Raises:
     UserError: there is no such checkpoint, or `out` cannot be written to.
   """
-  path, folder = epath.Path(directory), epath.Path(out)
+  path, folder = files.user_path(directory), files.user_path(out)
   placement = sharding.replicated(sharding.create_local_mesh())
   run = contract.open_run(path, placement, step)
   checkpointer = checkpoint.Checkpointer(path / 'checkpoints', read_only=True)

@@ -1,5 +1,6 @@
 """A trained run as a function of pictures; `jaxgan.load` is `load` of here."""
 
+import math
 import os
 from collections.abc import Sequence
 
@@ -14,7 +15,7 @@ from PIL import Image
 from jaxgan.data import preprocess, sources
 from jaxgan.data.preprocess import Pixels
 from jaxgan.inference.translator import PROGRAM_INPUTS, Translator
-from jaxgan.runtime import errors, images, sharding
+from jaxgan.runtime import errors, files, images, sharding
 from jaxgan.systems import contract
 
 Picture = str | os.PathLike | Image.Image | np.ndarray
@@ -109,7 +110,7 @@ class Model:
     Raises:
       UserError: the folder has the name of no domain.
     """
-    name = epath.Path(path).resolve().parent.name
+    name = files.user_path(path).resolve().parent.name
     if name not in self.domains:
       raise errors.UserError(
         f'{path} lies in no folder of a domain ({", ".join(self.domains)}): '
@@ -144,10 +145,15 @@ class Model:
       seed: of the latents.
       psi: truncation: 0 is the mean style of the domain, 1 is none; None for
         the usual one.
+
+    Raises:
+      UserError: there is no such domain, or psi is no such number.
     """
     y = self._index(domain)
     z = _draw_latents(seed, count, self.latent_dim)
     psi = self.psi if psi is None else psi
+    if not 0 <= psi < math.inf:  # nor NaN, which would give black images
+      raise errors.UserError(f'psi must be 0 or more: {psi}')
     return self._translator.truncated_style(y, z, psi)
 
   def translate(
@@ -248,7 +254,8 @@ def _open(picture: Picture) -> Image.Image:
     if isinstance(picture, Image.Image):
       name = getattr(picture, 'filename', '') or 'an image'
       return preprocess.to_rgb(picture)
-    return preprocess.decode(sources.read_file(epath.Path(picture)))
+    name = files.user_path(picture)
+    return preprocess.decode(sources.read_file(name))
   except OSError as e:
     raise errors.UserError(f'{name}: {e.strerror or e}') from e
   except (TypeError, ValueError) as e:  # UnreadableImage among them

@@ -125,7 +125,7 @@ def translate(
   Raises:
     UserError: a file would be overwritten, or the video cannot be.
   """
-  out = epath.Path(out)
+  out = files.user_path(out)
   extra = ['grid.png', *(['video.mp4'] if video else [])]
   _check_targets(out, paths, styles, extra)
   _tell_of_long_names(paths, styles)

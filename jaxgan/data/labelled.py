@@ -132,6 +132,8 @@ class _AttributeImages:
       f'{self._stream:d}, {self._img_size} px'
     )
 
+  listing = digest
+
 
 class CelebaSource:
   """Encoded images of CelebA's layout, and attributes of each.

@@ -91,7 +91,7 @@ def find_images(path: epath.PathLike) -> list[epath.Path]:
   Raises:
     UserError: there is no such file or folder, or no image in it.
   """
-  path = epath.Path(path)
+  path = files.user_path(path)
   if path.is_file():
     return [path]
   if not path.is_dir():

@@ -163,7 +163,7 @@ def load_or_train(
     'seed': seed,
   }
   name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
-  path = epath.Path(cache_dir) / f'classifier-{name}.npz'
+  path = files.user_path(cache_dir) / f'classifier-{name}.npz'
   first = jax.process_index() == 0
   like = jax.eval_shape(
     functools.partial(_init, num_labels, img_size), jax.random.key(seed)

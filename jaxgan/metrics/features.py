@@ -136,7 +136,7 @@ class Inception:
       'img_size': img_size if self.uses_img_size else None,
     }
     name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
-    path = epath.Path(cache_dir) / f'{self.name}-{name}.npz'
+    path = files.user_path(cache_dir) / f'{self.name}-{name}.npz'
     first = jax.process_index() == 0
     kept = _read_cache(path, key) if first else None
     (found,) = sharding.of_first([kept is not None])

@@ -156,7 +156,7 @@ def _classifier_name(domain: str) -> str:
 
 
 def _directory(directory: str) -> str:
-  return directory or os.environ.get(ENVIRONMENT, '')
+  return os.path.expanduser(directory or os.environ.get(ENVIRONMENT, ''))
 
 
 def _load(

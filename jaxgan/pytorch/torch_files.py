@@ -30,7 +30,7 @@ def load(path: epath.PathLike) -> Tree:
     UserError: torch is not installed, the file is not one of those, or has
       numbers that are NaN or infinite.
   """
-  torch, path = _import_torch(), epath.Path(path)
+  torch, path = _import_torch(), files.user_path(path)
   if not path.exists() or not files.is_regular(path):
     raise errors.UserError(f'there is no file {path}')
   try:
@@ -50,7 +50,7 @@ def load(path: epath.PathLike) -> Tree:
 
 def save(path: epath.PathLike, tree: Tree) -> None:
   """Writes a tree of dicts, lists, numbers and arrays for torch.load."""
-  torch, path = _import_torch(), epath.Path(path)
+  torch, path = _import_torch(), files.user_path(path)
   buffer = io.BytesIO()
   torch.save(
     _map_leaves(

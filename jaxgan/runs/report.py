@@ -59,7 +59,7 @@ def write(
     UserError: there is no run, or what draws the report is not installed.
     OSError: the page cannot be written.
   """
-  directory = epath.Path(directory)
+  directory = files.user_path(directory)
   page = render(directory, signs)
   path = directory / 'report' / 'index.html'
   if os.path.islink(path.parent):  # it would lead elsewhere

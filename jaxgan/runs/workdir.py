@@ -1,8 +1,8 @@
 """The records of a run in its work directory.
 
-config.json, frozen.npz (parameters that are never trained), metrics.jsonl,
-history.jsonl (what happened when), and lock, which names the training at work
-there.
+config.json, data.json (what the training data holds), frozen.npz (parameters
+that are never trained), metrics.jsonl, history.jsonl (what happened when), and
+lock, which names the training at work there.
 """
 
 import contextlib
@@ -26,6 +26,7 @@ from jaxgan.runtime import errors, files
 
 Tree = Any
 _FROZEN = 'frozen.npz'
+_DATA = 'data.json'
 
 # Settings that a resumed run may change: they do not touch what is learned, or
 # by rounding alone (from `micro_batches` on).
@@ -38,10 +39,7 @@ RESUMABLE = frozenset(
     'keep',
     'keep_every_steps',
     'on_nan',
-    'data.cache_dir',
     'data.timeout',
-    'model.vgg_file',
-    'model.wing_file',
     'micro_batches',
     'shard_state',
     'model.remat',
@@ -50,8 +48,10 @@ RESUMABLE = frozenset(
   }
 )
 
-# Settings in which the processes of a run may differ: where a host keeps files.
-PER_HOST = frozenset(
+# Settings that say where files lie, and nothing of what is in them: a resumed
+# run may change them (`check_data` compares what is there), and the processes
+# of a run may differ in them.
+PLACES = frozenset(
   {
     'data.root',
     'data.joint_root',
@@ -139,8 +139,11 @@ def _open_no_link(path: str, flags: int) -> int:
 def load_config(workdir: epath.Path) -> ml_collections.ConfigDict | None:
   """The config a run was started with, or None if there is no run."""
   path = workdir / 'config.json'
-  if not path.exists():
-    return None
+  return read_config(path) if path.exists() else None
+
+
+def read_config(path: epath.Path) -> ml_collections.ConfigDict:
+  """The settings in a file; raises UserError if there are none."""
   try:
     return ml_collections.ConfigDict(files.read_json(path))
   # The last two: of keys that a ConfigDict cannot have.
@@ -159,20 +162,23 @@ def require_config(workdir: epath.Path) -> ml_collections.ConfigDict:
 
 
 def add_missing(
-  workdir: epath.Path,
+  path: epath.Path,
   config: ml_collections.ConfigDict,
   defaults: ml_collections.ConfigDict,
 ) -> None:
   """Adds the settings that a run of an earlier version does not have.
+
+  Args:
+    path: of the file that the config was read from.
+    config: what it holds.
+    defaults: all settings there are.
 
   Raises:
     UserError: others are unknown, or of another kind than their defaults.
   """
   odd = _find_odd(config.to_dict(), defaults.to_dict())
   if odd:
-    raise errors.UserError(
-      f'{workdir / "config.json"} is damaged, or of a later version: {odd}'
-    )
+    raise errors.UserError(f'{path} is damaged, or of a later version: {odd}')
   old = flatten(config)
   for key, value in flatten(defaults).items():
     if key not in old:
@@ -252,7 +258,7 @@ def save_frozen(workdir: epath.Path, frozen: Tree) -> None:
 def copy_records(workdir: epath.Path, target: epath.Path) -> None:
   """Copies what a checkpoint needs beside it, to a new work directory."""
   target.mkdir(parents=True)
-  for name in ('config.json', _FROZEN):
+  for name in ('config.json', _DATA, _FROZEN):
     if (workdir / name).exists():
       (workdir / name).copy(target / name)
 
@@ -281,13 +287,13 @@ def check_config(
         'another --workdir, or continue with --allow_config_change'
       )
     return
-  add_missing(workdir, saved, defaults)
+  add_missing(workdir / 'config.json', saved, defaults)
   # Through JSON, as the saved one went: a tuple there is a list.
   old = flatten(saved)
   new = flatten(ml_collections.ConfigDict(json.loads(config.to_json())))
   differences = [
     f'{key}: {old.get(key, "not set")} -> {new.get(key, "not set")}'
-    for key in sorted((old.keys() | new.keys()) - RESUMABLE)
+    for key in sorted((old.keys() | new.keys()) - RESUMABLE - PLACES)
     if old.get(key) != new.get(key)
   ]
   if differences:
@@ -297,12 +303,64 @@ def check_config(
     )
 
 
+def check_data(
+  workdir: epath.Path, contents: Mapping[str, Any], allow_change: bool
+) -> None:
+  """Raises ConfigMismatchError if a run here was trained on other images.
+
+  A run without a checkpoint passes, and, with a warning, one of a version that
+  kept no record of its data.
+
+  Args:
+    workdir: of the run, new or to be resumed.
+    contents: of the training data, {domain: {'images': count, 'sum': text}}.
+    allow_change: continue all the same.
+  """
+  path = workdir / _DATA
+  if allow_change or not contents or not _has_checkpoints(workdir):
+    return
+  if not path.exists():
+    logging.warning(
+      '%s has no record of what it was trained on: the data is taken to be the '
+      'same',
+      workdir,
+    )
+    return
+  try:
+    saved = files.read_json(path)
+    if not all(isinstance(value, dict) for value in saved.values()):
+      raise ValueError('not of domains')
+  except ValueError as e:
+    raise errors.UserError(
+      f'{path} is damaged ({e}): restore it from a copy, or continue with '
+      '--allow_config_change'
+    ) from e
+  for domain in sorted(saved.keys() | contents.keys()):
+    old, new = saved.get(domain, {}), contents.get(domain, {})
+    if old != new:
+      was, now = (x.get('images', 0) for x in (old, new))
+      how = f'{now} images, and had {was}'
+      if was == now:
+        how = 'other images, names or labels than before'
+      raise errors.ConfigMismatchError(
+        f'{workdir} was trained on other data: {domain!r} has {how}. Give it '
+        'the same images, take another --workdir, or continue with '
+        '--allow_config_change'
+      )
+
+
+def save_data(workdir: epath.Path, contents: Mapping[str, Any]) -> None:
+  """Writes what the training data holds, for `check_data`."""
+  text = json.dumps(contents, indent=2) + '\n'
+  files.write_whole(workdir / _DATA, text)
+
+
 def shared_settings(config: ml_collections.ConfigDict) -> dict[str, Any]:
   """The settings that all processes of a run must have alike, as flags."""
   return {
     f'--config.{key}': value
     for key, value in flatten(config).items()
-    if key not in PER_HOST
+    if key not in PLACES
   }
 
 

@@ -29,10 +29,15 @@ MAX_PART = 100  # bytes, of one of two names that a file is named by
 _NO_NAME = re.compile(r'[/\x00-\x1f\x7f-\x9f\ud800-\udfff]')
 
 
+def user_path(path: epath.PathLike) -> epath.Path:
+  """A path as a user gives it: `~` in front is the home of the user."""
+  return epath.Path(os.path.expanduser(path))
+
+
 def default_cache_dir() -> str:
   """Where a user's caches are, by the convention of the desktop systems."""
-  home = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
-  return os.path.join(home, 'jaxgan')
+  home = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
+  return os.path.join(os.path.expanduser(home), 'jaxgan')
 
 
 def write_whole(path: epath.Path, data: bytes | str) -> None:

@@ -13,12 +13,19 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
+import jax.extend
 
 import jaxgan
+from jaxgan.runtime import errors
 
 _MOST = 2**31 - 1  # bytes; the largest that mallopt takes
 # Of malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+# What JAX's package for a kind of device installs, the newest first.
+_PLUGINS = {
+  'cuda': {'cuda13': 'jax-cuda13-plugin', 'cuda12': 'jax-cuda12-plugin'},
+  'tpu': {'tpu': 'libtpu'},
+}
 _PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
 
@@ -26,6 +33,49 @@ def progress() -> dict[str, Any]:
   """tqdm settings: only process 0 shows progress; in a log, every 15 s."""
   seconds = 0.5 if sys.stderr.isatty() else 15
   return {'mininterval': seconds, 'disable': jax.process_index() > 0}
+
+
+def check_devices() -> None:
+  """Raises UserError where JAX_PLATFORMS asks for a device that is not there.
+
+  JAX looks for devices when it is first asked for one.
+  """
+  config: Any = jax.config  # has its names from a table
+  try:
+    jax.devices()
+  except (AssertionError, RuntimeError) as e:
+    # Less JAX's own advice.
+    reason = str(e).partition('\n')[0].partition(' (set JAX_')[0]
+    asked = config.jax_platforms
+    if not asked:
+      raise errors.UserError(f'no device can be used: {reason}') from e
+    raise errors.UserError(
+      f'JAX_PLATFORMS={asked} asks for a device that cannot be used; there is '
+      f'{_find_platforms(asked)}. Leave JAX_PLATFORMS out, or '
+      f'{_cure(asked, reason)}'
+    ) from e
+
+
+def _find_platforms(asked: str) -> str:
+  """The kinds of devices that JAX finds where none is asked for."""
+  jax.config.update('jax_platforms', None)
+  try:
+    return ', '.join(sorted({device.platform for device in jax.devices()}))
+  finally:
+    jax.extend.backend.clear_backends()  # the next to ask is refused again
+    jax.config.update('jax_platforms', asked)
+
+
+def _cure(asked: str, reason: str) -> str:
+  kind = asked.partition(',')[0].replace('gpu', 'cuda')
+  plugins = _PLUGINS.get(kind)
+  if plugins is None:
+    return f'see what JAX says: {reason}'
+  for plugin in plugins.values():
+    if _version(plugin):
+      return f'see to its driver, as {plugin} is installed ({reason})'
+  names = [f'"jax[{name}]=={jax.__version__}"' for name in plugins]
+  return f'install its package: pip install {" or ".join(names)}'
 
 
 def keep_freed_memory() -> bool:
@@ -76,11 +126,17 @@ def describe() -> dict[str, str]:
     'jaxgan': ' '.join([jaxgan.__version__, *_revision()]),
     'python': platform.python_version(),
   }
-  for name in _PACKAGES:
-    # Perhaps it goes by another name, as nightly builds do.
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-      described[name] = importlib.metadata.version(name)
-  return described
+  # Perhaps one goes by another name, as nightly builds do.
+  versions = {name: _version(name) for name in _PACKAGES}
+  return described | {name: text for name, text in versions.items() if text}
+
+
+def _version(package: str) -> str:
+  """Of an installed package; '' where there is none of that name."""
+  try:
+    return importlib.metadata.version(package)
+  except importlib.metadata.PackageNotFoundError:
+    return ''
 
 
 def _revision() -> list[str]:

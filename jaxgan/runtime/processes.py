@@ -54,7 +54,8 @@ def joined(
     process_id: which of them this one is.
 
   Raises:
-    UserError: what is given cannot be, or the others cannot be joined.
+    UserError: what is given cannot be, the others cannot be joined, or there is
+      no device of the kind that JAX was asked for.
   """
   given = (coordinator or None, num_processes, process_id)
   _check(*given)
@@ -66,10 +67,12 @@ def joined(
       f'others: were all started, and is process 0 at {coordinator}?'
     )
   if not _initialize(*given):
+    host.check_devices()
     yield
     return
   _start_watch(words or _LastWords())
   with failures_told():
+    host.check_devices()
     yield
     if _watch:
       _watch.finish()

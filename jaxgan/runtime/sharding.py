@@ -12,7 +12,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from jaxgan.runtime import errors
+from jaxgan.runtime import errors, host
 
 Tree = Any
 
@@ -33,7 +33,12 @@ def create_mesh(batch_size: int, micro_batches: int = 1) -> Mesh:
 
 
 def create_local_mesh() -> Mesh:
-  """A mesh of this process's devices with one axis, 'data'."""
+  """A mesh of this process's devices with one axis, 'data'.
+
+  Raises:
+    UserError: there is no device of the kind that JAX was asked for.
+  """
+  host.check_devices()
   return jax.make_mesh(
     (jax.local_device_count(),),
     ('data',),

@@ -125,7 +125,7 @@ class System:
 def get_system(config: ConfigDict) -> System:
   """The system of a config, with the precision that it asks for enabled."""
   system = find_system(config)
-  if config.model.dtype == 'float64':
+  if workdir.flatten(config).get('model.dtype') == 'float64':
     jax.config.update('jax_enable_x64', True)
   return system
 
@@ -159,7 +159,11 @@ def domain_names(config: ConfigDict) -> tuple[str, ...]:
 
 
 def check_config(system: System, config: ConfigDict) -> None:
-  """Raises UserError for settings that the system cannot be built from."""
+  """Raises UserError for settings that the system cannot be built from.
+
+  Values become what people mean by them, in place (`settings.settle`).
+  """
+  settings.settle(config, system.SETTINGS)
   settings.check(config, system.SETTINGS)
   system.check_config(config)
   if config.batch_size % config.micro_batches:
@@ -176,7 +180,7 @@ def check_config(system: System, config: ConfigDict) -> None:
 
 def system_of(directory: epath.PathLike) -> System:
   """The system of a run; raises UserError if there is no run."""
-  return find_system(workdir.require_config(epath.Path(directory)))
+  return find_system(workdir.require_config(files.user_path(directory)))
 
 
 def load_frozen(directory: epath.Path, config: ConfigDict) -> Tree:
@@ -234,7 +238,7 @@ def open_run(
   Raises:
     UserError: there is no such run, or no good checkpoint.
   """
-  directory = epath.Path(directory)
+  directory = files.user_path(directory)
   config = _read_config(directory)
   _check_domains(directory, config)
   system = get_system(config)
@@ -255,8 +259,23 @@ _KEY = jax.eval_shape(lambda: jax.random.key(0))
 
 def _read_config(directory: epath.Path) -> ConfigDict:
   """The config of a run, complete; raises UserError if there is no run."""
-  config = workdir.require_config(directory)
-  workdir.add_missing(directory, config, default_config(config))
+  saved = workdir.require_config(directory)
+  return _complete(saved, directory / 'config.json')
+
+
+def read_config(path: epath.Path) -> ConfigDict:
+  """The settings in a run's config.json, by default where it has none.
+
+  Raises:
+    UserError: there are no settings in it, or unknown ones.
+  """
+  return _complete(workdir.read_config(path), path)
+
+
+def _complete(saved: ConfigDict, path: epath.Path) -> ConfigDict:
+  config = default_config(saved)
+  workdir.add_missing(path, saved, config)
+  config.update(saved)
   return config
 
 

@@ -1,10 +1,12 @@
 """Settings declared with what they may be; those that every system has."""
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from jaxgan.runs import workdir
 from jaxgan.runtime import errors
 
 Value = bool | int | float | str | tuple
@@ -14,30 +16,38 @@ class Setting(NamedTuple):
   """A default, and what is allowed beside it.
 
   Attributes:
-    default: the value, whose type any other has.
-    least: the least that it may be.
-    below: it has to be less than this.
+    default: the value, whose type any other has; several are names.
+    least: the least that a number may be.
+    below: a number has to be less than this. NaN and infinity never are.
     among: the values there are; () for any.
   """
 
   default: Value
-  least: float | None = None
-  below: float | None = None
+  least: float = 0
+  below: float = 2**32
   among: Sequence[str] = ()
 
 
 Declared = dict[str, Setting]
+
+_KINDS = {
+  bool: 'True or False',
+  int: 'a whole number',
+  float: 'a number',
+  str: 'a text',
+  tuple: "names, as ('a', 'b')",
+}
 
 DTYPES = ('float32', 'bfloat16', 'float64')
 
 _S = Setting
 BASE: Declared = {
   'system': _S(''),
-  'seed': _S(0, least=0, below=2**32),
+  'seed': _S(0),
   'batch_size': _S(8, least=1),  # of all devices together
   'micro_batches': _S(1, least=1),  # parts of it in memory at a time
   'shard_state': _S(False),  # divide parameters, optimisers, EMA among devices
-  'num_train_steps': _S(100_000),
+  'num_train_steps': _S(100_000, below=2**31),  # counted in 32 bits
   'log_every_steps': _S(10, least=1),
   'sample_every_steps': _S(10_000, least=1),
   'checkpoint_every_steps': _S(10_000, least=1),
@@ -91,23 +101,61 @@ def create(declared: Declared) -> ConfigDict:
   return config
 
 
+def settle(config: ConfigDict, declared: Declared) -> None:
+  """Makes of each value what people mean by it, in place.
+
+  A whole number is one of a setting of other numbers too; numbers among names
+  are names, of folders; `~` in a path is the user's home.
+  """
+  values = workdir.flatten(config)
+  for name in values.keys() & declared.keys():
+    value, default = values[name], declared[name].default
+    if isinstance(default, float) and type(value) is int:
+      value = float(value)
+    elif isinstance(default, tuple) and isinstance(value, list | tuple):
+      value = tuple(str(x) if type(x) is int else x for x in value)
+    elif name in workdir.PLACES and isinstance(value, str):
+      value = os.path.expanduser(value)
+    config.update_from_flattened_dict({name: value})
+
+
 def check(config: ConfigDict, declared: Declared) -> None:
   """Raises UserError for the first setting that cannot be."""
+  values = workdir.flatten(config)
+  for name in sorted(values.keys() - declared.keys()):
+    raise errors.UserError(f'there is no setting config.{name}: remove it')
   for name, setting in declared.items():
-    value: Any = config
-    for part in name.split('.'):
-      value = value[part]
-    _check_one(f'config.{name}', value, setting)
+    if name not in values:
+      raise errors.UserError(
+        f"config.{name} is missing: begin with the system's default_config()"
+      )
+    _check_one(f'config.{name}', values[name], setting)
 
 
 def _check_one(name: str, value: Any, setting: Setting) -> None:
+  if not _is_like(value, setting.default):
+    kind = _KINDS[type(setting.default)]
+    raise errors.UserError(f'{name} must be {kind}: {repr(value)[:80]}')
   if setting.among and value not in setting.among:
     raise errors.UserError(
       f'{name} must be one of {", ".join(map(repr, setting.among))}: {value!r}'
     )
-  if setting.least is not None and value < setting.least:
-    raise errors.UserError(f'{name} must be {setting.least:g} or more: {value}')
-  if setting.below is not None and value >= setting.below:
-    raise errors.UserError(
-      f'{name} must be less than {setting.below:.10g}: {value}'
+  if isinstance(value, int | float) and not isinstance(value, bool):
+    # Written so that NaN fails.
+    if not value >= setting.least:
+      raise errors.UserError(
+        f'{name} must be {setting.least:g} or more: {str(value)[:40]}'
+      )
+    if not value < setting.below:
+      raise errors.UserError(
+        f'{name} must be less than {setting.below:.10g}: {str(value)[:40]}'
+      )
+
+
+def _is_like(value: Any, default: Value) -> bool:
+  if isinstance(default, tuple):
+    return isinstance(value, list | tuple) and all(
+      isinstance(item, str) for item in value
     )
+  alike = isinstance(value, bool) == isinstance(default, bool)
+  return alike and isinstance(value, type(default))

@@ -13,33 +13,33 @@ import sys
 from typing import Any
 
 import numpy as np
-from absl import flags
 from etils import epath
 
 from jaxgan.data import preprocess, sources
 from jaxgan.pytorch import torch_files
-from jaxgan.runtime import cli, errors, files, images
+from jaxgan.runtime import cli, errors, files, host, images
 from jaxgan.systems.stargan_v2 import align, wing
 
 Tree = Any
 
-_WING = flags.DEFINE_string(
+_WING = cli.define_path(
   'wing',
   None,
   'The face network: wing.ckpt, or a StarGAN v2 checkpoint that has it.',
 )
-_LANDMARKS = flags.DEFINE_string(
+_LANDMARKS = cli.define_path(
   'landmarks', None, 'Landmarks of the mean face: celeba_lm_mean.npz.'
 )
-_IMG_SIZE = flags.DEFINE_integer(
+_IMG_SIZE = cli.define_integer(
   'img_size', 256, 'Width and height of the result: a power of two.'
 )
-_MIN_PEAK = flags.DEFINE_float(
+_MIN_PEAK = cli.define_float(
   'min_peak',
   wing.MIN_HEAT,
   'No face is found where a landmark has less heat than this everywhere. The '
   'network was trained to give 1; the face masks take less than the default '
   'for none.',
+  lower_bound=0,
 )
 
 
@@ -53,6 +53,7 @@ def main(in_: str, out: str) -> int:
     )
   align.import_cv2()
   targets = _plan(epath.Path(in_), epath.Path(out))
+  host.check_devices()
   params = _load_wing(wing_file)
   reference = _load_landmarks(landmarks_file)
 

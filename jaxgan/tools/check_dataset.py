@@ -46,11 +46,11 @@ from jaxgan.systems.stargan_v2.config import default_config
 _NAME = flags.DEFINE_string(
   'name', 'folder', 'folder, unpaired, paired, celeba, or tfds:<data set>.'
 )
-_PAIR = flags.DEFINE_list('pair', [], 'Folders of source and target (pix2pix).')
+_PAIR = cli.define_names('pair', [], 'Folders of source and target (pix2pix).')
 _TRAIN_SPLIT = flags.DEFINE_string('train_split', 'train', 'Training images.')
 _VAL_SPLIT = flags.DEFINE_string('val_split', 'val', 'Validation images.')
-_DOMAINS = flags.DEFINE_list('domains', [], 'Those to use; all by default.')
-_IMG_SIZE = flags.DEFINE_integer('img_size', 256, 'Size to train at.')
+_DOMAINS = cli.define_names('domains', [], 'Those to use; all by default.')
+_IMG_SIZE = cli.define_integer('img_size', 256, 'Size to train at.')
 _SKIP_BAD_IMAGES = flags.DEFINE_bool(
   'skip_bad_images', False, 'As config.data.skip_bad_images in training.'
 )

@@ -13,10 +13,10 @@ from absl import flags
 from jaxgan.apps import import_export
 from jaxgan.runtime import cli
 
-_WORKDIR = flags.DEFINE_string(
+_WORKDIR = cli.define_path(
   'workdir', None, 'Work directory of the run.', required=True
 )
-_OUT = flags.DEFINE_string('out', None, 'Folder for the files.', required=True)
+_OUT = cli.define_path('out', None, 'Folder for the files.', required=True)
 _STEP = flags.DEFINE_string('step', 'latest', 'Step of the checkpoint.')
 
 

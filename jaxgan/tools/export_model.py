@@ -21,8 +21,8 @@ from jaxgan.apps import trained_model
 from jaxgan.inference import translator
 from jaxgan.runtime import cli, errors, files
 
-_WORKDIR = flags.DEFINE_string('workdir', None, 'Work directory of the run.')
-_OUT = flags.DEFINE_string('out', None, 'Folder for the files.')
+_WORKDIR = cli.define_path('workdir', None, 'Work directory of the run.')
+_OUT = cli.define_path('out', None, 'Folder for the files.')
 _STEP = flags.DEFINE_string('step', 'latest', 'Step of the checkpoint.')
 
 _IMAGES = 'float32 [B, {0}, {0}, 3], RGB in [-1, 1]'

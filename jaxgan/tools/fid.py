@@ -13,7 +13,7 @@ from PIL import Image
 
 from jaxgan.data import preprocess, sources
 from jaxgan.metrics import features, fid
-from jaxgan.runtime import cli, errors
+from jaxgan.runtime import cli, errors, host
 
 _PROTOCOL = flags.DEFINE_enum(
   'protocol',
@@ -21,10 +21,10 @@ _PROTOCOL = flags.DEFINE_enum(
   list(features.PROTOCOLS),
   'How pictures are resized, and which weights look at them.',
 )
-_WEIGHTS_DIR = flags.DEFINE_string(
+_WEIGHTS_DIR = cli.define_path(
   'weights_dir', '', 'Where the weights of metric networks are.'
 )
-_IMG_SIZE = flags.DEFINE_integer(
+_IMG_SIZE = cli.define_integer(
   'img_size', 256, 'Resize to this first; not of --protocol=clean.', 1
 )
 
@@ -32,6 +32,7 @@ _IMG_SIZE = flags.DEFINE_integer(
 def main(real: str, fake: str) -> None:
   """Prints one line of JSON on stdout."""
   paths = [_list_images(real), _list_images(fake)]
+  host.check_devices()
   network = features.Inception(_PROTOCOL.value, _WEIGHTS_DIR.value)
   gaussians = [
     fid.Gaussian.of(network.compute(_read(files), _IMG_SIZE.value))

@@ -11,20 +11,17 @@ run for train.py to resume.
 
 import sys
 
-from absl import flags
-from ml_collections import config_flags
-
 from jaxgan.apps import import_export
 from jaxgan.runtime import cli
+from jaxgan.systems import config_flag
 
-_CONFIG = config_flags.DEFINE_config_file(
-  'config', None, 'Path of a config, with the settings of the checkpoint.'
+_CONFIG = config_flag.define(
+  'Path of a config, with the settings of the checkpoint.', required=True
 )
-flags.mark_flag_as_required('config')
-_WORKDIR = flags.DEFINE_string(
+_WORKDIR = cli.define_path(
   'workdir', None, 'New directory for the run.', required=True
 )
-_STEP = flags.DEFINE_integer(
+_STEP = cli.define_integer(
   'step', None, "Finished iterations; default: those in FILE's name.", 0
 )
 

@@ -8,13 +8,11 @@ versions, and where they could not. It may be called while a run is trained.
 
 import sys
 
-from absl import flags
-
 from jaxgan.runs import report
 from jaxgan.runtime import cli
 from jaxgan.systems import contract
 
-_WORKDIR = flags.DEFINE_string(
+_WORKDIR = cli.define_path(
   'workdir', None, 'Work directory of the run.', required=True
 )
 

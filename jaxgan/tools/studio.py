@@ -23,7 +23,7 @@ from jaxgan.data import sources
 from jaxgan.runs import workdir
 from jaxgan.runtime import cli, errors, host
 
-_WORKDIR = flags.DEFINE_string(
+_WORKDIR = cli.define_path(
   'workdir', None, 'Work directory of the run.', required=True
 )
 _STEP = flags.DEFINE_string('step', 'latest', 'Step of the checkpoint.')
@@ -31,7 +31,7 @@ _CROP = flags.DEFINE_bool(
   'crop', False, 'Take the middle of pictures that are no squares.'
 )
 _HOST = flags.DEFINE_string('host', '127.0.0.1', 'Address to serve at.')
-_PORT = flags.DEFINE_integer(
+_PORT = cli.define_integer(
   'port',
   None,
   'Port to serve at; default the first free one from 7860.',

@@ -8,10 +8,11 @@ and, of a system that has one output for a source and a domain (StarGAN),
 python -m jaxgan.tools.translate --workdir=DIR --src=PICTURES --out=DIR \
     [--domain=NAME]
 
-PICTURES are files and folders, also nested, separated by commas: JPEG, PNG,
-WebP or BMP of any size. A picture is seen as in training, and squeezed into a
-square if it is none; --crop takes the largest square in its middle instead.
-Results are as large as the run's img_size.
+PICTURES are files and folders, also nested: JPEG, PNG, WebP or BMP of any size.
+Several are separated by commas, or each has the flag again; a path that exists
+is taken whole, commas and all. A picture is seen as in training, and squeezed
+into a square if it is none; --crop takes the largest square in its middle
+instead. Results are as large as the run's img_size.
 
 OUT receives <source>_to_<domain>_<reference>.png, or ..._seed<S>_<n>.png for
 latent n of a seed, or ..._to_<domain>.png, and grid.png: sources above, styles
@@ -28,24 +29,24 @@ from absl import flags
 from jaxgan.apps import trained_model, translate_files
 from jaxgan.runtime import cli, errors
 
-_WORKDIR = flags.DEFINE_string('workdir', None, 'Work directory of the run.')
+_WORKDIR = cli.define_path('workdir', None, 'Work directory of the run.')
 _STEP = flags.DEFINE_string('step', 'latest', 'Step of the checkpoint.')
-_SRC = flags.DEFINE_list('src', None, 'Files and folders to translate.')
-_OUT = flags.DEFINE_string('out', None, 'Folder for the results.')
-_REF = flags.DEFINE_list('ref', None, 'Files and folders to take styles from.')
+_SRC = cli.define_paths('src', None, 'Files and folders to translate.')
+_OUT = cli.define_path('out', None, 'Folder for the results.')
+_REF = cli.define_paths('ref', None, 'Files and folders to take styles from.')
 _DOMAIN = flags.DEFINE_string(
   'domain',
   None,
   'The target. If this is not given, references are of the domain whose name '
   'their folder has, and a system without styles takes all domains.',
 )
-_NUM_LATENTS = flags.DEFINE_integer(
+_NUM_LATENTS = cli.define_integer(
   'num_latents', None, 'How many styles to draw.', lower_bound=1
 )
-_SEED = flags.DEFINE_integer(
+_SEED = cli.define_integer(
   'seed', 0, 'Of the latents.', lower_bound=0, upper_bound=2**31 - 1
 )
-_PSI = flags.DEFINE_float(
+_PSI = cli.define_float(
   'psi',
   None,
   'Truncation of latents: 0 is the mean style of the domain, 1 is none. Not '
@@ -56,13 +57,13 @@ _CROP = flags.DEFINE_bool(
   'crop', False, 'Take the middle of a picture instead of squeezing it.'
 )
 _VIDEO = flags.DEFINE_bool('video', False, 'Write video.mp4 as well.')
-_FPS = flags.DEFINE_integer(
+_FPS = cli.define_integer(
   'fps',
   translate_files.Video().fps,
   'Frames of the video a second.',
   lower_bound=1,
 )
-_FRAMES = flags.DEFINE_integer(
+_FRAMES = cli.define_integer(
   'frames',
   translate_files.Video().frames,
   'Frames from one style to the next.',

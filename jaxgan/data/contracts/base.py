@@ -3,6 +3,7 @@
 import abc
 import dataclasses
 import functools
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
@@ -65,6 +66,7 @@ class Training(NamedTuple):
     domains: names of what an image can be translated to.
     resolved: {config key: value} of what the config left to the data.
     images_per_step: sources in a step, to tell the speed by.
+    contents: of what is trained on (`contents_of`).
     val: validation images, for the sample grids.
     source: `feed(mesh, start_step, num_steps) -> (fed, to_batch)`: how to feed
       the steps after start_step. fed yields a tree on the devices for each: its
@@ -76,6 +78,7 @@ class Training(NamedTuple):
   domains: tuple[str, ...]
   resolved: dict[str, Any]
   images_per_step: int
+  contents: dict[str, Any]
   val: Any
   source: HostFeed | DeviceFeed
 
@@ -153,6 +156,7 @@ class DomainData(Data):
       process_index,
       process_count,
     )
+    part = self.part(train)
     return Training(
       domains=train.domains,
       resolved={
@@ -160,10 +164,9 @@ class DomainData(Data):
         'model.num_domains': len(train.domains),
       },
       images_per_step=self.images_per_slot * config.batch_size,
+      contents=contents_of([part]),
       val=self._in_order(val),
-      source=create_feed(
-        [self.part(train)], config, process_index, process_count
-      ),
+      source=create_feed([part], config, process_index, process_count),
     )
 
   def check(self, train: pictures.Images, val: pictures.Images) -> None:
@@ -200,6 +203,27 @@ def create_feed(
     img_size=data.img_size,
     skip_bad_images=data.skip_bad_images,
   )
+
+
+def contents_of(parts: Sequence[Part]) -> dict[str, Any]:
+  """What files hold, wherever they lie: {domain: {'images': n, 'sum': text}}.
+
+  The sum is of their names, of labels, and of the first image of a domain, by
+  which other data of the same names is told. Of drawn images settings tell all.
+  """
+  contents = {}
+  for index, part in enumerate(parts):
+    images = part.images
+    if images.drawable != images.counts:
+      continue
+    for domain, name in enumerate(images.domains):
+      count = images.counts[domain]
+      labels = part.table([(domain, number) for number in range(count)])
+      sum = hashlib.sha256(images.listing(domain).encode())
+      sum.update(b'' if labels is None else labels.tobytes())
+      key = f'joint {name}' if index else name
+      contents[key] = {'images': count, 'sum': sum.hexdigest()[:16]}
+  return contents
 
 
 def check_images(

@@ -239,6 +239,10 @@ class Halves:
     """A sum of all that the halves are made from."""
     return f'{self._images.digest(0)} {self.domains[domain]}'
 
+  def listing(self, domain: int) -> str:
+    """Of the whole pictures, and the side."""
+    return f'{self._images.listing(0)} {self.domains[domain]}'
+
 
 class _DrawnPairs:
   """Contours of drawn shapes, in their colours, and the shapes filled."""
@@ -268,3 +272,5 @@ class _DrawnPairs:
       f'paired shapes {self.domains[domain]} x {self.counts[domain]}, seed '
       f'{self._seed}, role {self._stream:d}, {self._img_size} px'
     )
+
+  listing = digest

@@ -133,3 +133,6 @@ class _Ordered:
 
   def digest(self, domain: int) -> str:
     return self._images.digest(self._order[domain])
+
+  def listing(self, domain: int) -> str:
+    return self._images.listing(self._order[domain])

@@ -54,8 +54,8 @@ SETTINGS = settings.extend(
     'optim.decay_steps': Setting(100_000, least=1),  # until it is 0
     # Of parity: the rate is changed at multiples of this.
     'optim.lr_update_step': Setting(1000, least=1),
-    'optim.beta1': Setting(0.5),
-    'optim.beta2': Setting(0.999),
+    'optim.beta1': Setting(0.5, below=1),
+    'optim.beta2': Setting(0.999, below=1),
   },
 )
 

@@ -33,11 +33,11 @@ SETTINGS = settings.extend(
     'hparams.lambda_ds': Setting(2.0),  # diversity; linear to 0 at ds_iter
     'hparams.lambda_cyc': Setting(1.0),  # cycle consistency
     'hparams.ds_iter': Setting(100_000, least=1),
-    'hparams.ema_decay': Setting(0.999),
+    'hparams.ema_decay': Setting(0.999, below=1),
     'optim.lr': Setting(1e-4),
     'optim.f_lr': Setting(1e-6),  # of the mapping network
-    'optim.beta1': Setting(0.0),
-    'optim.beta2': Setting(0.99),
+    'optim.beta1': Setting(0.0, below=1),
+    'optim.beta2': Setting(0.99, below=1),
     'optim.weight_decay': Setting(1e-4),  # L2 inside the gradient
   },
 )
