@@ -213,7 +213,7 @@ def test_what_does_not_fit_is_one_line(
 def test_a_foreign_file_and_another_name_are_one_line(original, tmp_path):
   path = _copy(original, tmp_path)
   path.write_bytes(b'GIF89a')
-  with pytest.raises(errors.UserError, match='7-G.ckpt is no whole'):
+  with pytest.raises(errors.UserError, match='7-G.ckpt is a picture, no'):
     import_export.import_run(str(path), tiny.config(), str(tmp_path / 'run'))
   assert not (tmp_path / 'run').exists()
   other = path.rename(tmp_path / 'generator.ckpt')

@@ -254,6 +254,27 @@ def test_an_imported_run_goes_out_again(tmp_path, capsys):
   assert contract.open_run(run, device).config.system == 'munit'
 
 
+@pytest.mark.parametrize('kind', KINDS)
+def test_files_below_a_key_and_of_half_precision_are_read(kind, tmp_path):
+  path = _write(kind, tmp_path)
+  for file in tmp_path.iterdir():
+    tree = torch.load(file, weights_only=True)
+    if file.name != 'optimizer.pt':
+      for part in (tree,) if kind == 'shared' else tree.values():
+        for key in list(part):
+          part[f'module.{key}'] = part.pop(key).bfloat16()
+    torch.save({'epoch': 1, 'state_dict': tree}, file)
+  imported = KINDS[kind][0].import_official(path, _config(kind))
+  assert not imported.partial
+  jax.tree.map(
+    lambda x, y: np.testing.assert_allclose(x, y, rtol=2**-8),
+    imported.state.params,
+    _state(kind).params,
+  )
+  if kind != 'shared':
+    _equal(imported.state.opt_state, _state(kind).opt_state)
+
+
 def test_statistics_of_old_files_are_left_out(tmp_path):
   def change(files):
     for part in files['gen_00000001.pt'].values():

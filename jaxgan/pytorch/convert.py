@@ -13,6 +13,7 @@ import jax
 import ml_collections
 import numpy as np
 import optax
+from absl import logging
 from etils import epath
 
 from jaxgan.pytorch import torch_adam
@@ -181,12 +182,67 @@ def refuse_unknown(where: str, unused: Iterable[str]) -> None:
     )
 
 
-def is_state_dict(tree: Any) -> bool:
-  """Whether these are named tensors and nothing else."""
-  return isinstance(tree, dict) and all(
-    isinstance(key, str) and isinstance(value, np.ndarray)
-    for key, value in tree.items()
-  )
+# Keys below which codes put the tensors of a network, the likeliest first.
+_WRAPPERS = (
+  *('state_dict', 'model_state_dict', 'model', 'network', 'net', 'module'),
+  *('weights', 'params', 'params_ema'),
+)
+# Of modules under DataParallel and torch.compile.
+_PREFIXES = re.compile(r'^(?:module\.|_orig_mod\.)+')
+
+
+def find(
+  tree: Any, is_wanted: Callable[[Mapping[Any, Any]], bool]
+) -> Mapping[Any, Any] | None:
+  """A mapping in what `torch_files.load` has read, perhaps below a key.
+
+  Args:
+    tree: a checkpoint.
+    is_wanted: whether a mapping in it is the one.
+
+  Returns:
+    The mapping; None if there is none, or several that are equally likely.
+  """
+  if not isinstance(tree, Mapping):
+    return None
+  if is_wanted(tree):
+    return tree
+  if 'param_groups' in tree:  # an optimiser
+    return None
+  found = {key: find(value, is_wanted) for key, value in tree.items()}
+  found = {key: value for key, value in found.items() if value is not None}
+  if len(found) > 1:
+    likeliest = [key for key in _WRAPPERS if key in found][:1]
+    for key in likeliest:
+      logging.warning(
+        'tensors are read below the key %r, not below %s',
+        *(key, ', '.join(repr(k) for k in found if k != key)),
+      )
+    found = {key: found[key] for key in likeliest}
+  return next(iter(found.values()), None)
+
+
+def find_state_dict(tree: Any) -> StateDict:
+  """The tensors of one network in what `torch_files.load` has read.
+
+  They may lie below a key or beside an epoch, and be those of a module that ran
+  in parallel or was compiled.
+
+  Raises:
+    ValueError: there are none, or those of several networks.
+  """
+  found = find(tree, _holds_tensors)
+  if found is None:
+    raise ValueError('it is no state dict of one network')
+  return {
+    _PREFIXES.sub('', key): value
+    for key, value in found.items()
+    if isinstance(key, str) and isinstance(value, np.ndarray)
+  }
+
+
+def _holds_tensors(tree: Mapping[Any, Any]) -> bool:
+  return any(isinstance(x, np.ndarray) and x.ndim for x in tree.values())
 
 
 def read_adam(

@@ -218,19 +218,20 @@ def _find_step(path: epath.Path, step: int | None) -> int:
 def _load(path: epath.Path) -> StateDict:
   """The tensors of a file; `a.` or `b.` before keys of domains apart."""
   tree = torch_files.load(path)
-  if isinstance(tree, dict) and tree.keys() == {'a', 'b'}:
-    if all(isinstance(part, dict) for part in tree.values()):
-      tree = {
-        f'{letter}.{key}': value
-        for letter in 'ab'
-        for key, value in tree[letter].items()
-      }
-  if not convert.is_state_dict(tree):
+  of_domains = convert.find(tree, lambda t: t.keys() >= {'a', 'b'})
+  try:
+    if of_domains is None:
+      return convert.find_state_dict(tree)
+    return {
+      f'{letter}.{key}': value
+      for letter in 'ab'
+      for key, value in convert.find_state_dict(of_domains[letter]).items()
+    }
+  except ValueError as e:
     raise errors.UserError(
       f'{path} holds neither the networks of two domains, a and b, nor one '
       'state dict'
-    )
-  return tree
+    ) from e
 
 
 def _load_optimisers(
@@ -242,8 +243,11 @@ def _load_optimisers(
   settings: Mapping[str, Any],
 ) -> dict[str, dict[str, Tree]]:
   """{network: count, mu, nu}; nothing where they are of another step."""
-  tree, result = torch_files.load(path), {}
-  if not isinstance(tree, dict) or tree.keys() != set(_SHORT.values()):
+  result = {}
+  tree = convert.find(
+    torch_files.load(path), lambda t: t.keys() >= set(_SHORT.values())
+  )
+  if tree is None:
     raise errors.UserError(f'{path} does not hold the optimisers gen and dis')
   for network, short in _SHORT.items():
     # In the order of the file, as its optimiser numbers them.

@@ -128,10 +128,12 @@ def _load(path: epath.Path) -> StateDict:
     raise errors.UserError(
       f'there is no file {path}: both N-G.ckpt and N-D.ckpt are needed'
     )
-  tree = torch_files.load(path)
-  if not convert.is_state_dict(tree):
-    raise errors.UserError(f'{path} is not the state dict of one network')
-  return {key.removeprefix('module.'): value for key, value in tree.items()}
+  try:
+    return convert.find_state_dict(torch_files.load(path))
+  except ValueError as e:
+    raise errors.UserError(
+      f'{path} is not the state dict of one network'
+    ) from e
 
 
 def _complete(
