@@ -174,7 +174,8 @@ def _load_networks(path: epath.Path, networks: Sequence[str]) -> StateDicts:
   The released file of AFHQ has one as well, for nothing
   (https://github.com/clovaai/stargan-v2/issues/51): it is left out.
   """
-  tree, nets = torch_files.load(path), {}
+  tree = torch_files.load(path)
+  nets: StateDicts = {}
   found = convert.find(tree, lambda t: t.keys() >= set(networks)) or tree
   for name, state_dict in found.items() if isinstance(found, dict) else ():
     if name not in (*networks, 'fan'):
