@@ -254,7 +254,7 @@ class PatchDiscriminator(nn.Module):
         dtype=self.dtype,
         name=name,
       )(x)
-      x = _by_name(x, norm, f'{name}_norm')
+      x = _normalize_by(norm, x, name)
       x = Activation(self.activ, name=f'{name}_activ')(x)
     wide = layers.at_least_float32(self.dtype)
     scores = layers.Conv(
@@ -263,16 +263,16 @@ class PatchDiscriminator(nn.Module):
     return scores[..., 0]
 
 
-def _by_name(x: Array, norm: str, name: str) -> Array:
-  """A norm of NORMS, called inside of a module."""
+def _normalize_by(norm: str, x: Array, name: str) -> Array:
+  """A norm of NORMS after the layer of that name, inside of its module."""
   match norm:
     case 'bn':
-      # Discriminators are always trained: no running statistics are used.
-      return layers.BatchNorm(dtype=x.dtype, tracks=False, name=name)(x)
+      # Discriminators are always in training: running ones would be of no use.
+      return layers.BatchNorm(dtype=x.dtype, tracks=False, name=f'{name}_bn')(x)
     case 'in':
       return layers.instance_norm(x)
     case 'ln':
-      return layers.LayerNorm(dtype=x.dtype, name=name)(x)
+      return layers.LayerNorm(dtype=x.dtype, name=f'{name}_norm')(x)
     case _:
       return x
 

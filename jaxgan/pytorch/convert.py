@@ -63,6 +63,7 @@ class Imported(NamedTuple):
   frozen: dict[str, Tree]
   partial: bool  # only what `inference_params` gives is real
   what: str  # what was in the files, in words
+  untold: Mapping[str, Any] = {}  # settings of networks that leave no trace
 
 
 def count(tree: Mapping[str, Any], prefix: str) -> int:
@@ -293,11 +294,37 @@ def write_adam(
   )
 
 
-def check_step(path: epath.Path, step: int) -> int:
-  """The step, or a UserError for one that no state can hold."""
-  if step >= 2**31:
-    raise errors.UserError(f'{path}: {step} iterations are more than we count')
-  return step
+def choose_step(path: epath.Path, step: int | None, named: int | None) -> int:
+  """The number of finished iterations.
+
+  Args:
+    path: of the file.
+    step: that is given; None for that of the name.
+    named: that the file's name tells; a warning where another one is given.
+
+  Raises:
+    UserError: no state can hold it.
+  """
+  chosen = named if step is None else step
+  assert chosen is not None
+  if chosen >= 2**31:
+    raise errors.UserError(
+      f'{path}: {chosen} iterations are more than we count'
+    )
+  if named not in (None, chosen):
+    logging.warning(
+      '%s is of step %d by its name, and becomes step %d, as --step has it',
+      *(path, named, chosen),
+    )
+  return chosen
+
+
+def warn_of_steps(where: str, count: int, step: int) -> None:
+  """Says where an Adam has made other steps than the iterations of its file."""
+  if count != step:
+    logging.warning(
+      '%s has made %d steps, and becomes that of step %d', where, count, step
+    )
 
 
 def find_names(

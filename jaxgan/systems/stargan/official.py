@@ -69,7 +69,7 @@ def import_official(
       f'{path} is not named as the original names its files, 200000-G.ckpt '
       'and 200000-D.ckpt: rename both'
     )
-  step = convert.check_step(path, int(name[1]) if step is None else step)
+  step = convert.choose_step(path, step, int(name[1]))
   config = _complete(config, path)
   model = step_lib.create_model(config)
   init_state = functools.partial(step_lib.init_state, model)

@@ -90,6 +90,12 @@ def import_official(
       _check_same_fan(path, nets['fan'], ema['fan'])
       frozen['unused']['generator'] = unused['generator']
     opt_state = _load_optimisers(optims_path, nets, like, config)
+    # It is stepped once in an iteration, others twice.
+    convert.warn_of_steps(
+      f'{optims_path}: mapping_network',
+      int(optax.tree_utils.tree_get(opt_state['mapping_network'], 'count')),
+      step,
+    )
   count: Any = np.array(step, np.int32)  # as the trees, still NumPy's
   state = State(count, params, opt_state, ema_params)
   what = 'averaged weights' if partial else 'weights and optimisers'
@@ -144,14 +150,14 @@ def export_official(
 def _parse_name(path: epath.Path, step: int | None) -> tuple[int, bool]:
   """The number of iterations, and whether the file is averages only."""
   name = re.fullmatch(r'(?:(\d+)_)?nets(_ema)?\.ckpt', path.name)
-  if step is None:
-    if not name or not name[1]:
-      raise errors.UserError(
-        f'the name of {path} does not begin with the number of iterations, as '
-        'that of 100000_nets_ema.ckpt does: give it with --step'
-      )
-    step = int(name[1])
-  return convert.check_step(path, step), not name or bool(name[2])
+  named = int(name[1]) if name and name[1] else None
+  if step is None and named is None:
+    raise errors.UserError(
+      f'the name of {path} does not begin with the number of iterations, as '
+      'that of 100000_nets_ema.ckpt does: give it with --step'
+    )
+  step = convert.choose_step(path, step, named)
+  return step, not name or bool(name[2])
 
 
 def _siblings(path: epath.Path) -> list[epath.Path]:
