@@ -249,6 +249,19 @@ def test_a_parallel_module_is_read_too(original, tmp_path):
   jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
+def test_another_step_than_that_of_the_name_is_said(original, caplog):
+  path, _ = original
+  state = stargan.import_official(path, tiny.config(), 5).state
+  assert int(state.step) == 5
+  assert (
+    f'{path} is of step 7 by its name, and becomes step 5, as --step has it'
+    in caplog.text
+  )
+  caplog.clear()
+  stargan.import_official(path, tiny.config(), 7)
+  assert not caplog.text
+
+
 def test_files_of_stargan_v2_are_not_those_of_stargan(original, tmp_path):
   path, _ = original
   import_export.import_run(str(path), tiny.config(), str(tmp_path / 'run'))
