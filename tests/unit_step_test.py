@@ -292,6 +292,8 @@ def test_settings_that_cannot_be_together():
   for settings, message in (
     ({'model__d_kind': 'shared', 'model__d_front': 3}, 'model.d_front must be'),
     (tiny.UNSHARED | {'model__dropout': 0.5}, 'model.dropout must be 0 where'),
+    ({'model__pad_type': 'zero'}, "pad_type must be 'reflect' where model.sha"),
+    ({'model__d_norm': 'in'}, "model.d_norm must be 'none' where model.shared"),
     (tiny.UNSHARED | {'model__d_layers': 4}, 'data.img_size must be 32'),
   ):
     with pytest.raises(errors.UserError, match=message):
