@@ -308,6 +308,7 @@ def test_settings_that_cannot_be_together():
     {'model__d_kind': 'multiscale', 'model__d_scales': 5},
     {'model__normalize': False, 'model__resample': 'phases'},
     tiny.UNSHARED | {'model__d_layers': 3, 'model__resample': 'phases'},
+    {'model__input_dim_a': 1, 'model__input_dim_b': 1},
   ],
 )
 def test_what_the_check_allows_can_be_built(settings):
