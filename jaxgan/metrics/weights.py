@@ -217,6 +217,7 @@ def _read(
   file: WeightFile, directory: str
 ) -> tuple[epath.Path, Mapping[str, np.ndarray], str]:
   (path,) = _find((file,), directory)
+  state_dict = _load_state_dict(path)
   label = digest = _digest(path)
   if digest not in file.sums:
     label = f'unverified:{digest}'
@@ -227,7 +228,7 @@ def _read(
       digest,
       label,
     )
-  return path, _load_state_dict(path), label
+  return path, state_dict, label
 
 
 def _digest(path: epath.Path) -> str:
