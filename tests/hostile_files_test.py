@@ -211,9 +211,9 @@ def encrypted():
 @pytest.mark.parametrize(
   'make, message',
   [
-    (lambda path: b'', 'not a zip'),
-    (lambda path: b'PK\3\4' + bytes(99), 'not a zip'),
-    (lambda path: npy(np.ones(3)), 'not a zip'),
+    (lambda path: b'', '(it is an empty file)'),
+    (lambda path: b'PK\3\4' + bytes(99), '(it is cut off'),
+    (lambda path: npy(np.ones(3)), '(it is an array of NumPy)'),
     (
       lambda path: npz(**{'x.npy': npy(np.array([Evil(path)]), True)}),
       'Object arrays cannot be loaded',

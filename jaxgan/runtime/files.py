@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from jaxgan.runtime import foreign
+
 # What an archive may unpack to if it is larger than the archive itself.
 _MAX_UNPACKED = 2**26
 _NO_NAME = re.compile(r'[/\x00-\x1f\x7f-\x9f\ud800-\udfff]')
@@ -129,6 +131,8 @@ def read_npz(path: epath.Path) -> dict[str, np.ndarray]:
     raise ValueError('not a file')
   data = path.read_bytes()
   try:
+    if kind := foreign.find(data):
+      raise ValueError(f'it is {kind.what}')
     check_unpacked_size(data)
     with np.load(io.BytesIO(data), allow_pickle=False) as archive:
       arrays = dict(archive)
