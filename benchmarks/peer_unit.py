@@ -137,7 +137,7 @@ def create_shared_settings(
 ) -> dict[str, Any]:
   """The settings of the branch version_02."""
   model, hparams = config.model, config.hparams
-  inputs = {'input_dim_a': 3, 'input_dim_b': 3}
+  inputs = {key: model[key] for key in ('input_dim_a', 'input_dim_b')}
   blocks = model.n_downsample + 1
   return {
     'gen': {

@@ -281,7 +281,7 @@ def _write_single_array(path):
   [
     (lambda path: None, 'No such file'),
     (lambda path: path.write_bytes(b''), 'no whole .npz'),
-    (lambda path: path.write_bytes(b'text'), 'no whole .npz'),
+    (lambda path: path.write_bytes(b'<html>'), 'no whole .npz .* a web page'),
     (_write_truncated, 'no whole .npz'),
     (_write_single_array, 'no whole .npz'),
     (_write_foreign_npz, 'array `mean`'),

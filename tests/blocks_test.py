@@ -161,6 +161,82 @@ def test_a_patch_discriminator_by_hand():
   np.testing.assert_allclose(got.ravel(), [3 * -0.1 + 0.25], rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+  'kind, expected',
+  [
+    ('relu', [0, 0, 2]),
+    ('lrelu', [-0.2, 0, 2]),
+    ('prelu', [-0.25, 0, 2]),
+    ('selu', [1.0507009873554805 * 1.6732632423543772 * (np.exp(-1) - 1), 0]),
+    ('tanh', np.tanh([-1, 0, 2])),
+    ('none', [-1, 0, 2]),
+  ],
+)
+def test_activations_are_those_of_their_names(kind, expected):
+  net = blocks.Activation(kind)
+  x = jnp.array([-1.0, 0.0, 2.0])
+  got, variables = net.init_with_output(jax.random.key(0), x)
+  np.testing.assert_allclose(got[: len(expected)], expected, rtol=1e-6)
+  assert bool(variables) == (kind == 'prelu')
+
+
+@pytest.mark.parametrize(
+  'norm, axes', [('in', (1, 2)), ('bn', (0, 1, 2)), ('ln', (1, 2, 3))]
+)
+def test_norms_of_discriminators_are_over_their_axes(norm, axes):
+  """All but the first convolution are normalised, the scores are not."""
+  net = blocks.PatchDiscriminator(2, 2, activ='none', norm=norm)
+  x = _draw(3, 8, 8, 1)
+  params = net.init(jax.random.key(0), x)['params']
+  assert 'conv_0_norm' not in params and 'conv_0_bn' not in params
+
+  def apply(params):
+    return net.apply({'params': params}, x)
+
+  # A score that is a sum over channels is one of normalised numbers.
+  params = params | {
+    'to_score': {
+      'kernel': np.float32([1, 2, 3, 4]).reshape(1, 1, 4, 1),
+      'bias': np.zeros(1, np.float32),
+    }
+  }
+  if name := {'bn': 'conv_1_bn', 'ln': 'conv_1_norm'}.get(norm):
+    params[name] = {
+      'scale': np.ones(4, np.float32),
+      'bias': np.zeros(4, np.float32),
+    }
+  conv = {
+    key: blocks.Convolution(features, 'halve', 4)
+    for key, features in (('conv_0', 2), ('conv_1', 4))
+  }
+  h = x
+  for key, module in conv.items():
+    h = module.apply({'params': params[key]}, h)
+  h = np.asarray(h, np.float64)
+  centred = h - h.mean(axes, keepdims=True)
+  if norm == 'ln':
+    scaled = centred / (h.std(axes, ddof=1, keepdims=True) + 1e-5)
+  else:
+    scaled = centred / np.sqrt(h.var(axes, keepdims=True) + 1e-5)
+  np.testing.assert_allclose(
+    apply(params), scaled @ [1, 2, 3, 4], rtol=1e-3, atol=1e-3
+  )
+
+
+def test_a_grey_image_is_one_channel_and_comes_back_as_three():
+  x = jnp.asarray(np.float32([[[[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1]]]]))
+  grey = blocks.of_channels(x, 1)
+  np.testing.assert_allclose(grey[0, 0, :, 0], [0.299, 0.587, 0.114, 1])
+  assert blocks.of_channels(x, 3) is x
+  np.testing.assert_array_equal(blocks.as_rgb(grey)[..., 2], grey[..., 0])
+  image = blocks.Decoder(1, 1, channels=1)
+  out, variables = jax.eval_shape(
+    image.init_with_output, jax.random.key(0), jnp.zeros((2, 4, 4, 4))
+  )
+  assert out.shape == (2, 8, 8, 3)
+  assert variables['params']['to_rgb']['kernel'].shape == (7, 7, 2, 1)
+
+
 def test_how_parameters_are_drawn():
   x = jnp.zeros((1, 16, 16, 3))
   discriminator = blocks.PerDomainDiscriminator(16, 2, 1)

@@ -83,3 +83,41 @@ def test_moments_that_are_no_numbers_are_one_line():
     errors.UserError, match='^file: net has no whole state of'
   ):
     convert.read_adam('file: net', saved, ['w'], places, like)
+
+
+_W = np.ones(2, np.float32)
+_ADAM = {'state': {0: {'exp_avg': _W}}, 'param_groups': [{'params': [0]}]}
+
+
+@pytest.mark.parametrize(
+  'tree',
+  [
+    {'c.weight': _W},
+    {'module.c.weight': _W},
+    {'_orig_mod.module.c.weight': _W},
+    {'state_dict': {'c.weight': _W}},
+    {'epoch': 3, 'c.weight': _W},
+    {'epoch': np.array(3), 'model': {'c.weight': _W}, 'optimizer': _ADAM},
+    {'net': {'module.c.weight': _W}, 'best': 0.5, 'scheduler': {'last': 1}},
+    {'anything': {'state_dict': {'c.weight': _W}}, 'optimizer': _ADAM},
+    {'params_ema': {'c.weight': 0 * _W}, 'params': {'c.weight': _W}},
+  ],
+)
+def test_a_state_dict_is_found_below_keys(tree):
+  found = convert.find_state_dict(tree)
+  assert found.keys() == {'c.weight'}
+  np.testing.assert_array_equal(found['c.weight'], _W)
+
+
+@pytest.mark.parametrize(
+  'tree', [3, [_W], {}, {'epoch': 3}, {'a': {'x': _W}, 'b': {'x': _W}}, _ADAM]
+)
+def test_what_is_no_state_dict_of_one_network_is_none(tree):
+  with pytest.raises(ValueError, match='it is no state dict of one network'):
+    convert.find_state_dict(tree)
+
+
+def test_the_key_that_is_taken_of_several_is_named(caplog):
+  tree = {'ema': {'w': _W}, 'model': {'w': 2 * _W}}
+  assert convert.find_state_dict(tree)['w'][0] == 2
+  assert "below the key 'model', not below 'ema'" in caplog.text

@@ -18,7 +18,7 @@ def _draw(*shapes):
 def _apply(name, x, kernel, form, mode):
   """One of the functions; those of one kind of padding take no mode."""
   function = getattr(convolutions, name)
-  if name in ('double', 'convolve_up'):
+  if name == 'double':
     return function(x, kernel, form)
   return function(x, kernel, form, mode)
 
@@ -33,6 +33,8 @@ def _pixel(x, i, j, mode):
   h, w = x.shape[1:3]
   if mode == 'reflect':
     return x[:, _mirrored(i, h), _mirrored(j, w)]
+  if mode == 'replicate':
+    return x[:, min(max(i, 0), h - 1), min(max(j, 0), w - 1)]
   inside = 0 <= i < h and 0 <= j < w
   return x[:, i, j] if inside else np.zeros_like(x[:, 0, 0])
 
@@ -41,7 +43,7 @@ def _defined(name, x, kernel, mode):
   """What a function returns, pixel by pixel."""
   size = len(kernel)
   if name == 'convolve_up':
-    x, mode = x.repeat(2, axis=1).repeat(2, axis=2), 'reflect'
+    x = x.repeat(2, axis=1).repeat(2, axis=2)
   b, h, w, _ = x.shape
   taps = [(u, v) for u in range(size) for v in range(size)]
   if name == 'double':
@@ -70,6 +72,7 @@ CASES = [
   ('halve', (3, 4, 2, 3), (4, 4, 3, 9), 'reflect'),  # smaller than its kernel
   ('halve', (3, 7, 4, 2), (4, 4, 2, 5), 'reflect'),
   ('halve', (3, 4, 7, 2), (4, 4, 2, 5), 'zero'),
+  ('halve', (3, 8, 6, 3), (4, 4, 3, 5), 'replicate'),
   ('halve', (3, 8, 6, 3), (3, 3, 3, 5), 'zero'),
   ('halve', (3, 7, 5, 3), (3, 3, 3, 5), 'zero'),
   ('halve', (3, 8, 5, 3), (3, 3, 3, 5), 'reflect'),
@@ -80,9 +83,12 @@ CASES = [
   ('convolve_image', (3, 6, 4, 3), (7, 7, 3, 5), 'zero'),
   ('convolve_image', (3, 6, 4, 3), (7, 7, 3, 24), 'reflect'),
   ('convolve_image', (1, 4, 5, 5), (7, 7, 5, 3), 'reflect'),
+  ('convolve_image', (3, 2, 4, 3), (7, 7, 3, 5), 'replicate'),
   ('convolve_image', (2, 4, 5, 24), (7, 7, 24, 3), 'reflect'),
   ('convolve_up', (3, 4, 3, 3), (5, 5, 3, 2), 'reflect'),
   ('convolve_up', (1, 2, 2, 3), (5, 5, 3, 2), 'reflect'),
+  ('convolve_up', (3, 4, 3, 3), (5, 5, 3, 2), 'zero'),
+  ('convolve_up', (3, 4, 3, 3), (5, 5, 3, 2), 'replicate'),
   ('convolve_same', (3, 4, 3, 3), (3, 3, 3, 2), 'zero'),
   ('convolve_same', (3, 4, 2, 3), (3, 3, 3, 2), 'reflect'),
   ('convolve_same', (3, 1, 2, 3), (1, 1, 3, 2), 'reflect'),
@@ -198,12 +204,14 @@ def test_gradients_in_a_loop_are_those_outside():
     )
 
 
-def test_padding_mirrors_the_image_without_its_border():
+def test_padding_mirrors_repeats_or_is_of_zeros():
   x = jnp.arange(3.0).reshape(1, 3, 1, 1) + jnp.zeros((1, 3, 3, 1))
   got = convolutions.pad(x, 2, 'reflect')[0, :, 2, 0]
   np.testing.assert_array_equal(got, [2, 1, 0, 1, 2, 1, 0])
   got = convolutions.pad(x, 1, 'zero')[0, :, 1, 0]
   np.testing.assert_array_equal(got, [0, 0, 1, 2, 0])
+  got = convolutions.pad(x, 2, 'replicate')[0, :, 2, 0]
+  np.testing.assert_array_equal(got, [0, 0, 0, 1, 2, 2, 2])
 
 
 @pytest.mark.parametrize('form', convolutions.RESAMPLE_FORMS)

@@ -6,6 +6,7 @@ in anything but a line.
 
 import ast
 import functools
+import gzip
 import io
 import json
 import os
@@ -217,9 +218,9 @@ def encrypted():
 @pytest.mark.parametrize(
   'make, message',
   [
-    (lambda path: b'', 'not a zip'),
-    (lambda path: b'PK\3\4' + bytes(99), 'not a zip'),
-    (lambda path: npy(np.ones(3)), 'not a zip'),
+    (lambda path: b'', '(it is an empty file)'),
+    (lambda path: b'PK\3\4' + bytes(99), '(it is cut off'),
+    (lambda path: npy(np.ones(3)), '(it is an array of NumPy)'),
     (
       lambda path: npz(**{'x.npy': npy(np.array([Evil(path)]), True)}),
       'Object arrays cannot be loaded',
@@ -369,8 +370,9 @@ def test_files_of_pytorch_are_data(tmp_path, make):
   """None runs code or writes; those that are no weights are one line."""
   torch = pytest.importorskip('torch')
   path, evil = tmp_path / 'weights.ckpt', tmp_path / 'evil'
-  message = f'{path} is no whole file of PyTorch weights ('
+  message = 'no whole file of PyTorch weights: '
   if make == 'code':
+    message = 'holds a Python object (getattr), which could run code: '
     torch.save({'x': Evil(evil)}, path)
   elif make == 'tar':
     with tarfile.open(path, 'w') as archive:
@@ -393,6 +395,99 @@ def test_files_of_pytorch_are_data(tmp_path, make):
       torch_files.load(path)
     one_line(caught, str(path), message)
   assert os.listdir(tmp_path) == ['weights.ckpt']
+
+
+def _archive(*names):
+  data = io.BytesIO()
+  with zipfile.ZipFile(data, 'w') as archive:
+    for name in names:
+      archive.writestr(name, b'x')
+  return data.getvalue()
+
+
+@pytest.mark.parametrize(
+  'content, what, cure',
+  [
+    (b'', 'an empty file', 'download or copy it again'),
+    (
+      b'\n<!DOCTYPE html>\n<html><head><title>404</title>',
+      'a web page, as of a download that failed',
+      'download the file itself (curl -L follows a moved address)',
+    ),
+    (
+      b'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n',
+      'a pointer of Git LFS',
+      'get the file itself with git lfs pull',
+    ),
+    (
+      b'{"message": "Not Found"}',
+      """a text that begins with '{"message": "Not Found"}'""",
+      'download or copy it again',
+    ),
+    (
+      _archive('weights/a.bin', 'b', 'c'),
+      'a ZIP archive of other files (weights/a.bin, b, ...)',
+      'unpack it, and name the file that is in it',
+    ),
+    (
+      _archive('archive/data.pkl', 'archive/data/0')[:60],
+      'cut off, as by a download that broke off',
+      'download or copy it again',
+    ),
+    (
+      _archive('m/data.pkl', 'm/constants.pkl', 'm/code/x.py'),
+      'a program of TorchScript',
+      'torch.save the state_dict of what torch.jit.load reads of it',
+    ),
+    (
+      gzip.compress(b'x'),
+      'a gzip archive',
+      'unpack it, and name the file that is in it',
+    ),
+    (
+      (8).to_bytes(8, 'little') + b'{"x": 1}',
+      'a file of safetensors',
+      'torch.save what safetensors.torch.load_file reads of it',
+    ),
+    (
+      b'\x04\0\0\0\x01\0\0\0\x03\0\0\0',
+      'a file of Lua Torch',
+      'load it with the code that wrote it, and torch.save its state_dict',
+    ),
+  ],
+)
+def test_files_that_are_no_weights_are_named(tmp_path, content, what, cure):
+  pytest.importorskip('torch')
+  path = tmp_path / 'x.pth'
+  path.write_bytes(content)
+  with pytest.raises(errors.UserError) as caught:
+    torch_files.load(path)
+  line = f'{path} is {what}, no whole file of PyTorch weights: {cure}'
+  assert str(caught.value) == line
+
+
+@pytest.mark.parametrize('legacy', [False, True])
+def test_a_file_of_pytorch_that_is_cut_off_is_named(tmp_path, legacy):
+  torch = pytest.importorskip('torch')
+  path = tmp_path / 'x.pth'
+  tree = {'x': torch.ones(1000)}
+  torch.save(tree, path, _use_new_zipfile_serialization=not legacy)
+  data = path.read_bytes()
+  for share in (0.1, 0.5, 0.9):
+    path.write_bytes(data[: int(share * len(data))])
+    with pytest.raises(errors.UserError, match='x.pth is cut off, as by a dow'):
+      torch_files.load(path)
+
+
+def test_half_precision_is_read_as_float32(tmp_path):
+  torch = pytest.importorskip('torch')
+  path = tmp_path / 'x.pth'
+  x = torch.tensor([1.5, -0.25, 2.0**-10])
+  torch.save({'a': x.half(), 'b': x.bfloat16(), 'c': x.double()}, path)
+  tree = torch_files.load(path)
+  for key, dtype in {'a': 'float32', 'b': 'float32', 'c': 'float64'}.items():
+    assert tree[key].dtype == dtype
+    np.testing.assert_array_equal(tree[key], x.numpy())
 
 
 def test_any_damage_to_a_file_of_pytorch_is_one_line(tmp_path):

@@ -198,6 +198,16 @@ def test_no_directory_and_no_file(tmp_path, monkeypatch):
   assert list(weights.find_classifiers('')) == ['dog']
 
 
+def test_all_classifiers_that_are_missing_are_named(tmp_path):
+  (tmp_path / 'inception_dog.pth').write_bytes(b'1')
+  judges = inception_score.Classifiers(str(tmp_path))
+  with pytest.raises(weights.MissingWeightsError) as error:
+    judges.prepare(['cat', 'dog', 'wild'])
+  for domain in ('cat', 'wild'):
+    assert f'{tmp_path}/inception_{domain}.pth is missing' in str(error.value)
+  assert 'inception_dog' not in str(error.value)
+
+
 @pytest.mark.slow
 def test_logits_are_those_of_torchvision():
   torch = pytest.importorskip('torch')

@@ -471,7 +471,7 @@ def test_no_classifiers_at_all(tmp_path, monkeypatch):
   assert not scorer.labels
   (reason,) = scorer.unavailable
   assert reason.startswith('inception_score: inception_<domain>.pth is needed')
-  message = r'<domain>.pth is missing for each domain; or do without'
+  message = r'<domain>.pth is missing for each domain$'
   with pytest.raises(errors.UserError, match=message):
     Scorer(Options(metrics=('inception_score',), weights_dir=str(tmp_path)))
 
@@ -515,6 +515,20 @@ def test_no_weights_named_leaves_networks_out(tmp_path, monkeypatch):
     monkeypatch.setattr(features, 'Inception', _Inception)
     monkeypatch.setattr(_Inception, '__init__', lambda *args: None)
     Scorer(Options(weights_dir=str(tmp_path)))
+
+
+def test_all_files_that_are_missing_are_named(tmp_path, monkeypatch):
+  monkeypatch.undo()
+  metrics = ('fid', 'lpips', 'classification')
+  with pytest.raises(errors.UserError) as error:
+    Scorer(Options(weights_dir=str(tmp_path), metrics=metrics))
+  parts = str(error.value).split('; ')
+  assert [part.partition(' is missing: curl -L -o ')[0] for part in parts] == [
+    f'{tmp_path}/inception_v3_google-0cc3c7bd.pth',
+    f'{tmp_path}/alexnet-owt-7be5be79.pth',
+    f'{tmp_path}/lpips_weights.ckpt',
+    'or do without: --metrics=classification',
+  ]
 
 
 @pytest.mark.parametrize(

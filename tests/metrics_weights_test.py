@@ -64,9 +64,9 @@ def _other(path):
   'damage, message',
   [
     (lambda p: p.unlink(), 'alexnet-owt-7be5be79.pth is missing: curl'),
-    (lambda p: p.write_bytes(b''), 'no whole file of PyTorch weights'),
-    (lambda p: p.write_bytes(b'hello'), 'no whole file of PyTorch weights'),
-    (_truncate, 'no whole file of PyTorch weights'),
+    (lambda p: p.write_bytes(b''), 'is an empty file, no whole file of PyTor'),
+    (lambda p: p.write_bytes(b'<html>'), 'is a web page, as of a download th'),
+    (_truncate, 'is cut off, as by a download that broke off, no whole file'),
     (_other, 'holds no AlexNet: there is no tensor features.0.bias'),
     (lambda p: torch_files.save(p, [1]), 'holds no state dict'),
   ],
@@ -76,3 +76,37 @@ def test_a_bad_file_is_one_line(directory, damage, message):
   with pytest.raises(errors.UserError, match=message) as error:
     weights.load_lpips(str(directory))
   assert '\n' not in str(error.value)
+
+
+def test_both_files_of_lpips_are_named(tmp_path, monkeypatch):
+  monkeypatch.delenv(weights.ENVIRONMENT, raising=False)
+  with pytest.raises(weights.MissingWeightsError) as error:
+    weights.load_lpips(str(tmp_path))
+  for file in (weights.ALEXNET, weights.LPIPS):
+    target = f'{tmp_path}/{file.names[0]}'
+    assert f'{target} is missing: curl -L -o {target} {file.url}' in str(
+      error.value
+    )
+  with pytest.raises(weights.MissingWeightsError) as error:
+    weights.load_lpips('')
+  assert str(error.value) == (
+    'alexnet-owt-7be5be79.pth and lpips_weights.ckpt are needed: put them in a '
+    'directory and name that by --weights_dir or JAXGAN_WEIGHTS (curl -LO '
+    f'{weights.ALEXNET.url}; curl -LO {weights.LPIPS.url})'
+  )
+
+
+def test_a_directory_that_is_none_is_named(tmp_path, monkeypatch):
+  missing, file = tmp_path / 'none', tmp_path / 'file'
+  file.touch()
+  cure = ': name the folder that holds the files of weights'
+  for path, what in ((missing, 'does not exist'), (file, 'is a file')):
+    for load in (weights.load_lpips, weights.find_classifiers):
+      with pytest.raises(errors.UserError) as error:
+        load(str(path))
+      assert str(error.value) == f'--weights_dir={path} {what}{cure}'
+    monkeypatch.setenv(weights.ENVIRONMENT, str(path))
+    with pytest.raises(
+      errors.UserError, match=f'^JAXGAN_WEIGHTS={path} {what}'
+    ):
+      weights.load_inception('', fid_2015=True)

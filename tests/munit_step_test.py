@@ -10,6 +10,7 @@ from jaxgan.nets import vgg
 from jaxgan.runtime import errors
 from jaxgan.systems import contract, munit
 from jaxgan.systems.munit import step
+from jaxgan.training import phases
 from tests import tiny_munit as tiny
 from tests import tiny_two_domains
 from tests.tiny_two_domains import BATCH, DOMAINS, SIZE, jitted
@@ -228,6 +229,13 @@ def test_micro_batches_have_the_gradient_of_the_batch():
     ('hparams__gan_type', 'hinge'),
     ('micro_batches', 3),
     ('micro_batches', 0),
+    ('model__pad_type', 'circular'),
+    ('model__activ', 'gelu'),
+    ('model__d_activ', 'gelu'),
+    ('model__d_pad_type', 'none'),
+    ('model__d_norm', 'sn'),
+    ('model__input_dim_a', 2),
+    ('model__input_dim_b', 4),
     ('parity', 'mingyuliutw/UNIT'),
     ('optim__step_size', -1),
     ('data__load_size', -1),
@@ -241,6 +249,40 @@ def test_settings_that_cannot_be(setting, value):
       contract.load('munit'), tiny.config(**{setting: value})
     )
   assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_norm_needs_pixels_and_a_whole_batch():
+  small = {'model__d_layers': 4, 'model__d_scales': 1}
+  step.check_config(tiny.config(**small, model__d_norm='ln'))
+  for norm, batch_size in (('in', 2), ('bn', 1)):
+    with pytest.raises(errors.UserError, match='leaves nothing of a single pi'):
+      step.check_config(
+        tiny.config(**small, model__d_norm=norm, batch_size=batch_size)
+      )
+  step.check_config(tiny.config(**small, model__d_norm='bn', batch_size=2))
+  with pytest.raises(
+    errors.UserError, match='micro_batches must be 1 with mod'
+  ):
+    step.check_config(tiny.config(model__d_norm='bn', micro_batches=2))
+
+
+def test_grey_domains_are_compared_in_grey(monkeypatch):
+  """Colours of domain a are not asked for; those of b are."""
+  model = munit.create_model(tiny.config(**DOMAINS, model__input_dim_a=1))
+  seen = {}
+
+  def run(phases_, model_, state, frozen, batch, *args, **kwargs):
+    seen.update(batch)
+    raise StopIteration
+
+  monkeypatch.setattr(phases, 'run', run)
+  batch = tiny.drawn()
+  with pytest.raises(StopIteration):
+    step.update(model, tiny.create()[1], {}, batch, jax.random.key(0))
+  grey = batch['x_a'] @ np.float32([0.299, 0.587, 0.114])
+  for channel in range(3):
+    np.testing.assert_allclose(seen['x_a'][..., channel], grey, atol=1e-6)
+  np.testing.assert_array_equal(seen['x_b'], batch['x_b'])
 
 
 def test_as_many_halvings_as_an_image_allows():

@@ -389,7 +389,7 @@ def _edit(change):
       lambda t: t['generator'].update({'from_rgb.bias': np.ones(4)}),
       'generator from_rgb.bias is float64, not float32',
     ),
-    (lambda t: t['mapping_network'].clear(), "KeyError: 'shared.0.weight'"),
+    (lambda t: t['mapping_network'].clear(), 'mapping_network is not a st'),
     (lambda t: t.clear(), 'holds no networks, not generator'),
   ],
 )
@@ -474,7 +474,10 @@ def test_missing_siblings_and_other_settings_are_named(
   assert 'mapping_network: lr was 1e-06 and will be 1e-05' in record.message
 
   alone = _save(tmp_path / '000007_nets.ckpt', trees['nets'])
-  with pytest.raises(errors.UserError, match='without 000007_nets_ema.ckpt'):
+  with pytest.raises(
+    errors.UserError,
+    match='t 000007_nets_ema.ckpt and 000007_optims.ckpt beside',
+  ):
     official.import_official(alone, tiny.config())
   ema = path.parent / '000007_nets_ema.ckpt'
   (tmp_path / '000007_nets_ema.ckpt').write_bytes(ema.read_bytes())
@@ -489,13 +492,17 @@ def test_missing_siblings_and_other_settings_are_named(
 
 @pytest.mark.parametrize('kind', KINDS)
 @pytest.mark.parametrize(
-  'damage',
-  [lambda b: b[: len(b) // 2], lambda b: b'', lambda b: b'GIF89a' + b],
+  'damage, what',
+  [
+    (lambda b: b[: len(b) // 2], 'cut off'),
+    (lambda b: b'', 'an empty file'),
+    (lambda b: b'GIF89a' + b, 'a picture'),
+  ],
   ids=['truncated', 'empty', 'foreign'],
 )
 @pytest.mark.parametrize('original', [0.0], indirect=True, ids=['plain'])
 def test_a_damaged_file_is_named_and_leaves_nothing(
-  original, tmp_path, damage, kind
+  original, tmp_path, damage, what, kind
 ):
   _, path, _ = original
   files = tmp_path / 'files'
@@ -504,7 +511,7 @@ def test_a_damaged_file_is_named_and_leaves_nothing(
     content = (path.parent / f'000007_{other}.ckpt').read_bytes()
     content = damage(content) if other == kind else content
     (files / f'000007_{other}.ckpt').write_bytes(content)
-  with pytest.raises(errors.UserError, match=f'000007_{kind}.ckpt is no whole'):
+  with pytest.raises(errors.UserError, match=f'000007_{kind}.ckpt is {what}'):
     import_export.import_run(
       str(files / '000007_nets.ckpt'), tiny.config(), str(tmp_path / 'run')
     )

@@ -54,6 +54,8 @@ def test_stargan_meets_the_reference(name, way, monkeypatch, capsys):
     pytest.param('unit_faces', 'resample=phases', marks=pytest.mark.slow),
     pytest.param('unit_streets', 'resample=plain', marks=pytest.mark.slow),
     pytest.param('unit_unshared', 'resample=phases', marks=pytest.mark.slow),
+    pytest.param('munit_options', 'resample=plain', marks=pytest.mark.slow),
+    pytest.param('unit_options', 'resample=phases', marks=pytest.mark.slow),
   ],
 )
 def test_munit_and_unit_meet_the_reference(name, way, monkeypatch, capsys):

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from jaxgan.nets import vgg
+from jaxgan.nets import blocks, vgg
 from jaxgan.pytorch import convert
 from jaxgan.systems import munit, unit
 from jaxgan.systems.munit import official as munit_official
@@ -129,6 +129,17 @@ def _config(settings: Mapping[str, Any]) -> ml_collections.ConfigDict:
     d_scales=dis.get('num_scales', 3),
     dtype='float64',
   )
+  config.model.update(
+    {key: settings.get(key, 3) for key in ('input_dim_a', 'input_dim_b')}
+  )
+  if not first:
+    config.model.update(
+      pad_type=gen['pad_type'],
+      activ=gen['activ'],
+      d_pad_type=dis['pad_type'],
+      d_activ=dis['activ'],
+      d_norm=dis['norm'],
+    )
   config.hparams.lambda_gan = settings['gan_w']
   config.hparams.lambda_vgg = settings.get('vgg_w', 0)
   config.hparams.gan_type = 'nsgan' if first else dis['gan_type']
@@ -219,6 +230,8 @@ def _inputs(comparison: Comparison, i: int) -> dict[str, jax.Array]:
     # What the discriminators draw has a 2 in its name.
     name = f'{name}2' if phase == 'd' else name
     batch[name] = floats(value) if value.ndim == 2 else nhwc(value)
+    if name in ('x_a', 'x_b'):  # here a grey image has three equal channels
+      batch[name] = blocks.as_rgb(batch[name])
   return batch
 
 
@@ -283,6 +296,8 @@ def _check_forward(comparison: Comparison, outputs: Mapping[str, Any]) -> None:
       value = np.asarray(value).reshape(comparison.reference[key].shape)
     elif value.ndim == 4:
       value = nchw(value)
+      if name.startswith('x_'):
+        value = value[:, : comparison.reference[key].shape[1]]
     comparison.check('forward', key, value)
 
 

@@ -213,7 +213,7 @@ def test_what_does_not_fit_is_one_line(
 def test_a_foreign_file_and_another_name_are_one_line(original, tmp_path):
   path = _copy(original, tmp_path)
   path.write_bytes(b'GIF89a')
-  with pytest.raises(errors.UserError, match='7-G.ckpt is no whole'):
+  with pytest.raises(errors.UserError, match='7-G.ckpt is a picture, no'):
     import_export.import_run(str(path), tiny.config(), str(tmp_path / 'run'))
   assert not (tmp_path / 'run').exists()
   other = path.rename(tmp_path / 'generator.ckpt')
@@ -247,6 +247,19 @@ def test_a_parallel_module_is_read_too(original, tmp_path):
     for p in (path, original[0])
   )
   jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_another_step_than_that_of_the_name_is_said(original, caplog):
+  path, _ = original
+  state = stargan.import_official(path, tiny.config(), 5).state
+  assert int(state.step) == 5
+  assert (
+    f'{path} is of step 7 by its name, and becomes step 5, as --step has it'
+    in caplog.text
+  )
+  caplog.clear()
+  stargan.import_official(path, tiny.config(), 7)
+  assert not caplog.text
 
 
 def test_files_of_stargan_v2_are_not_those_of_stargan(original, tmp_path):

@@ -141,8 +141,10 @@ def test_the_rate_falls_to_zero_or_as_released_hardly(
   settings = {'model__num_domains': 5, 'data__domains': tuple('abcde')}
   for parity, factor in (('', intended), ('yunjey/stargan', released)):
     config = tiny.config(parity=parity, optim__lr=1e-4, **settings)
-    rate = stargan.create_model(config).rate(jnp.int32(iteration))
-    np.testing.assert_allclose(rate, 1e-4 * factor, rtol=1e-6, atol=1e-11)
+    rates = stargan.create_model(config).rates(jnp.int32(iteration))
+    assert rates.keys() == {'generator', 'discriminator'}
+    for rate in rates.values():
+      np.testing.assert_allclose(rate, 1e-4 * factor, rtol=1e-6, atol=1e-11)
 
 
 def test_the_rate_is_that_of_the_iteration():
@@ -155,6 +157,36 @@ def test_the_rate_is_that_of_the_iteration():
     return step.update(model, state, {}, {}, jax.random.key(0), ())[1]['lr']
 
   np.testing.assert_allclose(rate(state), 1e-3 * 0.5, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+  'given, expected',
+  [
+    ({'g_lr': 2e-4, 'd_lr': 6e-4}, (2e-4, 6e-4)),
+    ({'d_lr': 6e-4}, (1e-3, 6e-4)),
+    ({'g_lr': 2e-4}, (2e-4, 1e-3)),
+    ({}, (1e-3, 1e-3)),
+  ],
+)
+def test_each_network_has_its_rate(given, expected, monkeypatch):
+  settings = {f'optim__{key}': value for key, value in given.items()}
+  _, model = tiny.create(
+    optim__decay_start=10, optim__decay_steps=10, **settings
+  )
+  state = tiny.create()[0].replace(step=jnp.int32(15))
+  used, run = {}, step.engine.run
+
+  def spy(*args, lr, **kwargs):
+    used.update(lr)
+    return run(*args, lr=lr, **kwargs)
+
+  monkeypatch.setattr(step.engine, 'run', spy)
+  metrics = step.update(model, state, {}, {}, jax.random.key(0), ())[1]
+  halved = [value / 2 for value in expected]
+  rates = [used['generator'], used['discriminator']]
+  np.testing.assert_allclose(rates, halved, rtol=1e-6)
+  logged = [metrics['lr'], metrics.get('d_lr', metrics['lr'])]
+  np.testing.assert_allclose(logged, halved, rtol=1e-6)
 
 
 def test_targets_are_the_labels_of_the_batch_in_another_order(monkeypatch):

@@ -254,6 +254,27 @@ def test_an_imported_run_goes_out_again(tmp_path, capsys):
   assert contract.open_run(run, device).config.system == 'munit'
 
 
+@pytest.mark.parametrize('kind', KINDS)
+def test_files_below_a_key_and_of_half_precision_are_read(kind, tmp_path):
+  path = _write(kind, tmp_path)
+  for file in tmp_path.iterdir():
+    tree = torch.load(file, weights_only=True)
+    if file.name != 'optimizer.pt':
+      for part in (tree,) if kind == 'shared' else tree.values():
+        for key in list(part):
+          part[f'module.{key}'] = part.pop(key).bfloat16()
+    torch.save({'epoch': 1, 'state_dict': tree}, file)
+  imported = KINDS[kind][0].import_official(path, _config(kind))
+  assert not imported.partial
+  jax.tree.map(
+    lambda x, y: np.testing.assert_allclose(x, y, rtol=2**-8),
+    imported.state.params,
+    _state(kind).params,
+  )
+  if kind != 'shared':
+    _equal(imported.state.opt_state, _state(kind).opt_state)
+
+
 def test_statistics_of_old_files_are_left_out(tmp_path):
   def change(files):
     for part in files['gen_00000001.pt'].values():
@@ -307,6 +328,96 @@ def test_the_rate_that_goes_out_is_that_of_the_last_iteration(step, rate):
     # To the digit: in float32 it would be another than the config's.
     assert saved['param_groups'][0]['lr'] == 1e-3 * rate
     assert saved['param_groups'][0]['initial_lr'] == 1e-3
+
+
+# Settings that leave tensors behind, and such that do not.
+_OPTIONS = {
+  'model__activ': 'prelu',
+  'model__pad_type': 'zero',
+  'model__d_norm': 'bn',
+  'model__d_activ': 'prelu',
+  'model__input_dim_a': 1,
+}
+
+
+def test_slopes_and_norms_have_the_names_and_the_order_of_the_original(
+  tmp_path,
+):
+  config = tiny_munit.config(**DOMAINS | _OPTIONS)
+  model = munit.create_model(config)
+  state = jax.jit(functools.partial(munit.init_state, model))(jax.random.key(0))
+  files = munit.export_official(state, {}, config, False)
+  for name, tree in files.items():
+    torch_files.save(tmp_path / name, tree)
+  gen, dis = (files[f'{k}_00000000.pt']['a'] for k in ('gen', 'dis'))
+  layer = ['activation.weight', 'conv.weight', 'conv.bias']
+  assert list(gen)[:3] == [f'enc_style.model.0.{leaf}' for leaf in layer]
+  norm = [f'norm.{leaf}' for leaf in ('weight', 'bias', 'running_mean')]
+  norm += ['norm.running_var', 'norm.num_batches_tracked']
+  assert [key for key in dis if key.startswith('cnns.0.1')] == [
+    f'cnns.0.1.{leaf}' for leaf in norm + layer
+  ]
+  up = ['norm.gamma', 'norm.beta', *layer]
+  assert [key for key in gen if key.startswith('dec.model.2')] == [
+    f'dec.model.2.{leaf}' for leaf in up
+  ]
+  mlp = ('0.fc.weight', '0.fc.bias', '0.activation.weight', '1.fc.weight')
+  assert [k for k in gen if k.startswith('mlp')][:4] == [
+    f'mlp.model.{leaf}' for leaf in mlp
+  ]
+  assert gen['enc_content.model.0.conv.weight'].shape == (2, 1, 7, 7)
+  assert gen['dec.model.3.conv.weight'].shape == (1, 2, 7, 7)
+
+  imported = munit.import_official(tmp_path / 'gen_00000000.pt', config)
+  assert imported.what == 'weights and optimisers'
+  _equal(imported.state.params, state.params)
+  assert imported.untold == {
+    'model.pad_type': 'zero',
+    'model.d_pad_type': 'reflect',
+  }
+  for setting, value, message in (
+    ('model__activ', 'relu', "of model.activ='prelu', not 'relu'"),
+    ('model__d_norm', 'none', "of model.d_norm='bn', not 'none'"),
+    ('model__d_activ', 'selu', "of model.d_activ='prelu', not 'selu'"),
+    ('model__input_dim_a', 3, 'of model.input_dim_a=1, not 3'),
+  ):
+    config = tiny_munit.config(**DOMAINS | _OPTIONS | {setting: value})
+    with pytest.raises(errors.UserError, match=f'its tensors are {message}$'):
+      munit.import_official(tmp_path / 'gen_00000000.pt', config)
+
+
+def test_settings_that_a_file_does_not_tell_are_said(tmp_path, capsys):
+  path = _write('unshared', tmp_path, partial=True)
+  import_export.import_run(str(path), _config('unshared'), str(tmp_path / 'r'))
+  assert (
+    'not told by the file, taken from the config: '
+    "model.pad_type='reflect', model.activ='relu'\n"
+  ) in capsys.readouterr().out
+  path = _write('shared', tmp_path, partial=True)
+  assert not unit.import_official(path, _config('shared')).untold
+
+
+def test_a_spectral_norm_is_refused_by_its_name(tmp_path):
+  def change(files):
+    part = files['dis_00000001.pt']['a']
+    part['cnns.0.1.conv.module.weight_bar'] = part.pop('cnns.0.1.conv.weight')
+
+  path = _write('munit', tmp_path, change)
+  with pytest.raises(errors.UserError, match=r'a spectral norm \(norm: sn\)'):
+    munit.import_official(path, _config('munit'))
+  config = _config('munit', model__d_norm='sn')
+  message = "config.model.d_norm must be one of 'none', 'bn', 'in', 'ln': 'sn'"
+  with pytest.raises(errors.UserError, match=message):
+    contract.check_config(contract.load('munit'), config)
+
+
+def test_steps_that_differ_are_said(tmp_path, caplog):
+  path = _write('unshared', tmp_path)
+  unit.import_official(path, _config('unshared'), 3)
+  assert f'{path} is of step 1 by its name, and becomes step 3' in caplog.text
+  assert 'optimizer.pt: gen has made 1 steps, and becomes that of step 3' in (
+    caplog.text
+  )
 
 
 GEN = 'gen_00000001.pt'

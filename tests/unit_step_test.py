@@ -292,6 +292,8 @@ def test_settings_that_cannot_be_together():
   for settings, message in (
     ({'model__d_kind': 'shared', 'model__d_front': 3}, 'model.d_front must be'),
     (tiny.UNSHARED | {'model__dropout': 0.5}, 'model.dropout must be 0 where'),
+    ({'model__pad_type': 'zero'}, "pad_type must be 'reflect' where model.sha"),
+    ({'model__d_norm': 'in'}, "model.d_norm must be 'none' where model.shared"),
     (tiny.UNSHARED | {'model__d_layers': 4}, 'data.img_size must be 32'),
   ):
     with pytest.raises(errors.UserError, match=message):
@@ -306,6 +308,7 @@ def test_settings_that_cannot_be_together():
     {'model__d_kind': 'multiscale', 'model__d_scales': 5},
     {'model__normalize': False, 'model__resample': 'phases'},
     tiny.UNSHARED | {'model__d_layers': 3, 'model__resample': 'phases'},
+    {'model__input_dim_a': 1, 'model__input_dim_b': 1},
   ],
 )
 def test_what_the_check_allows_can_be_built(settings):

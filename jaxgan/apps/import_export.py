@@ -55,6 +55,9 @@ def import_run(
 
   print(f'{path} is a run at step {step}: {imported.what} of {file}')
   print(f'domains, in this order: {", ".join(domains)}')
+  if imported.untold:
+    told = ', '.join(f'{k}={v!r}' for k, v in imported.untold.items())
+    print(f'not told by the file, taken from the config: {told}')
   params = system.inference_params(state) if partial else state.params
   for name, tree in params.items():
     size = sum(x.size for x in jax.tree.leaves(tree))

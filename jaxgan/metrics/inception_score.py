@@ -47,6 +47,8 @@ class Classifiers:
 
   def prepare(self, domains: Iterable[str]) -> None:
     """Raises UserError unless there is a whole file for each domain."""
+    domains = tuple(domains)
+    weights.require_classifiers(self._weights_dir, domains)
     for domain in domains:
       if domain not in self._whole:
         weights.load_classifier(self._weights_dir, domain)

@@ -3,14 +3,13 @@
 A score's name is <metric>/<mode>/<source>2<target>, or .../mean of all pairs.
 """
 
-import contextlib
 import dataclasses
 import functools
 import itertools
 import json
 import os
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -153,6 +152,7 @@ class Scorer:
     options.check()
     self.options = options
     self.unavailable: list[str] = []
+    self._missing: dict[str, str] = {}  # the same where a directory is named
     self._inception = self._load(
       'fid', lambda d: features.Inception(options.protocol, d)
     )
@@ -161,6 +161,8 @@ class Scorer:
       'classification', lambda _: _Classifier(options.cache_dir)
     )
     self._judges = self._load('inception_score', inception_score.Classifiers)
+    if self._missing:
+      raise self._do_without(self._missing)
     self._reals: dict[tuple[str, int], _Reals] = {}
 
   @property
@@ -211,8 +213,10 @@ class Scorer:
       _check_enough(train.counts[target], train.domains[target])
     if self._judges:
       names = [val.domains[target] for _, target in pairs]
-      with self._required('inception_score'):
+      try:
         self._judges.prepare(names)
+      except weights.MissingWeightsError as e:
+        raise self._do_without({'inception_score': str(e)}) from e
     if self._classifier:
       self._classifier.prepare(train, img_size)
     own = {d: self._own_sources(val, d) for d, _ in pairs}
@@ -246,23 +250,20 @@ class Scorer:
     options = self.options
     if metric not in options.metrics:
       return None
-    if options.weights_dir or os.environ.get(weights.ENVIRONMENT):
-      with self._required(metric):
-        return load(options.weights_dir)
     try:
       return load(options.weights_dir)
     except weights.MissingWeightsError as e:
-      self.unavailable.append(f'{metric}: {e}')
+      if options.weights_dir or os.environ.get(weights.ENVIRONMENT):
+        self._missing[metric] = str(e)
+      else:
+        self.unavailable.append(f'{metric}: {e}')
       return None
 
-  @contextlib.contextmanager
-  def _required(self, metric: str) -> Iterator[None]:
-    """Adds to the error of a missing file that there are other metrics."""
-    try:
-      yield
-    except weights.MissingWeightsError as e:
-      others = ','.join(m for m in self.options.metrics if m != metric)
-      raise errors.UserError(f'{e}; or do without: --metrics={others}') from e
+  def _do_without(self, missing: Mapping[str, str]) -> errors.UserError:
+    """Says what is missing, by metric, and that there are other metrics."""
+    others = ','.join(m for m in self.options.metrics if m not in missing)
+    cure = f'; or do without: --metrics={others}' if others else ''
+    return errors.UserError('; '.join(missing.values()) + cure)
 
   def _num_sources(self, val: EvalData, domain: int) -> int:
     return min(

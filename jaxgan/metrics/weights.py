@@ -7,7 +7,7 @@ downloaded.
 import dataclasses
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -17,7 +17,7 @@ from absl import logging
 from etils import epath
 
 from jaxgan.metrics import inception, lpips
-from jaxgan.pytorch import torch_files, torch_params
+from jaxgan.pytorch import convert, torch_files, torch_params
 from jaxgan.runtime import errors, files
 
 ENVIRONMENT = 'JAXGAN_WEIGHTS'
@@ -78,6 +78,7 @@ def load_inception(directory: str, *, fid_2015: bool) -> tuple[Params, str]:
 
 def load_lpips(directory: str) -> tuple[Params, str]:
   """Parameters of `lpips.distances`, and the labels of their two files."""
+  _find((ALEXNET, LPIPS), directory)  # names both where both are missing
   alexnet, label = _load(ALEXNET, directory, lpips.AlexNet(), (1, 64, 64, 3))
   path, state_dict, linear_label = _read(LPIPS, directory)
   linear = []
@@ -120,6 +121,24 @@ def find_classifiers(directory: str) -> dict[str, str]:
   return labels
 
 
+def require_classifiers(directory: str, domains: Iterable[str]) -> None:
+  """Raises MissingWeightsError, which names all that are not there."""
+  missing = [
+    domain
+    for domain in domains
+    if not _classifier_path(directory, domain).is_file()
+  ]
+  if missing:
+    raise MissingWeightsError(
+      '; '.join(
+        f'{_classifier_path(directory, domain)} is missing: the state dict of '
+        'an inception_v3 of torchvision, trained to tell the classes of '
+        f'{domain!r}'
+        for domain in missing
+      )
+    )
+
+
 def load_classifier(directory: str, domain: str) -> Params:
   """Parameters of InceptionV3 that tells the classes of a domain.
 
@@ -134,13 +153,8 @@ def load_classifier(directory: str, domain: str) -> Params:
   Raises:
     UserError: the file is missing, or is none of this network.
   """
-  name = _classifier_name(domain)
-  path = epath.Path(_directory(directory)) / name
-  if not path.is_file():
-    raise MissingWeightsError(
-      f'{path} is missing: the state dict of an inception_v3 of torchvision, '
-      f'trained to tell the classes of {domain!r}'
-    )
+  require_classifiers(directory, (domain,))
+  path = _classifier_path(directory, domain)
   state_dict = _load_state_dict(path)
   shape = np.shape(state_dict.get('fc.weight', ()))
   if len(shape) != 2 or shape[1] != inception.WIDTH or not shape[0]:
@@ -155,8 +169,25 @@ def _classifier_name(domain: str) -> str:
   return f'inception_{domain}.pth'
 
 
+def _classifier_path(directory: str, domain: str) -> epath.Path:
+  return epath.Path(_directory(directory)) / _classifier_name(domain)
+
+
 def _directory(directory: str) -> str:
-  return os.path.expanduser(directory or os.environ.get(ENVIRONMENT, ''))
+  """The directory of the files; '' if none is named.
+
+  Raises:
+    UserError: there is none of that name.
+  """
+  source = '--weights_dir' if directory else ENVIRONMENT
+  directory = os.path.expanduser(directory or os.environ.get(ENVIRONMENT, ''))
+  if directory and not epath.Path(directory).is_dir():
+    what = 'is a file' if epath.Path(directory).exists() else 'does not exist'
+    raise errors.UserError(
+      f'{source}={directory} {what}: name the folder that holds the files of '
+      'weights'
+    )
+  return directory
 
 
 def _load(
@@ -185,7 +216,8 @@ def _convert(
 def _read(
   file: WeightFile, directory: str
 ) -> tuple[epath.Path, Mapping[str, np.ndarray], str]:
-  path = _find(file, directory)
+  (path,) = _find((file,), directory)
+  state_dict = _load_state_dict(path)
   label = digest = _digest(path)
   if digest not in file.sums:
     label = f'unverified:{digest}'
@@ -196,7 +228,7 @@ def _read(
       digest,
       label,
     )
-  return path, _load_state_dict(path), label
+  return path, state_dict, label
 
 
 def _digest(path: epath.Path) -> str:
@@ -204,23 +236,30 @@ def _digest(path: epath.Path) -> str:
 
 
 def _load_state_dict(path: epath.Path) -> Mapping[str, np.ndarray]:
-  state_dict = torch_files.load(path)
-  if not isinstance(state_dict, Mapping):
-    raise errors.UserError(f'{path} holds no state dict')
-  return state_dict
+  try:
+    return convert.find_state_dict(torch_files.load(path))
+  except ValueError as e:
+    raise errors.UserError(f'{path} holds no state dict: {e}') from e
 
 
-def _find(file: WeightFile, directory: str) -> epath.Path:
+def _find(wanted: Sequence[WeightFile], directory: str) -> list[epath.Path]:
+  """The paths of files; MissingWeightsError names all that are missing."""
   directory = _directory(directory)
   if not directory:
+    names = ' and '.join(file.names[0] for file in wanted)
+    are, them = ('are', 'them') if len(wanted) > 1 else ('is', 'it')
+    commands = '; '.join(f'curl -LO {file.url}' for file in wanted)
     raise MissingWeightsError(
-      f'{file.names[0]} is needed: put it in a directory and name that by '
-      f'--weights_dir or {ENVIRONMENT} (curl -LO {file.url})'
+      f'{names} {are} needed: put {them} in a directory and name that by '
+      f'--weights_dir or {ENVIRONMENT} ({commands})'
     )
-  for name in file.names:
-    if (epath.Path(directory) / name).is_file():
-      return epath.Path(directory) / name
-  raise MissingWeightsError(
-    f'{directory}/{file.names[0]} is missing: curl -L -o '
-    f'{directory}/{file.names[0]} {file.url}'
-  )
+  found, missing = [], []
+  for file in wanted:
+    paths = [epath.Path(directory) / name for name in file.names]
+    there = [path for path in paths if path.is_file()]
+    found += there[:1]
+    if not there:
+      missing.append(f'{paths[0]} is missing: curl -L -o {paths[0]} {file.url}')
+  if missing:
+    raise MissingWeightsError('; '.join(missing))
+  return found

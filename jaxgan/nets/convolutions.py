@@ -34,13 +34,18 @@ def best_resample_form() -> str:
   return 'phases' if jax.default_backend() == 'cpu' else 'plain'
 
 
+# Borders of images, and the names that NumPy has for them.
+PADDINGS = {'reflect': 'reflect', 'zero': 'constant', 'replicate': 'edge'}
+
+
 def pad(x: Array, n: int, mode: str) -> Array:
   """Pads height and width by n on both sides.
 
   Args:
     x: [B, H, W, C].
     n: pixels.
-    mode: 'zero', or 'reflect': the image mirrored, its border not repeated.
+    mode: of PADDINGS; 'reflect' is the image mirrored, its border not repeated,
+      'replicate' the border repeated.
 
   Returns:
     [B, H + 2 n, W + 2 n, C].
@@ -48,15 +53,15 @@ def pad(x: Array, n: int, mode: str) -> Array:
   Raises:
     ValueError: if there is too little to mirror, or of another mode.
   """
-  if mode not in ('zero', 'reflect'):
-    raise ValueError(f"padding is 'zero' or 'reflect', got {mode!r}")
+  if mode not in PADDINGS:
+    raise ValueError(f'padding is one of {", ".join(PADDINGS)}, got {mode!r}')
   h, w = x.shape[1:3]
   if mode == 'reflect' and min(h, w) <= n:
     raise ValueError(
       f'an image of {h} x {w} pixels is too small to mirror {n} at each border'
     )
   widths = ((0, 0), (n, n), (n, n), (0, 0))
-  return jnp.pad(x, widths, mode='constant' if mode == 'zero' else mode)
+  return jnp.pad(x, widths, mode=PADDINGS[mode])
 
 
 def _convolve(x: Array, kernel: Array, padding: int, stride: int = 1) -> Array:
@@ -332,13 +337,16 @@ _REPEATED = np.array(
 _REPEATED_2D = np.einsum('ipu,jqv->pqijuv', _REPEATED, _REPEATED)
 
 
-def convolve_up(x: Array, kernel: Array, form: str) -> Array:
-  """Repeats each pixel 2 x 2 times, then convolves with mirrored borders.
+def convolve_up(
+  x: Array, kernel: Array, form: str, mode: str = 'reflect'
+) -> Array:
+  """Repeats each pixel 2 x 2 times, then convolves.
 
   Args:
     x: [B, H, W, C].
     kernel: [5, 5, C, F].
     form: one of RESAMPLE_FORMS.
+    mode: of padding, see `pad`.
 
   Returns:
     [B, 2 H, 2 W, F].
@@ -347,9 +355,14 @@ def convolve_up(x: Array, kernel: Array, form: str) -> Array:
     ValueError: if H or W is 1, which leaves too little to mirror.
   """
   if form == 'plain' or min(x.shape[1:3]) < 2:
-    return _convolve(pad(layers.upsample(x), 2, 'reflect'), kernel, 0)
+    return _convolve(pad(layers.upsample(x), 2, mode), kernel, 0)
   kernel = kernel.astype(x.dtype)
-  y = _convolve_up_edge(x, kernel)
+  # A border of one here is one of two in the repeated image.
+  y = _convolve_repeated(
+    pad(x, 1, 'replicate' if mode == 'reflect' else mode), kernel
+  )
+  if mode != 'reflect':
+    return y
   # There the borders were the nearest pixels. A mirror shows the same, but the
   # outermost tap of the outermost rows and columns sees one pixel further in.
   for axis in (1, 2):
@@ -369,16 +382,15 @@ def convolve_up(x: Array, kernel: Array, form: str) -> Array:
   return y
 
 
-def _convolve_up_edge(x: Array, kernel: Array) -> Array:
-  """`convolve_up` with the border repeated: 36 products a pixel, not 100."""
-  b, h, w, c = x.shape
+def _convolve_repeated(x: Array, kernel: Array) -> Array:
+  """`convolve_up` of an image with a border: 36 products a pixel, not 100."""
+  b, h, w, c = x.shape[0], x.shape[1] - 2, x.shape[2] - 2, x.shape[3]
   matrix = _REPEATED_2D.reshape(-1, 25).astype(x.dtype)
   # A product of matrices: XLA's CPU backend is slow at sums of many slices.
   mixed = jnp.dot(
     matrix, kernel.reshape(25, -1), precision=jax.lax.Precision.HIGHEST
   )
   mixed = mixed.reshape(3, 3, 2, 2, c, -1).transpose(0, 1, 4, 2, 3, 5)
-  x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode='edge')
   y = _convolve_inside(x, mixed.reshape(3, 3, c, -1))
   y = y.reshape(b, h, w, 2, 2, -1).transpose(0, 1, 3, 2, 4, 5)
   return y.reshape(b, 2 * h, 2 * w, -1)

@@ -372,13 +372,14 @@ class BatchNorm(nn.Module):
   """Batch norm with PyTorch's statistics: a running variance is unbiased.
 
   The running ones are the collection 'batch_stats'; they move where it is
-  mutable.
+  mutable. With `tracks=False` there are none.
   """
 
   momentum: float = 0.1  # the share of the batch
   epsilon: float = 1e-5
   scale_init: nn.initializers.Initializer = nn.initializers.ones
   dtype: DType = jnp.float32
+  tracks: bool = True
 
   @nn.compact
   def __call__(self, x: Array, *, running: bool = False) -> Array:
@@ -391,10 +392,11 @@ class BatchNorm(nn.Module):
     shape, param_dtype = (x.shape[-1],), at_least_float32(self.dtype)
     scale = self.param('scale', self.scale_init, shape, param_dtype)
     bias = self.param('bias', nn.initializers.zeros, shape, param_dtype)
-    means = self.variable('batch_stats', 'mean', jnp.zeros, shape, param_dtype)
-    variances = self.variable(
-      'batch_stats', 'var', jnp.ones, shape, param_dtype
-    )
+    if self.tracks:
+      means, variances = (
+        self.variable('batch_stats', name, init, shape, param_dtype)
+        for name, init in (('mean', jnp.zeros), ('var', jnp.ones))
+      )
     wide = x.astype(at_least_float32(x.dtype))
     if running:
       mean, var = means.value, variances.value
@@ -402,8 +404,10 @@ class BatchNorm(nn.Module):
       mean = jnp.mean(wide, axis=(0, 1, 2))
       centred = wide - mean[None, None, None]
       var = jnp.mean(jnp.square(centred), axis=(0, 1, 2))
-      if self.is_mutable_collection('batch_stats') and (
-        not self.is_initializing()
+      if (
+        self.tracks
+        and self.is_mutable_collection('batch_stats')
+        and not self.is_initializing()
       ):
         count = math.prod(x.shape[:3])
         unbiased = var * (count / max(count - 1, 1))

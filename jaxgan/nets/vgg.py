@@ -12,7 +12,7 @@ from etils import epath
 from flax import linen as nn
 
 from jaxgan.nets import layers
-from jaxgan.pytorch import torch_files, torch_params
+from jaxgan.pytorch import convert, torch_files, torch_params
 from jaxgan.runtime import errors
 
 Array = jax.Array
@@ -46,11 +46,9 @@ def load(path: epath.PathLike) -> Tree:
   Raises:
     UserError: the file is missing, or is of another network.
   """
-  state_dict = torch_files.load(path)
+  tree = torch_files.load(path)
   try:
-    if not isinstance(state_dict, Mapping):
-      raise ValueError('it is no state dict')
-    params = from_state_dict(state_dict)
+    params = from_state_dict(convert.find_state_dict(tree))
   except ValueError as e:
     raise errors.UserError(f'{path} holds no VGG-16: {e}') from e
   return jax.tree.map(lambda x: x.astype(np.float32), params)

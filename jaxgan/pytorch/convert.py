@@ -13,6 +13,7 @@ import jax
 import ml_collections
 import numpy as np
 import optax
+from absl import logging
 from etils import epath
 
 from jaxgan.pytorch import torch_adam
@@ -62,6 +63,7 @@ class Imported(NamedTuple):
   frozen: dict[str, Tree]
   partial: bool  # only what `inference_params` gives is real
   what: str  # what was in the files, in words
+  untold: Mapping[str, Any] = {}  # settings of networks that leave no trace
 
 
 def count(tree: Mapping[str, Any], prefix: str) -> int:
@@ -181,12 +183,67 @@ def refuse_unknown(where: str, unused: Iterable[str]) -> None:
     )
 
 
-def is_state_dict(tree: Any) -> bool:
-  """Whether these are named tensors and nothing else."""
-  return isinstance(tree, dict) and all(
-    isinstance(key, str) and isinstance(value, np.ndarray)
-    for key, value in tree.items()
-  )
+# Keys below which codes put the tensors of a network, the likeliest first.
+_WRAPPERS = (
+  *('state_dict', 'model_state_dict', 'model', 'network', 'net', 'module'),
+  *('weights', 'params', 'params_ema'),
+)
+# Of modules under DataParallel and torch.compile.
+_PREFIXES = re.compile(r'^(?:module\.|_orig_mod\.)+')
+
+
+def find(
+  tree: Any, is_wanted: Callable[[Mapping[Any, Any]], bool]
+) -> Mapping[Any, Any] | None:
+  """A mapping in what `torch_files.load` has read, perhaps below a key.
+
+  Args:
+    tree: a checkpoint.
+    is_wanted: whether a mapping in it is the one.
+
+  Returns:
+    The mapping; None if there is none, or several that are equally likely.
+  """
+  if not isinstance(tree, Mapping):
+    return None
+  if is_wanted(tree):
+    return tree
+  if 'param_groups' in tree:  # an optimiser
+    return None
+  found = {key: find(value, is_wanted) for key, value in tree.items()}
+  found = {key: value for key, value in found.items() if value is not None}
+  if len(found) > 1:
+    likeliest = [key for key in _WRAPPERS if key in found][:1]
+    for key in likeliest:
+      logging.warning(
+        'tensors are read below the key %r, not below %s',
+        *(key, ', '.join(repr(k) for k in found if k != key)),
+      )
+    found = {key: found[key] for key in likeliest}
+  return next(iter(found.values()), None)
+
+
+def find_state_dict(tree: Any) -> StateDict:
+  """The tensors of one network in what `torch_files.load` has read.
+
+  They may lie below a key or beside an epoch, and be those of a module that ran
+  in parallel or was compiled.
+
+  Raises:
+    ValueError: there are none, or those of several networks.
+  """
+  found = find(tree, _holds_tensors)
+  if found is None:
+    raise ValueError('it is no state dict of one network')
+  return {
+    _PREFIXES.sub('', key): value
+    for key, value in found.items()
+    if isinstance(key, str) and isinstance(value, np.ndarray)
+  }
+
+
+def _holds_tensors(tree: Mapping[Any, Any]) -> bool:
+  return any(isinstance(x, np.ndarray) and x.ndim for x in tree.values())
 
 
 def read_adam(
@@ -237,11 +294,37 @@ def write_adam(
   )
 
 
-def check_step(path: epath.Path, step: int) -> int:
-  """The step, or a UserError for one that no state can hold."""
-  if step >= 2**31:
-    raise errors.UserError(f'{path}: {step} iterations are more than we count')
-  return step
+def choose_step(path: epath.Path, step: int | None, named: int | None) -> int:
+  """The number of finished iterations.
+
+  Args:
+    path: of the file.
+    step: that is given; None for that of the name.
+    named: that the file's name tells; a warning where another one is given.
+
+  Raises:
+    UserError: no state can hold it.
+  """
+  chosen = named if step is None else step
+  assert chosen is not None
+  if chosen >= 2**31:
+    raise errors.UserError(
+      f'{path}: {chosen} iterations are more than we count'
+    )
+  if named not in (None, chosen):
+    logging.warning(
+      '%s is of step %d by its name, and becomes step %d, as --step has it',
+      *(path, named, chosen),
+    )
+  return chosen
+
+
+def warn_of_steps(where: str, count: int, step: int) -> None:
+  """Says where an Adam has made other steps than the iterations of its file."""
+  if count != step:
+    logging.warning(
+      '%s has made %d steps, and becomes that of step %d', where, count, step
+    )
 
 
 def find_names(

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from jaxgan.runtime import foreign
 from jaxgan.runtime.errors import UserError
 
 # What an archive may unpack to if it is larger than the archive itself.
@@ -267,6 +268,8 @@ def read_npz(path: epath.Path) -> dict[str, np.ndarray]:
     raise ValueError('not a file')
   data = path.read_bytes()
   try:
+    if kind := foreign.find(data):
+      raise ValueError(f'it is {kind.what}')
     check_unpacked_size(data)
     with np.load(io.BytesIO(data), allow_pickle=False) as archive:
       arrays = dict(archive)

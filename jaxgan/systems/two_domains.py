@@ -16,7 +16,7 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from jaxgan.losses import distances
-from jaxgan.nets import convolutions, vgg
+from jaxgan.nets import blocks, convolutions, vgg
 from jaxgan.runtime import errors
 from jaxgan.systems import settings
 from jaxgan.systems.frozen import Frozen
@@ -30,6 +30,7 @@ Batch = Mapping[str, Array]
 Tree = Any
 
 
+ACTIVATIONS = (*blocks.ACTIVATIONS, 'prelu')
 SETTINGS = settings.extend(
   settings.BASE,
   {
@@ -37,6 +38,9 @@ SETTINGS = settings.extend(
     'data.val_split': 'test',
     # Shortest side before a square is cut; 0 for img_size.
     'data.load_size': Setting(0, least=0),
+    # Channels of the images of domain a and b: 3, or 1 for grey ones.
+    'model.input_dim_a': Setting(3, least=1, below=4),
+    'model.input_dim_b': Setting(3, least=1, below=4),
     'model.vgg_file': Setting(''),  # weights of VGG-16, if lambda_vgg > 0
     # Same results to rounding, another speed: convolutions that resample.
     'model.resample': Setting(
@@ -60,8 +64,25 @@ def check_config(config: ConfigDict) -> None:
       'config.model.num_domains must be 2, or 0 to take it from the data: '
       f'{config.model.num_domains}'
     )
+  for letter in 'ab':
+    channels = config.model[f'input_dim_{letter}']
+    if channels == 2:
+      raise errors.UserError(
+        f'config.model.input_dim_{letter} must be 3, or 1 for grey: {channels}'
+      )
   if config.hparams.lambda_vgg > 0:
     vgg.check_size(config.data.img_size, fourth_pool=True)
+
+
+# Of MUNIT's blocks, which UNIT's later code has too: borders and activations of
+# generators, and of discriminators with their norms; `gen` and `dis` there.
+BLOCKS = {
+  'model.pad_type': Setting('reflect', among=tuple(convolutions.PADDINGS)),
+  'model.activ': Setting('relu', among=ACTIVATIONS),
+  'model.d_norm': Setting('none', among=blocks.NORMS),
+  'model.d_activ': Setting('lrelu', among=ACTIVATIONS),
+  'model.d_pad_type': Setting('reflect', among=tuple(convolutions.PADDINGS)),
+}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -73,6 +94,7 @@ class Model:
   tx: Mapping[str, optax.GradientTransformation]
   micro_batches: int
   img_size: int
+  channels: tuple[int, int]  # of the images of the domains, 3 or 1
   lr: float
   step_size: int  # iterations after which the rate falls; 0: never
   gamma: float  # to this share of itself
@@ -90,6 +112,46 @@ class Model:
       step + self.steps_ahead, self.lr, self.step_size, self.gamma
     )
     return {name: lr for name in self.nets}
+
+
+def channels_of(config: ConfigDict) -> tuple[int, int]:
+  """The channels of the images of the domains."""
+  return config.model.input_dim_a, config.model.input_dim_b
+
+
+def block_settings(
+  config: ConfigDict, how: tuple[str, jax.typing.DTypeLike]
+) -> tuple[tuple, tuple]:
+  """What generator and discriminator of blocks take after their sizes.
+
+  Args:
+    config: all settings, those of BLOCKS among them.
+    how: the form of convolutions, and the type of computation.
+  """
+  model, channels = config.model, channels_of(config)
+  return (
+    (*how, model.pad_type, model.activ, channels),
+    (*how, model.d_pad_type, model.d_activ, model.d_norm, channels),
+  )
+
+
+def check_blocks(config: ConfigDict) -> None:
+  """Raises UserError for settings of BLOCKS that cannot be with others."""
+  model = config.model
+  if model.d_norm == 'bn' and config.micro_batches > 1:
+    raise errors.UserError(
+      "config.micro_batches must be 1 with model.d_norm='bn', a norm of the "
+      f'whole batch: {config.micro_batches}'
+    )
+  # After the last halving of the smallest image.
+  side = config.data.img_size >> (model.d_layers + model.d_scales - 1)
+  values = side**2 * (config.batch_size if model.d_norm == 'bn' else 1)
+  if model.d_norm in ('bn', 'in') and model.d_layers > 1 and values < 2:
+    raise errors.UserError(
+      f'config.model.d_norm={model.d_norm!r} leaves nothing of a single pixel, '
+      'which the last layer of the discriminators sees: take fewer '
+      'model.d_layers or d_scales, or a larger data.img_size'
+    )
 
 
 def model_settings(config: ConfigDict, *, released: bool) -> dict[str, Any]:
@@ -111,6 +173,7 @@ def model_settings(config: ConfigDict, *, released: bool) -> dict[str, Any]:
     'tx': {'generator': tx, 'discriminator': tx},
     'micro_batches': config.micro_batches,
     'img_size': config.data.img_size,
+    'channels': channels_of(config),
     'lr': adam.lr,
     'step_size': adam.step_size,
     'gamma': adam.gamma,
@@ -164,6 +227,10 @@ def update(
     relative: terms of the generators that are logged as `G/<term>`, in units of
       how far two real images are apart.
   """
+  # The networks see grey in any case: this is for what they are compared with.
+  batch = dict(batch)
+  for key, channels in zip(('x_a', 'x_b'), model.channels, strict=True):
+    batch[key] = blocks.as_rgb(blocks.of_channels(batch[key], channels))
   lr = model.rates(state.step)
   w = model.weights(state.step)
   result = phases.run(phase_list, model, state, frozen, batch, rng, lr=lr, w=w)

@@ -20,6 +20,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from jaxgan.data import sources
+from jaxgan.nets import blocks
 from jaxgan.pytorch import convert, torch_adam, torch_files
 from jaxgan.pytorch.convert import Imported, NamesFn, Places, StateDict
 from jaxgan.runtime import errors
@@ -70,6 +71,7 @@ def import_run(
   for network, file in files.items():
     tensors[network] = _load(file)
     where = f'{file} does not fit the config'
+    _check_settings(where, tensors[network], config.model)
     places = names_fn(network, like.params[network])
     params[network], unused = convert.read_params(
       where, places, tensors[network], like.params[network]
@@ -98,7 +100,8 @@ def import_run(
   number: Any = np.array(step, np.int32)
   state = like.replace(step=number, params=params, opt_state=opt_state)
   frozen = frozen_lib.load(two_domains.FROZEN, config)
-  return Imported(config, state, frozen, partial, what)
+  untold = _untold(config, partial)
+  return Imported(config, state, frozen, partial, what, untold)
 
 
 def export_run(
@@ -157,14 +160,16 @@ def export_tensors(
   Args:
     places: the table of the network.
     params: its parameters.
-    buffers: each comes before the parameters of its own module.
+    buffers: of norms; they come after the parameters of theirs, and before the
+      others of its layer.
   """
   tensors: StateDict = {}
   waiting = dict(buffers)
   for key, value in convert.to_tensors(places, params).items():
-    module = key.rpartition('.')[0].rpartition('.')[0]
-    for buffer in [k for k in waiting if k.startswith(f'{module}.norm.')]:
-      tensors[buffer] = waiting.pop(buffer)
+    norm = f'{key.rpartition(".")[0].rpartition(".")[0]}.norm.'
+    if not key.startswith(norm):
+      for buffer in [k for k in waiting if k.startswith(norm)]:
+        tensors[buffer] = waiting.pop(buffer)
     tensors[key] = np.ascontiguousarray(value, np.float32)
   return tensors
 
@@ -203,34 +208,96 @@ def _last_rate(step: int, model: Model) -> float:
   return model.lr * model.gamma**falls
 
 
+def _check_settings(where: str, tensors: StateDict, model: ConfigDict) -> None:
+  """Raises UserError where the tensors are of other settings than the config's.
+
+  Of activations and norms they tell those alone that have tensors.
+  """
+  if any(key.endswith('.weight_bar') for key in tensors):
+    raise errors.UserError(
+      f'{where}: a spectral norm (norm: sn) is not built here; the generators '
+      'can be imported from a folder of their own, to translate with'
+    )
+  for name, values in _possible_settings(tensors).items():
+    if model[name] not in values:
+      raise errors.UserError(
+        f'{where}: its tensors are of model.{name}='
+        f'{" or ".join(map(repr, values))}, not {model[name]!r}'
+      )
+
+
+def _possible_settings(tensors: StateDict) -> dict[str, tuple[Any, ...]]:
+  def have(end: str) -> bool:
+    return any(key.endswith(end) for key in tensors)
+
+  possible: dict[str, tuple[Any, ...]] = {}
+  of_blocks = any('.cnns.' in key for key in tensors)
+  if of_blocks:
+    norms = {'.norm.gamma': ('ln',), '.norm.weight': ('bn',)}
+    possible['d_norm'] = next(
+      (values for end, values in norms.items() if have(end)), ('none', 'in')
+    )
+  possible['d_activ' if of_blocks else 'activ'] = (
+    ('prelu',) if have('.activation.weight') else tuple(blocks.ACTIVATIONS)
+  )
+  for letter in 'ab':
+    for first in _FIRST:
+      weight = tensors.get(first.format(letter, letter.upper()))
+      if weight is not None and weight.ndim == 4:
+        possible[f'input_dim_{letter}'] = (weight.shape[1],)
+  return possible
+
+
+# Tensors whose second axis are the channels of the images of a domain.
+_FIRST = (
+  '{0}.enc_content.model.0.conv.weight',
+  '{0}.enc.model.0.conv.weight',
+  '{0}.cnns.0.0.conv.weight',
+  'encode_{1}.0.model.0.weight',
+)
+
+
+def _untold(config: ConfigDict, partial: bool) -> dict[str, Any]:
+  """Settings of the networks that leave no trace in the files."""
+  model = config.model
+  if model.get('shared', False):
+    return {}
+  return {
+    name: model[key]
+    for name in two_domains.BLOCKS
+    for key in [name.removeprefix('model.')]
+    if not (partial and key.startswith('d_'))
+    and model[key] not in ('prelu', 'ln', 'bn')
+  }
+
+
 def _find_step(path: epath.Path, step: int | None) -> int:
   name = re.search(r'gen_(\d{1,12})\.(pt|pkl)$', path.name)
-  if step is None:
-    if not name:
-      raise errors.UserError(
-        f'the name of {path} does not tell the number of iterations, as that '
-        'of gen_00100000.pt does: give it with --step'
-      )
-    step = int(name[1])
-  return convert.check_step(path, step)
+  if step is None and not name:
+    raise errors.UserError(
+      f'the name of {path} does not tell the number of iterations, as that '
+      'of gen_00100000.pt does: give it with --step'
+    )
+  return convert.choose_step(path, step, int(name[1]) if name else None)
 
 
 def _load(path: epath.Path) -> StateDict:
   """The tensors of a file; `a.` or `b.` before keys of domains apart."""
   tree = torch_files.load(path)
-  if isinstance(tree, dict) and tree.keys() == {'a', 'b'}:
-    if all(isinstance(part, dict) for part in tree.values()):
-      tree = {
-        f'{letter}.{key}': value
-        for letter in 'ab'
-        for key, value in tree[letter].items()
-      }
-  if not convert.is_state_dict(tree):
+  of_domains = convert.find(tree, lambda t: t.keys() >= {'a', 'b'})
+  try:
+    if of_domains is None:
+      return convert.find_state_dict(tree)
+    return {
+      f'{letter}.{key}': value
+      for letter in 'ab'
+      for key, value in convert.find_state_dict(of_domains[letter]).items()
+    }
+  except ValueError as e:
     raise errors.UserError(
       f'{path} holds neither the networks of two domains, a and b, nor one '
       'state dict'
-    )
-  return tree
+    ) from e
 
 
 def _load_optimisers(
@@ -242,8 +309,11 @@ def _load_optimisers(
   settings: Mapping[str, Any],
 ) -> dict[str, dict[str, Tree]]:
   """{network: count, mu, nu}; nothing where they are of another step."""
-  tree, result = torch_files.load(path), {}
-  if not isinstance(tree, dict) or tree.keys() != set(_SHORT.values()):
+  result = {}
+  tree = convert.find(
+    torch_files.load(path), lambda t: t.keys() >= set(_SHORT.values())
+  )
+  if tree is None:
     raise errors.UserError(f'{path} does not hold the optimisers gen and dis')
   for network, short in _SHORT.items():
     # In the order of the file, as its optimiser numbers them.
@@ -251,13 +321,14 @@ def _load_optimisers(
     keys = [key for key in tensors[network] if key in places]
     where, saved = f'{path}: {short}', tree[short]
     adam = convert.read_adam(where, saved, keys, places, like[network])
-    # Fewer are of a run that once went on without its optimisers.
     if int(adam['count']) > step:
       logging.warning(
         '%s is left out: it is of step %d and not of %d',
         *(path, adam['count'], step),
       )
       return {}
+    # Of a run that once went on without its optimisers.
+    convert.warn_of_steps(where, int(adam['count']), step)
     torch_adam.warn_of_settings(where, saved, settings)
     result[network] = adam
   return result

@@ -110,7 +110,7 @@ def _load_landmarks(path: str) -> np.ndarray:
     raise errors.UserError(f'--landmarks={path}: {e.strerror or e}') from e
   except (KeyError, ValueError) as e:
     raise errors.UserError(
-      f'--landmarks={path} is no whole .npz file with an array `mean`'
+      f'--landmarks={path} is no whole .npz file with an array `mean` ({e})'
     ) from e
   if mean.shape != (wing.NUM_LANDMARKS, 2) or mean.dtype.kind != 'f':
     raise errors.UserError(

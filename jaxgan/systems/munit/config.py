@@ -17,6 +17,7 @@ SETTINGS = settings.extend(
     # learning rate falls an iteration earlier, and VGG lacks its fourth pool.
     'parity': Setting('', among=('', OFFICIAL)),
     'num_train_steps': 1_000_000,
+    **two_domains.BLOCKS,
     'model.dim': Setting(64, least=1),  # first width of the encoders
     'model.n_downsample': Setting(2, least=1),  # of the content encoder
     # Residual blocks of content encoder, and of decoder: they alone see the

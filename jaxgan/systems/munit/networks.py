@@ -6,6 +6,7 @@ own; the parameters of both are in one tree.
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,17 +27,22 @@ class StyleEncoder(nn.Module):
   style_dim: int
   form: str = 'plain'
   dtype: DType = jnp.float32
+  mode: str = 'reflect'
+  activ: str = 'relu'
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
     """Maps images to styles [B, style_dim], float32 or better."""
     conv = functools.partial(
-      blocks.Convolution, form=self.form, dtype=self.dtype
+      blocks.Convolution, mode=self.mode, form=self.form, dtype=self.dtype
     )
-    h = nn.relu(conv(self.dim, 'image', 7, name='stem')(x))
+    activation = functools.partial(blocks.Activation, self.activ)
+    h = conv(self.dim, 'image', 7, name='stem')(x)
+    h = activation(name='stem_activ')(h)
     for i in range(_STYLE_DOWNSAMPLE):
       features = self.dim * 2 ** min(i + 1, 2)
-      h = nn.relu(conv(features, 'halve', 4, name=f'down_{i}')(h))
+      h = conv(features, 'halve', 4, name=f'down_{i}')(h)
+      h = activation(name=f'down_{i}_activ')(h)
     # Of one pixel, as wide as all: the mean.
     h = jnp.mean(h, axis=(1, 2), keepdims=True)
     to_style = layers.Conv(
@@ -52,13 +58,14 @@ class Mlp(nn.Module):
   features: int
   hidden_dim: int
   dtype: DType = jnp.float32
+  activ: str = 'relu'
 
   @nn.compact
   def __call__(self, s: Array) -> Array:
     """Maps [B, style_dim] to [B, features]."""
     for i in range(2):
       s = layers.Dense(self.hidden_dim, dtype=self.dtype, name=f'fc_{i}')(s)
-      s = nn.relu(s)
+      s = blocks.Activation(self.activ, name=f'fc_{i}_activ')(s)
     return layers.Dense(self.features, dtype=self.dtype, name='fc_2')(s)
 
 
@@ -72,31 +79,43 @@ class Generator(nn.Module):
   mlp_dim: int = 256
   form: str = 'plain'
   dtype: DType = jnp.float32
+  mode: str = 'reflect'  # of `convolutions.PADDINGS`
+  activ: str = 'relu'  # of `blocks.Activation`
+  channels: tuple[int, int] = (3, 3)  # of the images of the domains
 
   def setup(self) -> None:
     """Creates the networks of both domains."""
     dims = self.dim, self.n_downsample, self.n_res
     width = self.dim * 2**self.n_downsample
-    how = self.form, self.dtype
+    how: dict[str, Any] = {
+      'form': self.form,
+      'dtype': self.dtype,
+      'mode': self.mode,
+      'activ': self.activ,
+    }
     self.content_encoder = [
-      blocks.ContentEncoder(*dims, *how) for _ in range(2)
+      blocks.ContentEncoder(*dims, **how) for _ in range(2)
     ]
     self.style_encoder = [
-      StyleEncoder(self.dim, self.style_dim, *how) for _ in range(2)
+      StyleEncoder(self.dim, self.style_dim, **how) for _ in range(2)
     ]
     self.mlp = [
-      Mlp(4 * width * self.n_res, self.mlp_dim, self.dtype) for _ in range(2)
+      Mlp(4 * width * self.n_res, self.mlp_dim, self.dtype, self.activ)
+      for _ in range(2)
     ]
     self.decoder = [
-      blocks.Decoder(self.n_downsample, self.n_res, *how) for _ in range(2)
+      blocks.Decoder(self.n_downsample, self.n_res, **how, channels=n)
+      for n in self.channels
     ]
 
   def content(self, x: Array, domain: int) -> Array:
     """The content of images of a domain."""
+    x = blocks.of_channels(x, self.channels[domain])
     return self.content_encoder[domain](x)
 
   def style(self, x: Array, domain: int) -> Array:
     """The style of images of a domain."""
+    x = blocks.of_channels(x, self.channels[domain])
     return self.style_encoder[domain](x)
 
   def decode(self, c: Array, s: Array, domain: int) -> Array:

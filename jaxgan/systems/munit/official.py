@@ -28,8 +28,8 @@ def names(network: str, params: Tree) -> convert.Places:
     layers = convert.count(params[style], 'down_')
     for i in range(layers + 1):
       name = f'down_{i - 1}' if i else 'stem'
-      key = f'{letter}.enc_style.model.{i}.conv'
-      places |= convert.layer(key, style, name)
+      key = f'{letter}.enc_style.model.{i}'
+      places |= nvlabs.block(params[style], key, style, name)
     # After the average of all pixels.
     key = f'{letter}.enc_style.model.{layers + 2}'
     places |= convert.layer(key, style, 'to_style')
@@ -38,7 +38,9 @@ def names(network: str, params: Tree) -> convert.Places:
     )
     places |= nvlabs.decoder(params[decoder], f'{letter}.dec', decoder)
     for i in range(3):
-      places |= convert.layer(f'{letter}.mlp.model.{i}.fc', mlp, f'fc_{i}')
+      key = f'{letter}.mlp.model.{i}'
+      places |= convert.layer(f'{key}.fc', mlp, f'fc_{i}')
+      places |= nvlabs.activation(params[mlp], key, mlp, f'fc_{i}')
   return places
 
 
@@ -76,5 +78,8 @@ def export_official(
     partial,
     names_fn=names,
     model=step_lib.create_model(config),
-    buffers={'generator': _statistics(state.params['generator'])},
+    buffers={
+      'generator': _statistics(state.params['generator']),
+      'discriminator': nvlabs.statistics(state.params['discriminator']),
+    },
   )

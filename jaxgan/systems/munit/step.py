@@ -67,7 +67,9 @@ def create_model(config: ConfigDict) -> Model:
   form = model.resample
   if form == 'auto':
     form = convolutions.best_resample_form()
-  how = form, jnp.dtype(model.dtype)
+  g_how, d_how = two_domains.block_settings(
+    config, (form, jnp.dtype(model.dtype))
+  )
   nets = {
     'generator': networks.Generator(
       model.dim,
@@ -75,10 +77,10 @@ def create_model(config: ConfigDict) -> Model:
       model.n_res,
       model.latent_dim,
       model.mlp_dim,
-      *how,
+      *g_how,
     ),
     'discriminator': blocks.PerDomainDiscriminator(
-      model.d_dim, model.d_layers, model.d_scales, *how
+      model.d_dim, model.d_layers, model.d_scales, *d_how
     ),
   }
   return Model(
@@ -109,6 +111,7 @@ def check_config(config: ConfigDict) -> None:
       'model.n_downsample, d_layers and d_scales, and a multiple of '
       f'{2**model.n_downsample}: {img_size}'
     )
+  two_domains.check_blocks(config)
 
 
 def train_step(

@@ -50,6 +50,9 @@ SETTINGS = settings.extend(
     # The generator is stepped in every fifth iteration.
     'hparams.n_critic': Setting(5, least=1),
     'optim.lr': Setting(1e-4),
+    # Of generator and discriminator, where they differ; 0: optim.lr.
+    'optim.g_lr': Setting(0.0, least=0),
+    'optim.d_lr': Setting(0.0, least=0),
     'optim.decay_start': Setting(100_000, least=0),  # then linearly
     'optim.decay_steps': Setting(100_000, least=1),  # until it is 0
     # Of parity: the rate is changed at multiples of this.

@@ -69,7 +69,7 @@ def import_official(
       f'{path} is not named as the original names its files, 200000-G.ckpt '
       'and 200000-D.ckpt: rename both'
     )
-  step = convert.check_step(path, int(name[1]) if step is None else step)
+  step = convert.choose_step(path, step, int(name[1]))
   config = _complete(config, path)
   model = step_lib.create_model(config)
   init_state = functools.partial(step_lib.init_state, model)
@@ -128,10 +128,12 @@ def _load(path: epath.Path) -> StateDict:
     raise errors.UserError(
       f'there is no file {path}: both N-G.ckpt and N-D.ckpt are needed'
     )
-  tree = torch_files.load(path)
-  if not convert.is_state_dict(tree):
-    raise errors.UserError(f'{path} is not the state dict of one network')
-  return {key.removeprefix('module.'): value for key, value in tree.items()}
+  try:
+    return convert.find_state_dict(torch_files.load(path))
+  except ValueError as e:
+    raise errors.UserError(
+      f'{path} is not the state dict of one network'
+    ) from e
 
 
 def _complete(

@@ -57,7 +57,8 @@ class Model:
   labels: Labels
   img_size: int
   n_critic: int  # the generator is stepped in every so many iterations
-  lr: float  # up to decay_start; then it falls to 0 in decay_steps
+  # By network, up to decay_start; then they fall to 0 in decay_steps.
+  lr: Mapping[str, float]
   decay_start: int
   decay_steps: int
   lr_update_step: int  # the rate changes at multiples of this
@@ -73,15 +74,17 @@ class Model:
       lambda_gp=self.lambda_gp,
     )
 
-  def rate(self, step: Array) -> Array:
-    """The learning rate of an iteration.
+  def rates(self, step: Array) -> dict[str, Array]:
+    """The learning rates of an iteration, by network.
 
     Differs from the paper where `lr_update_step` is not 1: like the released
     code, it then falls by the share of one iteration each time it changes.
     """
-    return schedules.constant_then_linear(
-      step, self.lr, self.decay_start, self.decay_steps, self.lr_update_step
-    )
+    when = self.decay_start, self.decay_steps, self.lr_update_step
+    return {
+      name: schedules.constant_then_linear(step, lr, *when)
+      for name, lr in self.lr.items()
+    }
 
 
 def create_model(config: ml_collections.ConfigDict) -> Model:
@@ -113,7 +116,10 @@ def create_model(config: ml_collections.ConfigDict) -> Model:
     phases=_phases(labels),
     labels=labels,
     img_size=config.data.img_size,
-    lr=adam.lr,
+    lr={
+      'generator': adam.g_lr or adam.lr,
+      'discriminator': adam.d_lr or adam.lr,
+    },
     decay_start=adam.decay_start,
     decay_steps=adam.decay_steps,
     lr_update_step=adam.lr_update_step if released else 1,
@@ -215,7 +221,7 @@ def update(
   phases: tuple[str, ...],
 ) -> engine.Result:
   """One iteration on a batch with its targets and shares: `losses.d_loss`."""
-  lr = model.rate(state.step)
+  lr = model.rates(state.step)
   result = engine.run(
     [phase for phase in model.phases if phase.name in phases],
     model,
@@ -223,10 +229,12 @@ def update(
     frozen,
     batch,
     rng,
-    lr={name: lr for name in model.nets},
+    lr=lr,
     w=model.weights(),
   )
-  metrics = {'lr': lr, **result.metrics}
+  metrics = {'lr': lr['generator'], **result.metrics}
+  if model.lr['discriminator'] != model.lr['generator']:
+    metrics['d_lr'] = lr['discriminator']
   for index, name in enumerate(_SET_NAMES):
     if f'G/{name}loss_src' in metrics:
       # In units of how far two real images are apart.

@@ -65,7 +65,7 @@ def import_official(
   config = _complete(config, path, nets)
   ema_path, ema = path, nets
   if not partial:
-    ema_path, optims_path = (_sibling(path, k) for k in ('nets_ema', 'optims'))
+    ema_path, optims_path = _siblings(path)
     ema = _load_networks(ema_path, _EMA_NETWORKS)
   model = step_lib.create_model(config)
   init_state = functools.partial(step_lib.init_state, model)
@@ -90,6 +90,12 @@ def import_official(
       _check_same_fan(path, nets['fan'], ema['fan'])
       frozen['unused']['generator'] = unused['generator']
     opt_state = _load_optimisers(optims_path, nets, like, config)
+    # It is stepped once in an iteration, others twice.
+    convert.warn_of_steps(
+      f'{optims_path}: mapping_network',
+      int(optax.tree_utils.tree_get(opt_state['mapping_network'], 'count')),
+      step,
+    )
   count: Any = np.array(step, np.int32)  # as the trees, still NumPy's
   state = State(count, params, opt_state, ema_params)
   what = 'averaged weights' if partial else 'weights and optimisers'
@@ -144,24 +150,28 @@ def export_official(
 def _parse_name(path: epath.Path, step: int | None) -> tuple[int, bool]:
   """The number of iterations, and whether the file is averages only."""
   name = re.fullmatch(r'(?:(\d+)_)?nets(_ema)?\.ckpt', path.name)
-  if step is None:
-    if not name or not name[1]:
-      raise errors.UserError(
-        f'the name of {path} does not begin with the number of iterations, as '
-        'that of 100000_nets_ema.ckpt does: give it with --step'
-      )
-    step = int(name[1])
-  return convert.check_step(path, step), not name or bool(name[2])
-
-
-def _sibling(path: epath.Path, kind: str) -> epath.Path:
-  sibling = path.parent / f'{path.name.removesuffix("nets.ckpt")}{kind}.ckpt'
-  if not sibling.is_file():
+  named = int(name[1]) if name and name[1] else None
+  if step is None and named is None:
     raise errors.UserError(
-      f'{path} cannot be imported without {sibling.name} beside it: to have '
-      'the averages only, import the file ..._nets_ema.ckpt'
+      f'the name of {path} does not begin with the number of iterations, as '
+      'that of 100000_nets_ema.ckpt does: give it with --step'
     )
-  return sibling
+  step = convert.choose_step(path, step, named)
+  return step, not name or bool(name[2])
+
+
+def _siblings(path: epath.Path) -> list[epath.Path]:
+  """The files of averages and optimisers beside that of all networks."""
+  prefix = path.name.removesuffix('nets.ckpt')
+  siblings = [
+    path.parent / f'{prefix}{kind}.ckpt' for kind in ('nets_ema', 'optims')
+  ]
+  if missing := [file.name for file in siblings if not file.is_file()]:
+    raise errors.UserError(
+      f'{path} cannot be imported without {" and ".join(missing)} beside it: '
+      'to have the averages only, import the file ..._nets_ema.ckpt'
+    )
+  return siblings
 
 
 def _load_networks(path: epath.Path, networks: Sequence[str]) -> StateDicts:
@@ -170,14 +180,18 @@ def _load_networks(path: epath.Path, networks: Sequence[str]) -> StateDicts:
   The released file of AFHQ has one as well, for nothing
   (https://github.com/clovaai/stargan-v2/issues/51): it is left out.
   """
-  tree, nets = torch_files.load(path), {}
-  for name, state_dict in tree.items() if isinstance(tree, dict) else ():
-    if not convert.is_state_dict(state_dict):
-      raise errors.UserError(f'{path}: {name} is not a state dict')
-    nets[name] = {
-      key.removeprefix('module.'): value  # of DataParallel
-      for key, value in state_dict.items()
-    }
+  tree = torch_files.load(path)
+  nets: StateDicts = {}
+  found = convert.find(tree, lambda t: t.keys() >= set(networks)) or tree
+  for name, state_dict in found.items() if isinstance(found, dict) else ():
+    if name not in (*networks, 'fan'):
+      if isinstance(state_dict, dict):  # and no epoch beside the networks
+        nets[name] = {}
+      continue
+    try:
+      nets[name] = convert.find_state_dict(state_dict)
+    except ValueError as e:
+      raise errors.UserError(f'{path}: {name} is not a state dict') from e
   if nets.keys() >= set(networks):
     if _has_high_pass_path(nets):
       networks = (*networks, 'fan')
@@ -372,8 +386,10 @@ def _load_optimisers(
   like: State,
   config: ml_collections.ConfigDict,
 ) -> dict[str, Tree]:
-  tree = torch_files.load(path)
-  if not isinstance(tree, dict) or tree.keys() != set(_NETWORKS):
+  tree = convert.find(
+    torch_files.load(path), lambda t: t.keys() >= set(_NETWORKS)
+  )
+  if tree is None:
     raise errors.UserError(
       f'{path} does not hold the optimisers of {", ".join(_NETWORKS)}'
     )

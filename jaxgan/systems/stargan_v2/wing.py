@@ -15,7 +15,7 @@ import numpy as np
 from flax import linen as nn
 
 from jaxgan.nets import layers
-from jaxgan.pytorch import torch_params
+from jaxgan.pytorch import convert, torch_params
 
 Array = jax.Array
 DType = jax.typing.DTypeLike
@@ -133,16 +133,14 @@ def from_checkpoint(checkpoint: Tree) -> Tree:
   Raises:
     ValueError: it holds no such network, or not the whole of it.
   """
-  entries = checkpoint if isinstance(checkpoint, Mapping) else {}
-  for name in ('state_dict', 'fan'):
-    if isinstance(entries.get(name), Mapping):
-      return from_state_dict(
-        {
-          str(key).removeprefix('module.'): value  # DataParallel's
-          for key, value in entries[name].items()
-        }
-      )
-  raise ValueError('no face network is in it, neither `state_dict` nor `fan`')
+  several = convert.find(checkpoint, lambda tree: 'fan' in tree)
+  try:
+    tensors = convert.find_state_dict(several['fan'] if several else checkpoint)
+  except ValueError as e:
+    raise ValueError(
+      'no face network is in it, neither `state_dict` nor `fan`'
+    ) from e
+  return from_state_dict(tensors)
 
 
 def from_state_dict(state_dict: Mapping[str, np.ndarray]) -> Tree:

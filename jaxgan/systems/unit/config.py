@@ -30,6 +30,8 @@ SETTINGS = settings.extend(
     # Whether the blocks next to the code belong to both domains. The later code
     # has none that do, other blocks, and discriminators of several scales.
     'model.shared': Setting(True),
+    # As the defaults with shared blocks, whose borders are zeros.
+    **two_domains.BLOCKS,
     'model.dim': Setting(64, least=1),  # first width
     'model.n_downsample': Setting(2, least=1),  # halvings
     # Residual blocks of a domain, and those of both domains; of encoder and of

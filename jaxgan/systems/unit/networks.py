@@ -130,6 +130,7 @@ class _Decoder(nn.Module):
   dropout: float
   form: str
   dtype: DType
+  channels: int
 
   @nn.compact
   def __call__(self, h: Array, train: bool) -> Array:
@@ -141,17 +142,18 @@ class _Decoder(nn.Module):
         h.shape[-1] // 2, 'double', self.normalize, **how, name=f'up_{i}'
       )(h)
     # Transposed in the original: of 1 x 1 that is a convolution.
-    rgb = blocks.Convolution(
-      3,
+    image = blocks.Convolution(
+      self.channels,
       'same',
       1,
       mode='zero',
       kernel_init=gaussian,
-      bias_init=layers.uniform_within(1 / math.sqrt(3)),
+      bias_init=layers.uniform_within(1 / math.sqrt(self.channels)),
       **how,
       name='to_rgb',
     )(h)
-    return jnp.tanh(rgb).astype(layers.at_least_float32(rgb.dtype))
+    image = jnp.tanh(image)
+    return blocks.as_rgb(image.astype(layers.at_least_float32(image.dtype)))
 
 
 class _Shared(nn.Module):
@@ -186,6 +188,7 @@ class Generator(nn.Module):
   dropout: float = 0.0
   form: str = 'plain'
   dtype: DType = jnp.float32
+  channels: tuple[int, int] = (3, 3)  # of the images of the domains
 
   def setup(self) -> None:
     """Creates the layers of each domain, and those of both."""
@@ -194,10 +197,11 @@ class Generator(nn.Module):
     self.encoder = [_Encoder(self.dim, *dims, *how) for _ in range(2)]
     self.encoder_shared = _Shared(self.n_shared, self.dropout, *how)
     self.decoder_shared = _Shared(self.n_shared, self.dropout, *how)
-    self.decoder = [_Decoder(*dims, *how) for _ in range(2)]
+    self.decoder = [_Decoder(*dims, *how, n) for n in self.channels]
 
   def encode(self, x: Array, domain: int, train: bool = False) -> Array:
     """The code of images of a domain: the mean, before noise."""
+    x = blocks.of_channels(x, self.channels[domain])
     h = self.encoder_shared(self.encoder[domain](x, train), train)
     return h.astype(layers.at_least_float32(h.dtype))
 
@@ -222,18 +226,29 @@ class UnsharedGenerator(nn.Module):
   n_res: int = 4
   form: str = 'plain'
   dtype: DType = jnp.float32
+  mode: str = 'reflect'  # of `convolutions.PADDINGS`
+  activ: str = 'relu'  # of `blocks.Activation`
+  channels: tuple[int, int] = (3, 3)  # of the images of the domains
 
   def setup(self) -> None:
     """Creates the networks of both domains."""
-    dims, how = (self.n_downsample, self.n_res), (self.form, self.dtype)
+    dims = self.n_downsample, self.n_res
+    how: dict[str, Any] = {
+      'form': self.form,
+      'dtype': self.dtype,
+      'mode': self.mode,
+      'activ': self.activ,
+    }
     self.encoder = [
-      blocks.ContentEncoder(self.dim, *dims, *how) for _ in range(2)
+      blocks.ContentEncoder(self.dim, *dims, **how) for _ in range(2)
     ]
-    self.decoder = [blocks.Decoder(*dims, *how) for _ in range(2)]
+    self.decoder = [
+      blocks.Decoder(*dims, **how, channels=n) for n in self.channels
+    ]
 
   def encode(self, x: Array, domain: int) -> Array:
     """The code of images of a domain: the mean, before noise."""
-    h = self.encoder[domain](x)
+    h = self.encoder[domain](blocks.of_channels(x, self.channels[domain]))
     return h.astype(layers.at_least_float32(h.dtype))
 
   def decode(self, z: Array, domains: tuple[int, ...]) -> tuple[Array, ...]:
@@ -324,6 +339,7 @@ class Discriminator(nn.Module):
   num_scales: int = 3
   form: str = 'plain'
   dtype: DType = jnp.float32
+  channels: tuple[int, int] = (3, 3)  # of the images of the domains
 
   def setup(self) -> None:
     """Creates the layers of each domain, of each scale, or of both domains."""
@@ -351,6 +367,7 @@ class Discriminator(nn.Module):
 
   def __call__(self, x: Array, domain: int) -> tuple[Array, ...]:
     """Maps images to maps of scores, one of each scale; high is real."""
+    x = blocks.of_channels(x, self.channels[domain])
     if self.kind == 'shared':
       return (self.back(self.front[domain](x)),)
     scores = []

@@ -122,7 +122,14 @@ def export_official(
   if not config.model.shared:
     model = step_lib.create_model(config)
     return two_domains_files.export_run(
-      state, config, partial, names_fn=names, model=model
+      state,
+      config,
+      partial,
+      names_fn=names,
+      model=model,
+      buffers={
+        'discriminator': nvlabs.statistics(state.params['discriminator'])
+      },
     )
   return {
     f'unit_{network[:3]}_{int(state.step):08d}.pkl': (

@@ -75,16 +75,18 @@ def _create_networks(config: ConfigDict) -> dict[str, nn.Module]:
     form = convolutions.best_resample_form()
   how = form, jnp.dtype(model.dtype)
   dims = model.dim, model.n_downsample, model.n_res
+  channels = two_domains.channels_of(config)
   if not model.shared:
+    g_how, d_how = two_domains.block_settings(config, how)
     return {
-      'generator': networks.UnsharedGenerator(*dims, *how),
+      'generator': networks.UnsharedGenerator(*dims, *g_how),
       'discriminator': blocks.PerDomainDiscriminator(
-        model.d_dim, model.d_layers, model.d_scales, *how
+        model.d_dim, model.d_layers, model.d_scales, *d_how
       ),
     }
   return {
     'generator': networks.Generator(
-      *dims, model.n_shared, model.normalize, model.dropout, *how
+      *dims, model.n_shared, model.normalize, model.dropout, *how, channels
     ),
     'discriminator': networks.Discriminator(
       model.d_kind,
@@ -93,6 +95,7 @@ def _create_networks(config: ConfigDict) -> dict[str, nn.Module]:
       model.d_front,
       model.d_scales,
       *how,
+      channels,
     ),
   }
 
@@ -106,6 +109,13 @@ def check_config(config: ConfigDict) -> None:
       'config.model.dropout must be 0 where model.shared is False: '
       f'{model.dropout}'
     )
+  for name, setting in two_domains.BLOCKS.items():
+    value = model[name.removeprefix('model.')]
+    if model.shared and value != setting.default:
+      raise errors.UserError(
+        f'config.{name} must be {setting.default!r} where model.shared is '
+        f'True, for that code has no other: {value!r}'
+      )
   if model.d_kind == 'shared' and model.d_front >= model.d_layers:
     raise errors.UserError(
       f'config.model.d_front must be less than d_layers {model.d_layers}, so '
@@ -116,6 +126,7 @@ def check_config(config: ConfigDict) -> None:
     # Paddings reflect: of the smallest image that a discriminator looks at, the
     # last halving starts from two pixels.
     least = max(least, 2 ** (model.d_layers + model.d_scales - 1))
+    two_domains.check_blocks(config)
   if img_size < least or img_size % 2**model.n_downsample:
     raise errors.UserError(
       f'config.data.img_size must be {least} or more, for the halvings of the '
