@@ -193,7 +193,7 @@ def _init_fn(config):
 def test_a_full_checkpoint_is_a_state_to_go_on_from(original):
   w_hpf, path, trees = original
   config = tiny.config(model__w_hpf=w_hpf, seed=5)
-  config, state, frozen, partial, _ = official.import_official(path, config)
+  config, state, frozen, partial, *_ = official.import_official(path, config)
   assert not partial and int(state.step) == 7
   assert config.data.domains == ('circle', 'square', 'triangle')
   like = jax.eval_shape(_init_fn(config), jax.random.key(0))
@@ -408,7 +408,7 @@ def test_prefixes_of_data_parallel_and_other_names_are_read(tmp_path):
   path = _save(tmp_path / 'afhq.ckpt', tree)
   with pytest.raises(errors.UserError, match='afhq.ckpt .* --step'):
     official.import_official(path, tiny.config())
-  _, state, _, partial, _ = official.import_official(path, tiny.config(), 9)
+  _, state, _, partial, *_ = official.import_official(path, tiny.config(), 9)
   assert partial and int(state.step) == 9
   _, expected, *_ = official.import_official(EMA_FILE, tiny.config())
   jax.tree.map(

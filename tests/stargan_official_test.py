@@ -119,7 +119,7 @@ def test_every_tensor_comes_back(original, tmp_path, capsys):
 def test_what_is_imported_is_a_run(original, tmp_path):
   path, _ = original
   config = tiny.config(hparams__n_critic=5)
-  config, state, frozen, partial, _ = stargan.import_official(path, config)
+  config, state, frozen, partial, *_ = stargan.import_official(path, config)
   assert int(state.step) == 7 and not partial and set(frozen) == {'unused'}
   assert list(config.data.domains) == ['circle', 'square', 'triangle']
   assert config.model.num_domains == 3
