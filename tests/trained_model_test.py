@@ -53,6 +53,12 @@ def test_results_are_those_of_the_networks(model):
     assert abs(difference).max() <= 1 and (difference == 0).mean() > 0.99
 
 
+@pytest.mark.parametrize('psi', [float('nan'), float('inf'), -0.1])
+def test_a_psi_that_is_none_is_refused(model, psi):
+  with pytest.raises(errors.UserError, match=f'^psi must be 0 or more: {psi}$'):
+    model.latent_styles('triangle', 1, psi=psi)
+
+
 def test_psi_goes_from_the_mean_to_the_style(model):
   network, params = _networks()
   z = trained_model._draw_latents(7, 3, model.latent_dim)
