@@ -187,8 +187,7 @@ def train(
 
     @functools.cache  # files that fail later on do not end the run
     def read_targets() -> list[outputs.Target]:
-      _, val = system.create_data(config).evaluation()
-      return outputs.read_targets(val, data.domains)
+      return outputs.read_targets(data.in_order, data.domains)
 
     def train_step(
       state: State, frozen: Tree, fed: Tree, rng: jax.Array, **phases: Any

@@ -68,6 +68,7 @@ class Training(NamedTuple):
     images_per_step: sources in a step, to tell the speed by.
     contents: of what is trained on (`contents_of`).
     val: validation images, for the sample grids.
+    in_order: validation images by domain; of two data sets those of the first.
     source: `feed(mesh, start_step, num_steps) -> (fed, to_batch)`: how to feed
       the steps after start_step. fed yields a tree on the devices for each: its
       batch, or always the same images that stay there. to_batch(tree, finished
@@ -80,6 +81,7 @@ class Training(NamedTuple):
   images_per_step: int
   contents: dict[str, Any]
   val: Any
+  in_order: EvalData
   source: HostFeed | DeviceFeed
 
 
@@ -156,7 +158,7 @@ class DomainData(Data):
       process_index,
       process_count,
     )
-    part = self.part(train)
+    part, in_order = self.part(train), self._in_order(val)
     return Training(
       domains=train.domains,
       resolved={
@@ -165,7 +167,8 @@ class DomainData(Data):
       },
       images_per_step=self.images_per_slot * config.batch_size,
       contents=contents_of([part]),
-      val=self._in_order(val),
+      val=in_order,
+      in_order=in_order,
       source=create_feed([part], config, process_index, process_count),
     )
 

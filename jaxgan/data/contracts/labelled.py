@@ -127,6 +127,7 @@ class Data(base.Data):
       images_per_step=config.batch_size * len(parts),
       contents=base.contents_of(parts),
       val=Validation(val, data.skip_bad_images),
+      in_order=EvalData(val[0].images, data.skip_bad_images),
       source=base.create_feed(parts, config, process_index, process_count),
     )
 
