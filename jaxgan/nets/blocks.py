@@ -20,7 +20,7 @@ DType = jax.typing.DTypeLike
 
 gaussian = nn.initializers.normal(0.02)
 
-# By the names of MUNIT's code, which has a spectral norm beside these.
+# By the names of MUNIT's code, as NORMS, where it has a spectral one as well.
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
   'relu': nn.relu,
   'lrelu': layers.leaky_relu,
