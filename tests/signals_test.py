@@ -6,13 +6,15 @@ import pytest
 
 from jaxgan.runtime import signals
 
-DEFAULTS = {n: signal.getsignal(n) for n in signals.STOPPING}
+DEFAULTS = dict.fromkeys(signals.STOPPING, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
-def as_at_the_start():
+def as_of_a_terminal():
+  """The handlers of a program that was started with none ignored."""
+  before = {n: signal.signal(n, h) for n, h in DEFAULTS.items()}
   yield
-  for number, handler in DEFAULTS.items():
+  for number, handler in before.items():
     signal.signal(number, handler)
 
 

@@ -54,7 +54,7 @@ _IMG_SIZE = cli.define_integer('img_size', 256, 'Size to train at.')
 _SKIP_BAD_IMAGES = flags.DEFINE_bool(
   'skip_bad_images', False, 'As config.data.skip_bad_images in training.'
 )
-_NUM_TEST = flags.DEFINE_integer(
+_NUM_TEST = cli.define_integer(
   'num_test', None, 'Of celeba, as config.data.num_test in training.', 1
 )
 
