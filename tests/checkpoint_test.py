@@ -3,6 +3,7 @@ import json
 import logging
 import os
 import resource
+import shutil
 import subprocess
 
 import jax
@@ -210,7 +211,9 @@ def test_a_part_that_an_older_version_did_not_know_is_empty(tmp_path):
   checkpointer.close()
 
 
-@pytest.mark.parametrize('name', ['[old] run', 'run*', 'what?', '100%#1 ü'])
+@pytest.mark.parametrize(
+  'name', ['[old] run', 'run*', 'what?', '100%#1 ü', 'back\\slash', 'x\udcff']
+)
 def test_any_folder_name_will_do(tmp_path, name):
   directory = tmp_path / name / 'checkpoints'
   with contextlib.closing(checkpoint.Checkpointer(directory)) as checkpointer:
@@ -286,3 +289,24 @@ def test_a_list_of_sums_cut_short_is_noticed(saved):
   sums = saved / '3' / 'sha256sums.txt'
   sums.write_text(''.join(sums.read_text().splitlines(keepends=True)[:-1]))
   assert _restore(saved)[1] == 2
+
+
+def test_a_copy_under_another_number_is_not_gone_on_from(saved, caplog):
+  absl_logging.get_absl_logger().propagate = True
+  shutil.copytree(saved / '3', saved / '20260101')
+  (saved / '202601011200').mkdir()  # named by a date
+  with caplog.at_level(logging.WARNING):
+    assert _restore(saved)[1] == 3
+  assert '20260101 is damaged and not used: it is a copy of step 3' in (
+    caplog.text
+  )
+
+
+def test_a_link_that_was_cleaned_away_is_made_again(tmp_path):
+  directory = tmp_path / '[a]'
+  with contextlib.closing(checkpoint.Checkpointer(directory)) as checkpointer:
+    checkpointer.save(1, _state(1), {})
+    checkpointer.wait()
+    shutil.rmtree(os.path.dirname(checkpointer._orbax_directory))
+    checkpointer.save(2, _state(2), {})
+  assert _restore(directory)[1] == 2

@@ -68,6 +68,10 @@ def test_a_full_disk_is_told_where_the_output_is_the_result(program):
   assert 'error' not in err and err.endswith('status 0\n')
 
 
+def test_a_warning_is_told_once(program):
+  assert program('$P > /dev/null').count('a warning') == 1
+
+
 def test_an_encoding_without_the_letters(program):
   err = program('PYTHONIOENCODING=ascii:strict $P | tail -1 >&2')
   assert '\\xfc' in err and err.endswith('status 0\n')

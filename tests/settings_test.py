@@ -1,5 +1,6 @@
 import math
 
+import ml_collections
 import pytest
 
 from jaxgan.runs import workdir
@@ -172,3 +173,17 @@ def test_settings_of_places_are_known():
     and key.endswith(('root', 'dir', 'file', 'path'))
   }
   assert places == workdir.PLACES
+
+
+def test_names_that_come_twice_are_refused():
+  declared = {'data.domains': Setting(())}
+  config = settings.create(declared)
+  config.data.domains = ('cat', 'cat')
+  with pytest.raises(errors.UserError, match='domains has a name twice'):
+    settings.check(config, declared)
+
+
+def test_whole_numbers_of_a_dict_are_numbers():
+  config = ml_collections.ConfigDict({'optim': {'lr': 1}})
+  settings.settle(config, {'optim.lr': Setting(0.5)})
+  assert config.optim.lr == 1.0 and isinstance(config.optim.lr, float)

@@ -55,6 +55,10 @@ def test_weights_and_caches_of_the_environment(home, monkeypatch):
   assert files.default_cache_dir() == f'{home}/cache/jaxgan'
 
 
-def test_a_name_that_only_begins_with_a_tilde_stays():
+def test_a_name_that_only_begins_with_a_tilde(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  with pytest.raises(errors.UserError, match='there is no user none$'):
+    files.user_path('~none/a.png')
+  (tmp_path / '~none').mkdir()
   assert str(files.user_path('~none/a.png')) == '~none/a.png'
   assert str(files.user_path('a/~/b')) == 'a/~/b'

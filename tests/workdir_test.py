@@ -186,12 +186,14 @@ def test_a_start_that_fails_leaves_nothing(tmp_path):
   for path in (new, old, begun):
     with pytest.raises(ZeroDivisionError), workdir.opened(path):
       assert (path / 'lock').exists()
+      (path / 'checkpoints').mkdir()
       if path == begun:
         (path / 'config.json').write_text('{}')
       raise ZeroDivisionError
   assert not new.exists()
   assert list(old.iterdir()) == []
-  assert {p.name for p in begun.iterdir()} == {'lock', 'config.json'}
+  names = {'lock', 'checkpoints', 'config.json'}
+  assert {p.name for p in begun.iterdir()} == names
 
 
 def test_history_has_no_empty_lines(tmp_path):

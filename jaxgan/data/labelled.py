@@ -236,7 +236,10 @@ def _read_attributes(
 
 def _miscount(count: str, num_lines: int) -> str:
   """How the count in the first line differs from that of the lines, or ''."""
-  if not count.isdecimal() or int(count) == num_lines:
+  number = count.lstrip('\ufeff').replace(',', '')
+  if not number.isdecimal():
+    return f'its first line is no count of images: {count[:40]!r}'
+  if int(number) == num_lines:
     return ''
   return f'its first line says {count} images, and it names {num_lines}'
 

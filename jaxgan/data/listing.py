@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from absl import logging
 from etils import epath
 
-from jaxgan.runtime import processes
+from jaxgan.runtime import files, processes
 from jaxgan.runtime.errors import UserError, printable
 
 EXTENSIONS = ('.jpg', '.jpeg', '.jfif', '.png', '.webp', '.bmp')
@@ -50,11 +50,8 @@ def entries(folder: epath.Path) -> list[epath.Path]:
 
 
 def is_visible(entry: epath.Path) -> bool:
-  """Whether it is none of the system's own.
-
-  Folders that Jupyter, macOS and archivers leave behind are no domains.
-  """
-  return not entry.name.startswith(('.', '__MACOSX'))
+  """Whether it is none of the system's own: such folders are no domains."""
+  return not files.is_foreign(entry.name)
 
 
 def is_image(entry: epath.Path) -> bool:

@@ -41,10 +41,9 @@ _LAST = '_CHECKPOINT_METADATA'
 # Of an array that lies whole on many devices each writes a slice, by default
 # however small: with hundreds of arrays the time grows with the devices.
 _MIN_SLICE = 2**20  # bytes
-# Orbax makes patterns of paths, and finds nothing below such a folder.
-_PATTERN = re.compile(r'[][*?]')
-# Names that file managers and file systems give, and Orbax never.
-_FOREIGN = re.compile(r'[.@]|(eh)?thumbs\.db$|desktop\.ini$', re.IGNORECASE)
+# Orbax makes patterns of paths, and finds nothing below such a folder; it takes
+# a backslash for a slash, and no bytes that are not UTF-8.
+_ODD = re.compile(r'[][*?\\\ud800-\udfff]')
 
 
 class Checkpointer:
@@ -101,11 +100,12 @@ class Checkpointer:
 
   def steps(self) -> list[int]:
     """Steps with a checkpoint, good or bad, oldest first."""
-    return sorted(self._manager.all_steps())
+    return sorted(s for s in self._manager.all_steps() if s < 2**31)
 
   def save(self, step: int, state: Tree, metadata: dict[str, Any]) -> None:
     """Starts writing a checkpoint; the state may be donated on return."""
     self.wait()
+    _link_again(self._orbax_directory, self._directory)
     tree = flax.serialization.to_state_dict(state)
     args = ocp.args.Composite(
       state=ocp.args.PyTreeSave(tree),
@@ -213,7 +213,7 @@ class Checkpointer:
         reason = str(e).partition('\n')[0]
         raise errors.UserError(
           f'checkpoint {directory} was written and cannot be read back '
-          f'({reason}): it is not saved; continue in another --workdir'
+          f'({reason[:200]}): it is not saved; continue in another --workdir'
         ) from e
       found = _own_files(directory)
       found[_LAST] = found.pop(_LAST)
@@ -300,19 +300,26 @@ def _plain(directory: epath.Path) -> Iterator[epath.Path]:
   Raises:
     UserError: there is none, as for a bucket.
   """
-  if not _PATTERN.search(str(directory)):
+  if not _ODD.search(str(directory)):
     yield directory
     return
   temporary = pathlib.Path(tempfile.gettempdir())
-  if '://' in str(directory) or _PATTERN.search(str(temporary)):
+  if '://' in str(directory) or _ODD.search(str(temporary)):
     raise errors.UserError(
-      f'no checkpoint can be kept in {directory}, because of [, ], * or ? in '
-      'its name: take another work directory'
+      f'no checkpoint can be kept in {directory}, because of [, ], *, ? or '
+      'a backslash in its name: take another work directory'
     )
   with tempfile.TemporaryDirectory(prefix='jaxgan_') as folder:
-    link = pathlib.Path(folder, directory.name)
+    link = pathlib.Path(folder, 'checkpoints')
     link.symlink_to(directory)
     yield epath.Path(link)
+
+
+def _link_again(path: epath.Path, directory: epath.Path) -> None:
+  """Makes the link of `_plain`, where a long run has lost it to a clean-up."""
+  if path != directory and not path.exists():
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pathlib.Path(path).symlink_to(directory)
 
 
 def _read_back(directory: epath.Path, shapes: Tree) -> None:
@@ -395,7 +402,7 @@ def _own_files(directory: epath.Path) -> dict[str, epath.Path]:
 
 
 def _is_foreign(name: str) -> bool:
-  return any(map(_FOREIGN.match, name.split('/')))
+  return any(map(files.is_foreign, name.split('/')))
 
 
 def _sha256(path: epath.Path) -> str:
@@ -439,4 +446,13 @@ def _verify(directory: epath.Path) -> tuple[bool, str]:
       return True, f'{name} is missing'
     if _sha256(found[name]) != digest:
       return True, f'{name} is not what was written'
-  return True, ''
+  return True, _step_problem(directory)
+
+
+def _step_problem(directory: epath.Path) -> str:
+  """Whether its name is that of another step: a copy, to go on from by hand."""
+  with contextlib.suppress(OSError, ValueError):  # told when it is restored
+    step = files.read_json(directory / 'facts' / 'metadata').get('step')
+    if isinstance(step, int) and str(step) != directory.name:
+      return f'it is a copy of step {step}'
+  return ''

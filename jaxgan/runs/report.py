@@ -365,7 +365,7 @@ def _read_evaluations(directory: epath.Path) -> Iterator[Evaluation]:
         for score in content['scores']
       ]
       found.append(Evaluation(int(content['step']), of_what, scores))
-    except (ValueError, KeyError, TypeError, AttributeError) as e:
+    except Exception as e:  # whatever others have left there
       logging.warning('not in the report: %s: %s', path, e)
   yield from sorted(found, key=lambda e: e.step)
 

@@ -92,7 +92,9 @@ def opened(workdir: epath.Path) -> Iterator[None]:
       yield
   except BaseException:
     with contextlib.suppress(OSError):
-      if [path.name for path in workdir.iterdir()] == ['lock']:
+      if {path.name for path in workdir.iterdir()} <= {'lock', 'checkpoints'}:
+        if (workdir / 'checkpoints').exists():
+          (workdir / 'checkpoints').rmdir()  # OSError: it is not empty
         (workdir / 'lock').unlink()
         if new:
           workdir.rmdir()

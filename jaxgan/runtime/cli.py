@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from absl import app, flags, logging
 
-from jaxgan.runtime import errors, output
+from jaxgan.runtime import errors, files, output
 
 T = TypeVar('T')
 
@@ -49,6 +49,8 @@ def run(
     keeps_records: whether all that is printed is in files as well: then the
       status does not tell of output that is lost.
   """
+  # Before: absl tells its first handler, which it replaces, by the stream.
+  logging.use_absl_handler()
   with output.tolerant():
     _run(main, argv, positional, keeps_records)
 
@@ -161,7 +163,10 @@ class _Path(flags.ArgumentParser):
   def parse(self, argument: str) -> str:
     if self._required and not argument:
       raise ValueError('no path is given')
-    return os.path.expanduser(argument)
+    try:
+      return os.fspath(files.user_path(argument)) if argument else ''
+    except errors.UserError as e:
+      raise ValueError(str(e)) from e
 
 
 class _Words(flags.ArgumentParser):

@@ -27,12 +27,26 @@ _PARTIAL = '.partial'
 _SUM = 8  # hexadecimal digits
 MAX_NAME = 255 - len(_PARTIAL)  # bytes, of what is written whole
 MAX_PART = 100  # bytes, of one of two names that a file is named by
+# Names that file managers, file systems and archivers give, and nobody else.
+_FOREIGN = re.compile(
+  r'[.@]|__MACOSX|#(recycle|snapshot)$|lost\+found$|\$RECYCLE\.BIN$|Icon\r$|'
+  r'System Volume Information$|(eh)?thumbs\.db$|desktop\.ini$',
+  re.IGNORECASE,
+)
 _NO_NAME = re.compile(r'[/\x00-\x1f\x7f-\x9f\ud800-\udfff]')
 
 
 def user_path(path: epath.PathLike) -> epath.Path:
-  """A path as a user gives it: `~` in front is the home of the user."""
-  return epath.Path(os.path.expanduser(path))
+  """A path as a user gives it: `~` in front is the home of the user.
+
+  Raises:
+    UserError: of a user that there is not.
+  """
+  expanded = os.path.expanduser(path)
+  first = os.fspath(expanded).partition('/')[0]
+  if first.startswith('~') and not os.path.exists(first):
+    raise UserError(f'{path}: there is no user {first[1:]}')
+  return epath.Path(expanded)
 
 
 def default_cache_dir() -> str:
@@ -104,6 +118,11 @@ def check_part(name: str, what: str) -> None:
       f'{what} {name!r}, {num_bytes(name)} bytes: files are named by two, so '
       f'rename it to {MAX_PART} or fewer'
     )
+
+
+def is_foreign(name: str) -> bool:
+  """Whether a file or folder is none of a user's, by its name."""
+  return bool(_FOREIGN.match(name))
 
 
 def num_bytes(name: str) -> int:

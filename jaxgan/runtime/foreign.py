@@ -44,13 +44,15 @@ _OPENINGS = {
   b'\xff\xd8\xff': Foreign('a picture', _AGAIN),
   b'GIF8': Foreign('a picture', _AGAIN),
 }
+_BEGINNING = 512  # bytes that tell whether it is a text
 CUT_OFF = Foreign('cut off, as by a download that broke off', _AGAIN)
 _WEB_PAGE = Foreign(
   'a web page, as of a download that failed',
   'download the file itself (curl -L follows a moved address)',
 )
 _MARKUP = re.compile(
-  rb'(?:\xef\xbb\xbf)?\s*(?:<!--.*?-->\s*)*<(?:!doctype html|html|head|body)',
+  rb'(?:\xef\xbb\xbf)?\s*(?:<!--.*?-->\s*)*'
+  rb'<(?:\?xml|!doctype html|html|head|body)',
   re.IGNORECASE | re.DOTALL,
 )
 
@@ -82,11 +84,15 @@ def find(data: bytes) -> Foreign | None:
     return Foreign('an ONNX file', _CONVERT)
   if data[:2] == b'PK' and not zipfile.is_zipfile(io.BytesIO(data)):
     return CUT_OFF
-  if _is_text(data[:512]):
-    text = ' '.join(data[:512].decode().split())[:40]
+  if _is_text(data[:_BEGINNING]):
+    text = data[:_BEGINNING].decode(errors='replace')
+    text = ' '.join(text.split())[:40]
     return Foreign(f'a text that begins with {text!r}', _AGAIN)
   return None
 
 
 def _is_text(data: bytes) -> bool:
-  return not re.search(rb'[^\t\n\r\x20-\x7e]', data)
+  text = data.decode('utf-8', 'surrogateescape')
+  if len(data) == _BEGINNING:
+    text = text[:-3]  # the last letter may be cut
+  return not re.search('[^\t\n\r\x20-\x7e\xa0-\ud7ff\ue000-\U0010ffff]', text)

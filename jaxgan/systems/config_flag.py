@@ -71,7 +71,7 @@ class _Config(flags.ArgumentParser):
         f'{file} is a folder: give a config file, or the config.json of a run'
       )
     if not os.path.isfile(file):
-      raise errors.UserError(f'there is no config file {file}')
+      raise errors.UserError(f'there is no config file {file or "named"}')
     if file.endswith('.json'):
       config = contract.read_config(epath.Path(file))
     else:
@@ -87,7 +87,8 @@ def _run(file: str, argument: list[str]) -> ConfigDict:
   try:
     loader.exec_module(module)
     config = module.get_config(*argument)
-  except Exception as e:  # a config is a program: it may raise anything
+  # A config is a program: it may raise anything.
+  except (Exception, SystemExit) as e:
     where = traceback.extract_tb(e.__traceback__)
     lines = [f':{frame.lineno}' for frame in where if frame.filename == file]
     reason = ' '.join(str(e).split())

@@ -116,7 +116,8 @@ def settle(config: ConfigDict, declared: Declared) -> None:
       value = tuple(str(x) if type(x) is int else x for x in value)
     elif name in workdir.PLACES and isinstance(value, str):
       value = os.path.expanduser(value)
-    config.update_from_flattened_dict({name: value})
+    with config.ignore_type():  # a whole number for another
+      config.update_from_flattened_dict({name: value})
 
 
 def check(config: ConfigDict, declared: Declared) -> None:
@@ -136,6 +137,8 @@ def _check_one(name: str, value: Any, setting: Setting) -> None:
   if not _is_like(value, setting.default):
     kind = _KINDS[type(setting.default)]
     raise errors.UserError(f'{name} must be {kind}: {repr(value)[:80]}')
+  if isinstance(value, list | tuple) and len(set(value)) < len(value):
+    raise errors.UserError(f'{name} has a name twice: {repr(value)[:80]}')
   if setting.among and value not in setting.among:
     raise errors.UserError(
       f'{name} must be one of {", ".join(map(repr, setting.among))}: {value!r}'
