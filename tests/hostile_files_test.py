@@ -466,6 +466,15 @@ def test_files_that_are_no_weights_are_named(tmp_path, content, what, cure):
   assert str(caught.value) == line
 
 
+def test_bytes_of_nothing_known_are_told_without_advice_of_torch(tmp_path):
+  pytest.importorskip('torch')
+  path = tmp_path / 'x.pth'
+  path.write_bytes(bytes(500))
+  with pytest.raises(errors.UserError) as caught:
+    torch_files.load(path)
+  one_line(caught, f'{path} is no whole file of PyTorch weights (nothing tells')
+
+
 @pytest.mark.parametrize('legacy', [False, True])
 def test_a_file_of_pytorch_that_is_cut_off_is_named(tmp_path, legacy):
   torch = pytest.importorskip('torch')

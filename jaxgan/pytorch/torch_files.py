@@ -54,6 +54,8 @@ def load(path: epath.PathLike) -> Tree:
     if data.startswith(_OLD_OPENING) and _ends_early(e):
       kind = foreign.CUT_OFF
     else:
+      if 'Weights only load failed' in reason:  # advice that is of no use here
+        reason = 'nothing tells what it is'
       raise errors.UserError(
         f'{path} is no whole file of PyTorch weights ({reason[:120]})'
       ) from e

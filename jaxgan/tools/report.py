@@ -8,6 +8,8 @@ versions, and where they could not. It may be called while a run is trained.
 
 import sys
 
+from etils import epath
+
 from jaxgan.runs import report
 from jaxgan.runtime import cli
 from jaxgan.systems import contract
@@ -19,8 +21,10 @@ _WORKDIR = cli.define_path(
 
 def main() -> None:
   """Writes the page and says where it is."""
-  signs = contract.system_of(_WORKDIR.value).COLLAPSE_SIGNS
-  print(report.write(_WORKDIR.value, signs))
+  system = contract.system_of(_WORKDIR.value)
+  config = contract.read_config(epath.Path(_WORKDIR.value) / 'config.json')
+  contract.check_config(system, config)  # settings that cannot be, in a line
+  print(report.write(_WORKDIR.value, system.COLLAPSE_SIGNS))
 
 
 if __name__ == '__main__':
