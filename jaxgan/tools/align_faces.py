@@ -39,7 +39,6 @@ _MIN_PEAK = cli.define_float(
   'No face is found where a landmark has less heat than this everywhere. The '
   'network was trained to give 1; the face masks take less than the default '
   'for none.',
-  lower_bound=0,
 )
 
 
