@@ -332,7 +332,7 @@ def test_misuse_is_status_2(run, tmp_path, settings, message):
 
 def test_missing_opencv_is_named(run, tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, 'cv2', None)
-  with pytest.raises(errors.UserError, match='requirements-extra.txt'):
+  with pytest.raises(errors.UserError, match='pip install opencv-python'):
     run(tmp_path, tmp_path / 'out')
 
 

@@ -32,7 +32,7 @@ DOCUMENTS = [
 STAND_INS = ROOT / 'tests/stand_ins'
 _LINKED = (
   *('jaxgan', 'configs', 'tests', 'train.py', 'eval.py'),
-  *('Makefile', *(path.name for path in ROOT.glob('requirements*.txt'))),
+  *('Makefile', 'pyproject.toml', 'requirements.txt'),
 )
 # What the commands of a document have to leave, of much else.
 _LEFT = {

@@ -24,9 +24,7 @@ from jaxgan.runs import workdir
 from jaxgan.runtime import errors, host
 from tests import tiny, tiny_stargan, view_test
 
-gradio = pytest.importorskip(
-  'gradio', reason='pip install -r requirements-studio.txt'
-)
+gradio = pytest.importorskip('gradio', reason='pip install -e ".[studio]"')
 
 from jaxgan.apps import studio  # noqa: E402  its Gradio may not be installed
 from jaxgan.apps.studio import LATENT, REFERENCE, Style  # noqa: E402

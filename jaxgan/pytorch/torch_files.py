@@ -126,8 +126,7 @@ def _import_torch() -> ModuleType:
     import torch
   except ImportError:
     raise errors.UserError(
-      'PyTorch files need PyTorch, which is not installed: '
-      'pip install -r requirements-extra.txt'
+      'PyTorch files need PyTorch, which is not installed: pip install torch'
     ) from None
   return torch
 

@@ -127,8 +127,7 @@ def _import_libraries() -> tuple[Any, Any]:
     import plotly.offline
   except ImportError as e:
     raise errors.UserError(
-      f'the report needs jinja2 and plotly ({e}): pip install -r '
-      'requirements.txt'
+      f'the report needs jinja2 and plotly ({e}): pip install jinja2 plotly'
     ) from e
   return jinja2, plotly
 

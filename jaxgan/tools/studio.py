@@ -2,8 +2,8 @@
 
 python -m jaxgan.tools.studio --workdir=DIR [--step=N] [--port=7860]
 
-Needs `pip install -r requirements-studio.txt`. The page is for this machine
-alone unless --host=0.0.0.0 opens it to others. What is uploaded, and made, is
+Needs Gradio, `pip install "gradio>=6.0,<7"`. The page is for this machine alone
+unless --host=0.0.0.0 opens it to others. What is uploaded, and made, is
 in a temporary directory that goes with the program; no other file is served.
 """
 
@@ -59,7 +59,7 @@ def main() -> None:
         from jaxgan.apps import studio
     except ImportError as e:
       raise errors.UserError(
-        f'the studio needs Gradio ({e}): pip install -r requirements-studio.txt'
+        f'the studio needs Gradio ({e}): pip install "gradio>=6.0,<7"'
       ) from e
     page = _build(studio, model, pathlib.Path(directory))
     # Gradio asks whether its own page is there.

@@ -161,6 +161,6 @@ def import_cv2() -> ModuleType:
   except ImportError:
     raise errors.UserError(
       'aligning faces needs OpenCV, which is not installed: '
-      'pip install -r requirements-extra.txt'
+      'pip install opencv-python-headless'
     ) from None
   return cv2
