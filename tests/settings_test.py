@@ -1,4 +1,6 @@
 import math
+import pathlib
+import re
 
 import ml_collections
 import pytest
@@ -32,7 +34,7 @@ def test_a_config_is_the_defaults_nested():
 
 
 def test_a_new_default_keeps_the_bounds_and_other_systems_theirs():
-  assert DECLARED['seed'] == Setting(7, least=0, below=2**32)
+  assert DECLARED['seed'] == settings.BASE['seed']._replace(default=7)
   assert settings.BASE['seed'].default == 0
   assert 'model.dim' not in settings.BASE
   with pytest.raises(KeyError):
@@ -85,6 +87,42 @@ def test_what_two_domains_cannot_have(overrides, message):
   contract.check_config(system, tiny.config(model__num_domains=2))
   with pytest.raises(errors.UserError, match=message):
     contract.check_config(system, tiny.config(**overrides))
+
+
+DOCS = pathlib.Path(__file__).parents[1] / 'docs'
+# What tells of the weights and rates of a system.
+PAGES = {
+  'munit': 'munit.md',
+  'pix2pix': 'pix2pix.md',
+  'stargan': 'stargan.md',
+  'stargan_v2': 'hyperparameters.md',
+  'unit': 'munit.md',
+}
+# Texts that are no choice among a few: names, beside those of PLACES.
+NAMES = {
+  'system',
+  'data.name',
+  'data.joint_name',
+  'data.train_split',
+  'data.val_split',
+}
+
+
+@pytest.mark.parametrize('name', contract.SYSTEMS)
+def test_every_setting_is_explained_bounded_and_documented(name):
+  page = (DOCS / PAGES[name]).read_text()
+  for key, setting in contract.load(name).SETTINGS.items():
+    assert setting.about.endswith('.') and '\n' not in setting.about, key
+    kind = type(setting.default)
+    if kind in (int, float):
+      assert 0 <= setting.least <= setting.default, key
+      assert setting.default < setting.below <= 2**32, key
+    if kind is str and key not in NAMES | workdir.PLACES:
+      assert setting.default in setting.among, key
+    group, _, last = key.partition('.')
+    if group in ('hparams', 'optim'):
+      quoted = rf'`[^`\n]*\b{last}\b[^`\n]*`'
+      assert re.search(quoted, page), f'{PAGES[name]} does not name {key}'
 
 
 @pytest.mark.parametrize('name', contract.SYSTEMS)

@@ -50,7 +50,7 @@ class System:
 
   Attributes:
     ABOUT: a line of the table of systems.
-    SETTINGS: every setting there is, with its default and its bounds.
+    SETTINGS: every setting there is: its default, its bounds, its meaning.
     check_config: raises UserError for settings that cannot be together.
     create_data: (config) -> a `data.contracts` Data: what a batch holds.
     create_model: (config) -> Model, static under jit; allocates nothing.

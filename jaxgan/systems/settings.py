@@ -20,12 +20,14 @@ class Setting(NamedTuple):
     least: the least that a number may be.
     below: a number has to be less than this. NaN and infinity never are.
     among: the values there are; () for any.
+    about: what it means, a line for the reader.
   """
 
   default: Value
   least: float = 0
   below: float = 2**32
   among: Sequence[str] = ()
+  about: str = ''
 
 
 Declared = dict[str, Setting]
@@ -40,38 +42,74 @@ _KINDS = {
 
 DTYPES = ('float32', 'bfloat16', 'float64')
 
-_S = Setting
 BASE: Declared = {
-  'system': _S(''),
-  'seed': _S(0),
-  'batch_size': _S(8, least=1),  # of all devices together
-  'micro_batches': _S(1, least=1),  # parts of it in memory at a time
-  'shard_state': _S(False),  # divide parameters, optimisers, EMA among devices
-  'num_train_steps': _S(100_000, below=2**31),  # counted in 32 bits
-  'log_every_steps': _S(10, least=1),
-  'sample_every_steps': _S(10_000, least=1),
-  'checkpoint_every_steps': _S(10_000, least=1),
-  # 'restore': go back, leave the step out, thrice.
-  'on_nan': _S('stop', among=('stop', 'restore')),
-  'keep': _S(3, least=1),  # the newest checkpoints
-  'keep_every_steps': _S(0),  # and all at multiples of this; 0 for none
-  # 'folder': <root>/<split>/<domain>/<images>; 'unpaired': <root>/<split>A
-  # and <root>/<split>B, as UNIT and MUNIT have it; 'shapes'; 'tfds:<data set>'.
-  # Of pix2pix alone 'paired': <root>/<split>/<images>, source beside target.
-  'data.name': _S('folder'),
-  'data.root': _S('data'),  # for TFDS its data_dir
-  'data.train_split': _S('train'),
-  'data.val_split': _S('val'),
-  'data.domains': _S(()),  # names of those to use; () for all there are
-  'data.img_size': _S(256, least=1),
-  'data.augment': _S(True),  # random crops and flips
-  'data.check_images': _S(True),  # decode every image once before training
-  'data.skip_bad_images': _S(False),  # draw others, or leave out on_device
-  'data.timeout': _S(300.0),  # seconds in which a file must have been read
-  'data.on_device': _S(False),  # keep all images in device memory, draw there
-  'data.cache_dir': _S(''),  # for on_device; '' for ~/.cache/jaxgan
-  'model.num_domains': _S(0),  # 0: as many as the data has
-  'model.dtype': _S('float32', among=DTYPES),  # of computation
+  'system': Setting('', about='Name of the system.'),
+  'seed': Setting(0, about='Decides first weights, batches and latents.'),
+  'batch_size': Setting(8, least=1, about='Images of all devices together.'),
+  'micro_batches': Setting(
+    1, least=1, about='Parts of a batch that are in memory one after another.'
+  ),
+  'shard_state': Setting(
+    False,
+    about='Divide parameters, optimisers and averages among the devices.',
+  ),
+  'num_train_steps': Setting(
+    100_000,
+    below=2**31,  # counted in 32 bits
+    about='Length of the run.',
+  ),
+  'log_every_steps': Setting(10, least=1, about='Steps between two lines.'),
+  'sample_every_steps': Setting(
+    10_000, least=1, about='Steps between sample grids.'
+  ),
+  'checkpoint_every_steps': Setting(
+    10_000, least=1, about='Steps between checkpoints.'
+  ),
+  'on_nan': Setting(
+    'stop',
+    among=('stop', 'restore'),
+    about='After NaN: stop; or go back and leave the step out, thrice at most.',
+  ),
+  'keep': Setting(3, least=1, about='How many of the newest checkpoints stay.'),
+  'keep_every_steps': Setting(
+    0, about='Checkpoints at multiples of this stay as well; 0: none.'
+  ),
+  'data.name': Setting(
+    'folder',
+    about='folder: <root>/<split>/<domain>/<images>; unpaired: <root>/<split>A '
+    'and <root>/<split>B; shapes: drawn; tfds:<data set>.',
+  ),
+  'data.root': Setting(
+    'data', about='Folder of the data; for tfds its data_dir.'
+  ),
+  'data.train_split': Setting('train', about='Split that is trained on.'),
+  'data.val_split': Setting('val', about='Split for samples and scores.'),
+  'data.domains': Setting(
+    (), about='Names of the domains to use; () for all there are.'
+  ),
+  'data.img_size': Setting(
+    256, least=1, about='Width and height of images, in pixels.'
+  ),
+  'data.augment': Setting(True, about='Random crops and flips.'),
+  'data.check_images': Setting(
+    True, about='Decode every image once before training.'
+  ),
+  'data.skip_bad_images': Setting(
+    False, about='Train without images that cannot be read.'
+  ),
+  'data.timeout': Setting(
+    300.0, about='Seconds in which a file must have been read.'
+  ),
+  'data.on_device': Setting(
+    False, about='Keep all images in device memory, and draw batches there.'
+  ),
+  'data.cache_dir': Setting(
+    '', about='Decoded images, for on_device; empty for ~/.cache/jaxgan.'
+  ),
+  'model.num_domains': Setting(0, about='0: as many as the data has.'),
+  'model.dtype': Setting(
+    'float32', among=DTYPES, about='Precision of the computation.'
+  ),
 }
 
 
@@ -80,7 +118,7 @@ def extend(base: Declared, changes: Mapping[str, Setting | Value]) -> Declared:
 
   Args:
     base: such as BASE.
-    changes: {name: setting}, or a default alone, where bounds stay as they are.
+    changes: {name: setting}, or a default alone, where all else stays as it is.
   """
   declared = dict(base)
   for name, change in changes.items():

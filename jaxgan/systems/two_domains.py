@@ -34,25 +34,39 @@ ACTIVATIONS = (*blocks.ACTIVATIONS, 'prelu')
 SETTINGS = settings.extend(
   settings.BASE,
   {
-    'batch_size': 1,  # and of each domain
-    'data.val_split': 'test',
-    # Shortest side before a square is cut; 0 for img_size.
-    'data.load_size': Setting(0, least=0),
-    # Channels of the images of domain a and b: 3, or 1 for grey ones.
-    'model.input_dim_a': Setting(3, least=1, below=4),
-    'model.input_dim_b': Setting(3, least=1, below=4),
-    'model.vgg_file': Setting(''),  # weights of VGG-16, if lambda_vgg > 0
-    # Same results to rounding, another speed: convolutions that resample.
-    'model.resample': Setting(
-      'auto', among=('auto', *convolutions.RESAMPLE_FORMS)
+    'batch_size': Setting(
+      1, least=1, about='Images of each domain, of all devices together.'
     ),
-    'optim.lr': Setting(1e-4, least=0),
-    # Iterations after which the rate falls to the share gamma; 0: never.
-    'optim.step_size': Setting(100_000, least=0),
-    'optim.gamma': Setting(0.5, least=0),
-    'optim.beta1': Setting(0.5, least=0, below=1),
-    'optim.beta2': Setting(0.999, least=0, below=1),
-    'optim.weight_decay': Setting(1e-4, least=0),  # L2 inside the gradient
+    'data.val_split': 'test',
+    'data.load_size': Setting(
+      0, about='Shortest side before a square is cut; 0: img_size.'
+    ),
+    'model.input_dim_a': Setting(
+      3, least=1, below=4, about='Channels of the first domain: 3, or 1: grey.'
+    ),
+    'model.input_dim_b': Setting(
+      3, least=1, below=4, about='Channels of the second domain: 3, or 1: grey.'
+    ),
+    'model.vgg_file': Setting(
+      '', about='Weights of VGG-16, where hparams.lambda_vgg is above 0.'
+    ),
+    'model.resample': Setting(
+      'auto',
+      among=('auto', *convolutions.RESAMPLE_FORMS),
+      about='Form of convolutions that resample: speed, and rounding.',
+    ),
+    'optim.lr': Setting(1e-4, about='Learning rate.'),
+    'optim.step_size': Setting(
+      100_000, about='Iterations after which the rate falls; 0: never.'
+    ),
+    'optim.gamma': Setting(
+      0.5, about='Share of itself that the rate falls to.'
+    ),
+    'optim.beta1': Setting(0.5, below=1, about='Of Adam: memory of the mean.'),
+    'optim.beta2': Setting(
+      0.999, below=1, about='Of Adam: memory of the squares.'
+    ),
+    'optim.weight_decay': Setting(1e-4, about='L2, inside the gradient.'),
   },
 )
 
@@ -77,11 +91,25 @@ def check_config(config: ConfigDict) -> None:
 # Of MUNIT's blocks, which UNIT's later code has too: borders and activations of
 # generators, and of discriminators with their norms; `gen` and `dis` there.
 BLOCKS = {
-  'model.pad_type': Setting('reflect', among=tuple(convolutions.PADDINGS)),
-  'model.activ': Setting('relu', among=ACTIVATIONS),
-  'model.d_norm': Setting('none', among=blocks.NORMS),
-  'model.d_activ': Setting('lrelu', among=ACTIVATIONS),
-  'model.d_pad_type': Setting('reflect', among=tuple(convolutions.PADDINGS)),
+  'model.pad_type': Setting(
+    'reflect',
+    among=tuple(convolutions.PADDINGS),
+    about='Borders of the generators.',
+  ),
+  'model.activ': Setting(
+    'relu', among=ACTIVATIONS, about='Activation of the generators.'
+  ),
+  'model.d_norm': Setting(
+    'none', among=blocks.NORMS, about='Norm of the discriminators.'
+  ),
+  'model.d_activ': Setting(
+    'lrelu', among=ACTIVATIONS, about='Activation of the discriminators.'
+  ),
+  'model.d_pad_type': Setting(
+    'reflect',
+    among=tuple(convolutions.PADDINGS),
+    about='Borders of the discriminators.',
+  ),
 }
 
 

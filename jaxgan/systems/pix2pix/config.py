@@ -16,32 +16,53 @@ SETTINGS = settings.extend(
     'num_train_steps': 80_000,
     'sample_every_steps': 5000,
     'checkpoint_every_steps': 5000,
-    # 'paired': <root>/<split>/<images>, each a source and its target side by
-    # side. 'folder': <root>/<split>/<source>/ and .../<target>/, files of equal
-    # names. 'shapes': contours of drawn shapes, and the shapes.
-    'data.name': 'paired',
-    # Source and target: names of folders; 'A', the left half, and 'B'; or
-    # 'contour' and 'filled'. The other way round is the other direction.
-    'data.pair': Setting(('A', 'B')),
-    # Both sides before a square is cut; 0 for img_size.
-    'data.load_size': Setting(286, least=0),
-    'model.dim': Setting(64, least=1),  # first width of the U-Net
-    'model.depth': Setting(8, least=2),  # its halvings
-    'model.d_dim': Setting(64, least=1),  # first width of the discriminator
-    'model.d_layers': Setting(3, least=1),  # its halvings
-    # What images to translate are normalised by: 'image', the image itself,
-    # with dropout, as released; 'running' statistics, without dropout.
-    'model.use': Setting('image', among=('image', 'running')),
-    # Same results to rounding, another speed: convolutions that resample.
-    'model.resample': Setting(
-      'auto', among=('auto', *convolutions.RESAMPLE_FORMS)
+    'data.name': Setting(
+      'paired',
+      about='paired: <root>/<split>/<images>, each a source and its target '
+      'side by side. folder: <root>/<split>/<source>/ and .../<target>/, '
+      'files of equal names. shapes: contours of drawn shapes, and the shapes.',
     ),
-    'hparams.lambda_l1': Setting(100.0, least=0),
-    'optim.lr': Setting(2e-4, least=0),
-    'optim.decay_start': Setting(40_000, least=0),  # then linearly
-    'optim.decay_steps': Setting(40_000, least=1),  # until it is 0
-    'optim.beta1': Setting(0.5, least=0, below=1),
-    'optim.beta2': Setting(0.999, least=0, below=1),
+    'data.pair': Setting(
+      ('A', 'B'),
+      about='Source and target: names of folders; A, the left half, and B; or '
+      'contour and filled. Swapped, it is the other direction.',
+    ),
+    'data.load_size': Setting(
+      286, about='Both sides before a square is cut; 0: img_size.'
+    ),
+    'model.dim': Setting(64, least=1, about='First width of the U-Net.'),
+    'model.depth': Setting(8, least=2, about='Halvings of the U-Net.'),
+    'model.d_dim': Setting(
+      64, least=1, about='First width of the discriminator.'
+    ),
+    'model.d_layers': Setting(
+      3, least=1, about='Halvings of the discriminator.'
+    ),
+    'model.use': Setting(
+      'image',
+      among=('image', 'running'),
+      about='Norms of a translation: of the image itself, with dropout, as '
+      'released; or running statistics, without dropout.',
+    ),
+    'model.resample': Setting(
+      'auto',
+      among=('auto', *convolutions.RESAMPLE_FORMS),
+      about='Form of convolutions that resample: speed, and rounding.',
+    ),
+    'hparams.lambda_l1': Setting(
+      100.0, about='Weight of the distance to the known target.'
+    ),
+    'optim.lr': Setting(2e-4, about='Learning rate.'),
+    'optim.decay_start': Setting(
+      40_000, about='Iteration from which the rate falls, linearly.'
+    ),
+    'optim.decay_steps': Setting(
+      40_000, least=1, about='Iterations from there until the rate is 0.'
+    ),
+    'optim.beta1': Setting(0.5, below=1, about='Of Adam: memory of the mean.'),
+    'optim.beta2': Setting(
+      0.999, below=1, about='Of Adam: memory of the squares.'
+    ),
   },
 )
 

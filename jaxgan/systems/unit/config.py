@@ -17,46 +17,79 @@ SETTINGS = settings.extend(
   two_domains.SETTINGS,
   {
     'system': 'unit',
-    # '': as the paper has it. OFFICIAL: as the released code does. Its KL term
-    # is the mean square of the code, twice the divergence: with shared blocks
-    # of the code after the noise is added, otherwise before; and without shared
-    # blocks the learning rate falls an iteration earlier, and VGG lacks its
-    # fourth pool.
-    'parity': Setting('', among=('', OFFICIAL)),
+    # The KL term of the released code is the mean square of the code, twice the
+    # divergence: with shared blocks of the code after the noise is added,
+    # otherwise before; and without shared blocks the learning rate falls an
+    # iteration earlier, and VGG lacks its fourth pool.
+    'parity': Setting(
+      '',
+      among=('', OFFICIAL),
+      about='Empty: as the paper has it; or as the released code computes it.',
+    ),
     'num_train_steps': 500_000,
     'sample_every_steps': 5000,
     'checkpoint_every_steps': 5000,
     'data.img_size': 216,
-    # Whether the blocks next to the code belong to both domains. The later code
-    # has none that do, other blocks, and discriminators of several scales.
-    'model.shared': Setting(True),
+    # The later code has no shared blocks, other blocks, and discriminators of
+    # several scales.
+    'model.shared': Setting(
+      True, about='Whether the blocks next to the code belong to both domains.'
+    ),
     # As the defaults with shared blocks, whose borders are zeros.
     **two_domains.BLOCKS,
-    'model.dim': Setting(64, least=1),  # first width
-    'model.n_downsample': Setting(2, least=1),  # halvings
-    # Residual blocks of a domain, and those of both domains; of encoder and of
-    # decoder.
-    'model.n_res': Setting(3, least=0),
-    'model.n_shared': Setting(1, least=0),
-    # Norms beside the residual blocks too, but the stem.
-    'model.normalize': Setting(True),
-    'model.dropout': Setting(0.0, least=0, below=1),  # of residual blocks
-    # Not read without shared blocks.
-    'model.d_kind': Setting('separate', among=D_KINDS),
-    'model.d_dim': Setting(64, least=1),  # first width of the discriminators
-    'model.d_layers': Setting(6, least=1),  # their halvings
-    'model.d_front': Setting(2, least=1),  # those of each domain, of 'shared'
-    'model.d_scales': Setting(3, least=1),  # sizes of an image
-    # 'lsgan' is of the later code.
-    'hparams.gan_type': Setting('nsgan', among=tuple(adversarial.GAN_TYPES)),
-    'hparams.lambda_gan': Setting(10.0, least=0),
-    'hparams.lambda_x': Setting(100.0, least=0),  # reconstruction of images
-    'hparams.lambda_kl': Setting(0.1, least=0),  # their codes, to the prior
-    'hparams.lambda_cyc': Setting(100.0, least=0),  # cycle
-    # The codes of translations, to the prior.
-    'hparams.lambda_klc': Setting(0.1, least=0),
-    # Domain-invariant perceptual term.
-    'hparams.lambda_vgg': Setting(0.0, least=0),
+    'model.dim': Setting(64, least=1, about='First width.'),
+    'model.n_downsample': Setting(2, least=1, about='Halvings.'),
+    'model.n_res': Setting(
+      3, about='Residual blocks of one domain, of encoder and of decoder.'
+    ),
+    'model.n_shared': Setting(
+      1, about='Residual blocks of both domains, of encoder and of decoder.'
+    ),
+    'model.normalize': Setting(
+      True, about='Norms outside of the residual blocks too, but the stem.'
+    ),
+    'model.dropout': Setting(
+      0.0, below=1, about='Share that residual blocks drop.'
+    ),
+    'model.d_kind': Setting(
+      'separate',
+      among=D_KINDS,
+      about='What discriminators share, and see; not read without shared '
+      'blocks.',
+    ),
+    'model.d_dim': Setting(
+      64, least=1, about='First width of the discriminators.'
+    ),
+    'model.d_layers': Setting(
+      6, least=1, about='Halvings of the discriminators.'
+    ),
+    'model.d_front': Setting(
+      2, least=1, about='Of d_kind shared: halvings of each domain alone.'
+    ),
+    'model.d_scales': Setting(
+      3, least=1, about='Sizes of an image that discriminators look at.'
+    ),
+    'hparams.gan_type': Setting(
+      'nsgan',
+      among=tuple(adversarial.GAN_TYPES),
+      about='Adversarial loss; the later code has lsgan.',
+    ),
+    'hparams.lambda_gan': Setting(
+      10.0, about='Weight of the adversarial loss.'
+    ),
+    'hparams.lambda_x': Setting(
+      100.0, about='Weight of the reconstruction of images.'
+    ),
+    'hparams.lambda_kl': Setting(
+      0.1, about='Weight of the distance of codes to the prior.'
+    ),
+    'hparams.lambda_cyc': Setting(100.0, about='Weight of the cycle.'),
+    'hparams.lambda_klc': Setting(
+      0.1, about='As lambda_kl, of the codes of translations.'
+    ),
+    'hparams.lambda_vgg': Setting(
+      0.0, about='Weight of the domain-invariant perceptual term.'
+    ),
     'optim.step_size': 0,
   },
 )
