@@ -87,7 +87,7 @@ def test_names_of_a_repeated_flag_are_taken_together(parse):
     ('batchsize', 'did you mean config.batch_size?'),
     ('data.lambda_cy', 'did you mean config.hparams.lambda_cyc?'),
     ('model["style_dmi"]', 'did you mean config.model.style_dim?'),
-    ('zzz', 'see jaxgan/systems/stargan_v2/config.py'),
+    ('zzz', f'python -m jaxgan.tools.settings --config={CONFIG} lists them'),
   ],
 )
 def test_an_unknown_setting_is_one_line(parse, name, message):
@@ -117,7 +117,7 @@ def test_a_group_of_settings_is_no_setting(parse):
     ),
     ('a.json', '{', ' is no JSON object of settings'),
     ('a.json', '{"system": "x"}', "config.system is 'x'; there is: munit"),
-    ('a.json', None, 'there is no config file'),
+    ('a.json', None, 'there is no config .*a.json: python -m jaxgan'),
   ],
 )
 def test_what_is_no_config_is_named(parse, tmp_path, name, text, message):
@@ -131,6 +131,39 @@ def test_what_is_no_config_is_named(parse, tmp_path, name, text, message):
 def test_a_folder_is_no_config(parse, tmp_path):
   with pytest.raises(errors.UserError, match='give a config file, or the conf'):
     parse(config=tmp_path)
+
+
+@pytest.mark.parametrize('form', ['{}', 'configs/{}', 'configs/{}.py', '{}.py'])
+def test_a_config_has_a_name_away_from_its_file(
+  parse, tmp_path, monkeypatch, form
+):
+  monkeypatch.chdir(tmp_path)
+  config = parse(config=form.format('stargan_v2/shapes'))
+  assert config.to_dict() == parse(config=CONFIG).to_dict()
+
+
+def test_a_file_goes_before_a_config_of_its_name(parse, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / 'stargan_v2').mkdir()
+  (tmp_path / 'stargan_v2/shapes').write_text(
+    'from jaxgan.systems.unit.config import default_config as get_config'
+  )
+  assert parse(config='stargan_v2/shapes').system == 'unit'
+
+
+@pytest.mark.parametrize(
+  'name, cure',
+  [
+    ('stargan_v2/shape', 'did you mean stargan_v2/shapes or stargan/shapes'),
+    ('configs/munit/shaeps.py', 'did you mean munit/shapes or'),
+    ('../loop', 'python -m jaxgan.tools.settings lists those that have a name'),
+  ],
+)
+def test_an_unknown_name_is_one_line(parse, tmp_path, monkeypatch, name, cure):
+  monkeypatch.chdir(tmp_path)
+  with pytest.raises(errors.UserError) as error:
+    parse(config=name)
+  assert str(error.value).startswith(f'there is no config {name}: {cure}')
 
 
 def test_a_config_may_take_an_argument_and_lie_below_a_colon(parse, tmp_path):

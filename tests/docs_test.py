@@ -34,6 +34,11 @@ _LINKED = (
   *('jaxgan', 'configs', 'tests', 'train.py', 'eval.py'),
   *('Makefile', 'pyproject.toml', 'requirements.txt'),
 )
+# Programs whose flags are in a module.
+_THIN = {
+  'train.py': ROOT / 'jaxgan/tools/train.py',
+  'eval.py': ROOT / 'jaxgan/tools/evaluate.py',
+}
 # What the commands of a document have to leave, of much else.
 _LEFT = {
   'README.md': ('dogs/video.mp4', 'bucket/runs/afhq/report/index.html'),
@@ -100,6 +105,7 @@ def _program(words):
 
 def _flags(path):
   """The flags that a file defines, --config and those of the processes."""
+  path = _THIN.get(path.name, path)
   names = set(_COMMON_FLAGS)
   for node in ast.walk(ast.parse(path.read_text())):
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):

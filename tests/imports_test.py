@@ -12,7 +12,16 @@ ROOT = pathlib.Path(__file__).parent.parent
 # settings and the contract, `systems/<name>` never imports a sibling.
 ORDER = (
   *('runtime', 'data', 'pytorch', 'nets', 'losses', 'training', 'runs'),
-  *('metrics', 'inference', 'systems', 'loop', 'evaluation', 'apps', 'tools'),
+  *(
+    'metrics',
+    'inference',
+    'systems',
+    'configs',
+    'loop',
+    'evaluation',
+    'apps',
+    'tools',
+  ),
 )
 
 SYSTEMS = {

@@ -8,7 +8,7 @@ reached 0.991, other attributes kept 0.999, shape kept 0.934, position 0.22 px.
 
 import ml_collections
 
-from configs.stargan import shapes
+from jaxgan.configs.stargan import shapes
 
 
 def get_config() -> ml_collections.ConfigDict:

@@ -7,7 +7,7 @@ Not yet run to its end.
 
 import ml_collections
 
-from configs.stargan import shapes
+from jaxgan.configs.stargan import shapes
 
 
 def get_config() -> ml_collections.ConfigDict:

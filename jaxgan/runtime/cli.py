@@ -1,6 +1,8 @@
 """What the command-line programs share: flags, and errors in one line."""
 
+import argparse
 import contextlib
+import inspect
 import itertools
 import logging as python_logging
 import math
@@ -23,6 +25,7 @@ os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
 # What is defined here are flags of the program that calls for it.
 flags.disclaim_key_flags()
 
+_HELP = {'--help', '-help', '-h', '-?'}
 _THOUSANDS = re.compile(r'[+-]?\d{1,3}(,\d{3})+')
 # Of names between commas: in quotes of either kind, or without.
 _NAME = re.compile(r"""\s*(?:'([^']*)'|"([^"]*)"|([^,]*?))\s*(?:,|$)""")
@@ -35,10 +38,12 @@ def run(
   positional: Sequence[str] = (),
   *,
   keeps_records: bool = False,
+  epilog: Callable[[], str] = str,
 ) -> None:
   """Parses the flags, runs `main`, and exits with its status.
 
-  A mistake of the user's ends in one line on stderr and status 1 (or 2), never
+  With --help it prints the docstring of the module of `main`, and its flags. A
+  mistake of the user's ends in one line on stderr and status 1 (or 2), never
   in a traceback.
 
   Args:
@@ -48,10 +53,14 @@ def run(
       `main` is called with.
     keeps_records: whether all that is printed is in files as well: then the
       status does not tell of output that is lost.
+    epilog: gives what --help tells below the flags.
   """
   # Before: absl tells its first handler, which it replaces, by the stream.
   logging.use_absl_handler()
   with output.tolerant():
+    if _HELP.intersection(argv[1:]):
+      print(_help(main, epilog()))
+      sys.exit()
     _run(main, argv, positional, keeps_records)
 
 
@@ -87,6 +96,26 @@ def _run(
   except KeyboardInterrupt:
     print('error: interrupted', file=sys.stderr)
     sys.exit(130)
+
+
+def _help(main: Callable[..., Any], epilog: str) -> str:
+  """What a program does, and its flags: of the module that `main` is in."""
+  parser = argparse.ArgumentParser(
+    usage=argparse.SUPPRESS,
+    description=inspect.getdoc(inspect.getmodule(main)),
+    epilog=epilog,
+    add_help=False,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
+  group = parser.add_argument_group('flags')
+  for flag in flags.FLAGS.get_key_flags_for_module(main.__module__):
+    default = f' (default {flag.default_as_str})' if flag.default else ''
+    group.add_argument(
+      f'--{"[no]" if flag.boolean else ""}{flag.name}',
+      action='store_true',
+      help=f'{flag.help}{default}'.replace('%', '%%'),
+    )
+  return parser.format_help()
 
 
 def _without_traceback(record: Any) -> bool:

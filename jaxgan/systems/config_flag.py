@@ -1,4 +1,4 @@
-"""The flag --config: a config file, or a run's config.json, and changes of it.
+"""The flag --config: a named config, a file of one, or a run's config.json.
 
 `--config.<setting>=<value>` changes a setting. Numbers may be written 100000,
 100_000 or 1e5; names (data.domains) a,b or "a, b" or "('a', 'b')".
@@ -20,7 +20,7 @@ from ml_collections.config_flags import tuple_parser
 
 from jaxgan.runs import workdir
 from jaxgan.runtime import cli, errors
-from jaxgan.systems import contract
+from jaxgan.systems import contract, named
 
 flags.disclaim_key_flags()
 
@@ -63,21 +63,39 @@ class _Config(flags.ArgumentParser):
   """Reads a config; all that is wrong with it is a UserError."""
 
   def parse(self, path: str) -> ConfigDict:
-    """Takes `file.py`, `file.py:argument` of its get_config, or `file.json`."""
+    """Takes a named config, `file.py` or `file.json`.
+
+    After a config, `:argument` is given to its get_config. A file that there is
+    goes before a config of the same name.
+    """
     path = os.path.expanduser(path)
     file, *argument = [path] if os.path.exists(path) else path.split(':', 1)
-    if os.path.isdir(file):
-      raise errors.UserError(
-        f'{file} is a folder: give a config file, or the config.json of a run'
-      )
     if not os.path.isfile(file):
-      raise errors.UserError(f'there is no config file {file or "named"}')
+      file = _find(file)
     if file.endswith('.json'):
       config = contract.read_config(epath.Path(file))
     else:
       config = _run(file, argument)
-    _check_changes(sys.argv, config)
+    _check_changes(sys.argv, path, config)
     return config.lock()
+
+
+def _find(given: str) -> str:
+  """The file of a named config; raises UserError where there is none."""
+  paths, name = named.paths(), named.name_of(given)
+  if name in paths:
+    return os.fspath(paths[name])
+  if os.path.isdir(given):
+    raise errors.UserError(
+      f'{given} is a folder: give a config file, or the config.json of a run'
+    )
+  near = difflib.get_close_matches(name, paths, 3)
+  cure = (
+    f'did you mean {" or ".join(near)}?'
+    if near
+    else 'python -m jaxgan.tools.settings lists those that have a name'
+  )
+  raise errors.UserError(f'there is no config {given or "named"}: {cure}')
 
 
 def _run(file: str, argument: list[str]) -> ConfigDict:
@@ -104,7 +122,7 @@ def _run(file: str, argument: list[str]) -> ConfigDict:
   return config
 
 
-def _check_changes(argv: Iterable[str], config: ConfigDict) -> None:
+def _check_changes(argv: Iterable[str], path: str, config: ConfigDict) -> None:
   """Raises UsageError for the first change of a setting that there is not."""
   known = workdir.flatten(config).keys()
   groups = {name.rpartition('.')[0] for name in known}
@@ -115,7 +133,7 @@ def _check_changes(argv: Iterable[str], config: ConfigDict) -> None:
         f'config.{found[1]} is a group: change its settings one by one'
       )
     if found and found[1] not in known:
-      where = f'see jaxgan/systems/{config.get("system")}/config.py'
+      where = f'python -m jaxgan.tools.settings --config={path} lists them'
       near = _near(found[1], known)
       raise errors.UsageError(
         f'there is no setting config.{found[1]}: {near or where}'

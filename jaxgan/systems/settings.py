@@ -58,7 +58,9 @@ BASE: Declared = {
     below=2**31,  # counted in 32 bits
     about='Length of the run.',
   ),
-  'log_every_steps': Setting(10, least=1, about='Steps between two lines.'),
+  'log_every_steps': Setting(
+    10, least=1, about='Steps between two lines of losses.'
+  ),
   'sample_every_steps': Setting(
     10_000, least=1, about='Steps between sample grids.'
   ),

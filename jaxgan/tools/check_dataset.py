@@ -752,5 +752,10 @@ def _say(text: str = '') -> None:
   print(text, flush=True)  # Before the error, which goes to stderr.
 
 
-if __name__ == '__main__':
+def run() -> None:
+  """The command jaxgan-check."""
   cli.run(main, sys.argv, positional=('ROOT',))
+
+
+if __name__ == '__main__':
+  run()

@@ -127,5 +127,10 @@ def _build(studio, model: trained_model.Model, directory: pathlib.Path):
   return studio.build(functions, samples, f'{name}, step {model.step}')
 
 
-if __name__ == '__main__':
+def run() -> None:
+  """The command jaxgan-studio."""
   cli.run(main, sys.argv)
+
+
+if __name__ == '__main__':
+  run()

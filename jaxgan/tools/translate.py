@@ -136,5 +136,10 @@ def _check_flags() -> None:
         raise errors.UsageError(f'--{flag.name} is of --{user.name}')
 
 
-if __name__ == '__main__':
+def run() -> None:
+  """The command jaxgan-translate."""
   cli.run(main, sys.argv)
+
+
+if __name__ == '__main__':
+  run()

@@ -27,7 +27,8 @@ SETTINGS = settings.extend(
     'log_every_steps': Setting(
       50,
       least=1,
-      about='Steps between two lines; a multiple of n_critic, or G is missing.',
+      about='Steps between two lines of losses: a multiple of n_critic, or '
+      'the generator is missing.',
     ),
     'sample_every_steps': 5000,
     'data.name': Setting(
