@@ -74,6 +74,7 @@ class Model:
     img_size: width and height of the results.
     latent_dim: numbers in a latent code; 0 where there are none.
     step: finished iterations.
+    dtype: of the computation.
   """
 
   def __init__(
@@ -94,6 +95,7 @@ class Model:
     self.img_size = config.data.img_size
     self.latent_dim = config.model.get('latent_dim', 0)
     self.step = step
+    self.dtype = config.model.dtype
 
   def read(self, picture: Picture) -> Pixels:
     """The pixels [img_size, img_size, 3] that the networks see of a picture.
