@@ -60,9 +60,9 @@ def style_kinds(workdir: epath.PathLike) -> tuple[str, ...]:
 class Model:
   """A run at a step, made by `load`.
 
-  A picture is a path of a JPEG, PNG, WebP or BMP file, a PIL image, or a uint8
-  array [H, W, 3] or [H, W], of any size. `read` makes pixels of it, once: the
-  networks take pixels alone. A style code is a row of a float32 array
+  A picture is a path of a file, as `preprocess.decode` reads it, a PIL image,
+  or a uint8 array [H, W, 3] or [H, W], of any size. `read` makes pixels of it,
+  once: the networks take pixels alone. A style code is a row of a float32 array
   [N, style_dim], of one domain.
 
   Attributes:
@@ -74,6 +74,7 @@ class Model:
     img_size: width and height of the results.
     latent_dim: numbers in a latent code; 0 where there are none.
     step: finished iterations.
+    dtype: of the computation.
   """
 
   def __init__(
@@ -86,6 +87,7 @@ class Model:
     self._translator, self._crop = translator, crop
     system = translator.system
     self._view = system.create_data(config).view
+    self._background = config.data.background
     self.domains = contract.domain_names(config)
     self.kinds = system.KINDS
     self.sources = system.SOURCES
@@ -93,6 +95,7 @@ class Model:
     self.img_size = config.data.img_size
     self.latent_dim = config.model.get('latent_dim', 0)
     self.step = step
+    self.dtype = config.model.dtype
 
   def read(self, picture: Picture) -> Pixels:
     """The pixels [img_size, img_size, 3] that the networks see of a picture.
@@ -100,7 +103,7 @@ class Model:
     Raises:
       UserError: it cannot be read.
     """
-    image = _open(picture)
+    image = _open(picture, self._background)
     image = _central_square(image) if self._crop else self._view(image)
     return preprocess.resize(image, self.img_size)
 
@@ -242,7 +245,7 @@ def _central_square(image: Image.Image) -> Image.Image:
   return image.crop((left, top, left + side, top + side))
 
 
-def _open(picture: Picture) -> Image.Image:
+def _open(picture: Picture, background: str) -> Image.Image:
   """A picture of mode RGB; UserError names it if it cannot be read."""
   name = picture
   try:
@@ -253,9 +256,9 @@ def _open(picture: Picture) -> Image.Image:
       picture = Image.fromarray(picture)
     if isinstance(picture, Image.Image):
       name = getattr(picture, 'filename', '') or 'an image'
-      return preprocess.to_rgb(picture)
+      return preprocess.to_rgb(picture, background)
     name = files.user_path(picture)
-    return preprocess.decode(sources.read_file(name))
+    return preprocess.decode(sources.read_file(name), background)
   except OSError as e:
     raise errors.UserError(f'{name}: {e.strerror or e}') from e
   except (TypeError, ValueError) as e:  # UnreadableImage among them

@@ -8,7 +8,8 @@ and, of a system that has one output for a source and a domain (StarGAN),
 python -m jaxgan.tools.translate --workdir=DIR --src=PICTURES --out=DIR \
     [--domain=NAME]
 
-PICTURES are files and folders, also nested: JPEG, PNG, WebP or BMP of any size.
+PICTURES are files and folders, also nested, of pictures of any size: JPEG, PNG,
+WebP, BMP, TIFF, GIF (the first frame), AVIF, and HEIC with pillow-heif.
 Several are separated by commas, or each has the flag again; a path that exists
 is taken whole, commas and all. A picture is seen as in training, and squeezed
 into a square if it is none; --crop takes the largest square in its middle
@@ -27,7 +28,7 @@ import sys
 from absl import flags
 
 from jaxgan.apps import trained_model, translate_files
-from jaxgan.runtime import cli, errors
+from jaxgan.runtime import cli, errors, host
 
 _WORKDIR = cli.define_path('workdir', None, 'Work directory of the run.')
 _STEP = flags.DEFINE_string('step', 'latest', 'Step of the checkpoint.')
@@ -84,6 +85,7 @@ def main() -> int:
   references = translate_files.find(_REF.value or ())
   step = cli.parse_step(_STEP.value)
   model = trained_model.load(directory, step, crop=_CROP.value)
+  print(*host.device_lines(model.dtype), sep='\n', flush=True)
   if labels:
     if not _DOMAIN.value and model.sources == 'other':
       raise errors.UsageError(
