@@ -51,6 +51,10 @@ def _find(*paths):
   return translate_files.find([str(path) for path in paths])
 
 
+def _sources(*paths):
+  return translate_files.find_sources([str(path) for path in paths])
+
+
 def _read(path):
   with Image.open(path) as image:
     return np.asarray(image)
@@ -81,7 +85,7 @@ def _run(*args):
 
 
 def test_every_source_in_every_style(model, pictures, tmp_path, capsys):
-  paths, references = _find(pictures / 'src'), _find(pictures / 'ref')
+  paths, references = _sources(pictures / 'src'), _find(pictures / 'ref')
   styles = translate_files.reference_styles(model, references, None)
   assert translate_files.translate(model, paths, styles, tmp_path / 'out')
   files = sorted(path.name for path in (tmp_path / 'out').iterdir())
@@ -95,7 +99,7 @@ def test_every_source_in_every_style(model, pictures, tmp_path, capsys):
     ]
   )
   code = model.reference_styles([model.read(references[2])], 'square')
-  [[expected]] = model.translate([model.read(paths[1])], 'square', code)
+  [[expected]] = model.translate([model.read(paths[1].path)], 'square', code)
   got = _read(tmp_path / 'out' / 'b_to_square_r.png')
   assert abs(got.astype(int) - np.asarray(expected)).max() <= 1
 
@@ -118,7 +122,7 @@ def test_a_long_list_is_cut_in_the_grid_alone(
 ):
   styles = translate_files.latent_styles(model, 'square', 18, seed=0, psi=1.0)
   assert translate_files.translate(
-    model, _find(pictures / 'src'), styles, tmp_path
+    model, _sources(pictures / 'src'), styles, tmp_path
   )
   assert len(list(tmp_path.glob('?_to_square_seed0_*.png'))) == 3 * 18
   assert _read(tmp_path / 'grid.png').shape[1] == 4 * CELL + 2
@@ -131,19 +135,21 @@ def test_an_unreadable_source_is_named_and_left_out(
 ):
   bad = epath.Path(tmp_path / 'bad.png')
   bad.write_bytes(b'')
-  paths = [bad, *_find(pictures / 'src')]
+  paths = _sources(bad, pictures / 'src')
   styles = translate_files.latent_styles(model, 'square', 1, seed=0, psi=1.0)
   assert not translate_files.translate(model, paths, styles, tmp_path / 'out')
   assert capsys.readouterr().err == f'error: {bad}: empty file\n'
   assert len(list((tmp_path / 'out').iterdir())) == 3 + 1
-  assert not translate_files.translate(model, [bad], styles, tmp_path / 'none')
+  assert not translate_files.translate(
+    model, _sources(bad), styles, tmp_path / 'none'
+  )
   assert not list((tmp_path / 'none').iterdir())
 
 
 def test_nothing_is_overwritten(model, pictures, tmp_path):
-  paths = _find(pictures / 'src')
+  paths = _sources(pictures / 'src')
   styles = translate_files.latent_styles(model, 'square', 1, seed=0, psi=1.0)
-  twice = _find(pictures / 'src', pictures / 'src' / 'b.png')
+  twice = _sources(pictures / 'src', pictures / 'src' / 'b.png')
   with pytest.raises(errors.UserError, match='b_to_.* would be made twice'):
     translate_files.translate(model, twice, styles, tmp_path)
   (tmp_path / 'c_to_square_seed0_0.png').touch()
@@ -162,7 +168,7 @@ def test_a_name_that_is_too_long_is_shortened_before_work(
   for path in long:
     shutil.copy(source, path)
   (style,) = translate_files.latent_styles(model, 'square', 1, seed=0, psi=1.0)
-  paths = [source, *map(epath.Path, long)]
+  paths = _sources(source, *long)
   out = tmp_path / 'out'
   assert translate_files.translate(model, paths, [style], out)
   sums = [hashlib.sha256(path.stem.encode()).hexdigest() for path in long]
@@ -176,7 +182,8 @@ def test_a_name_that_is_too_long_is_shortened_before_work(
   )
   # All three parts: the name fits, and each part still begins as it did.
   name = translate_files._target(
-    epath.Path('s' * 250), translate_files.Style('d' * 250, 'r' * 250, None)
+    translate_files.Source(epath.Path('s.png'), 's' * 250),
+    translate_files.Style('d' * 250, 'r' * 250, None),
   )
   assert len(name) == 246 and re.fullmatch(
     r's{70}~[0-9a-f]{8}_to_d{70}~[0-9a-f]{8}_r{70}~[0-9a-f]{8}\.png', name
@@ -196,9 +203,9 @@ def test_names_that_a_file_system_takes_for_one(
   pairs = ('x.png', 'X.png'), ('\u00e9.png', 'e\u0301.png')
   (style,) = translate_files.latent_styles(model, 'square', 1, seed=0, psi=1.0)
   for i, pair in enumerate(pairs):
-    paths = [epath.Path(tmp_path / name) for name in pair]
-    for path in paths:
-      shutil.copy(source, path)
+    for name in pair:
+      shutil.copy(source, tmp_path / name)
+    paths = _sources(*(tmp_path / name for name in pair))
     out = tmp_path / str(i)
     with monkeypatch.context() as patch:
       patch.setattr(files, '_ignores_case', lambda folder: True)
@@ -211,18 +218,20 @@ def test_names_that_a_file_system_takes_for_one(
   (tmp_path / '2').mkdir()
   (tmp_path / '2' / 'GRID.png').touch()
   with pytest.raises(errors.UserError, match='GRID.png exists, which is grid'):
-    translate_files.translate(model, [source], [style], tmp_path / '2')
+    translate_files.translate(model, _sources(source), [style], tmp_path / '2')
 
 
 def test_a_video_is_of_one_domain_and_not_too_wide(model, pictures, tmp_path):
-  paths, references = _find(pictures / 'src'), _find(pictures / 'ref')
+  paths, references = _sources(pictures / 'src'), _find(pictures / 'ref')
   styles = translate_files.reference_styles(model, references, None)
   video = translate_files.Video()
   for some in (styles[:1], styles):
     with pytest.raises(errors.UserError, match='two or more styles of one'):
       translate_files.translate(model, paths, some, tmp_path, video)
   with pytest.raises(errors.UserError, match='room for 119 sources of 32 pix'):
-    many = [epath.Path(f'{i}.png') for i in range(120)]
+    many = [
+      translate_files.Source(epath.Path(f'{i}.png'), str(i)) for i in range(120)
+    ]
     translate_files.translate(model, many, styles[:2], tmp_path, video)
   assert not list(tmp_path.iterdir())
 
@@ -231,20 +240,22 @@ def test_frames_are_drawn_when_asked_for(model, pictures):
   drawn = []
 
   class Counting:
-    read = staticmethod(model.read)
+    read, open = staticmethod(model.read), staticmethod(model.open)
 
-    def translate(self, x, domain, styles):
+    def translate(self, x, domain, styles, source_labels):
       drawn.append(len(x) * len(styles))
       return model.translate(x, domain, styles)
 
-  paths = _find(pictures / 'src')
+  paths = _sources(pictures / 'src')
   references = _find(pictures / 'ref' / 'square')
   styles = translate_files.reference_styles(model, references, None)
-  frames = translate_files._draw_frames(Counting(), paths, styles, 1000)
+  frames = translate_files._draw_frames(
+    Counting(), paths, styles, 1000, translate_files.Options()
+  )
   first = next(frames)
   assert drawn == [63]
   # The bottom row: the reference, and the sources in its style.
-  sources = list(map(model.read, paths))
+  sources = [model.read(source.path) for source in paths]
   (row,) = model.translate(sources, 'square', styles[0].code[None])
   row = [model.read(references[0]), *map(np.asarray, row)]
   expected = images.grid([row])[2:34].astype(int)

@@ -95,18 +95,29 @@ def open_image(data: bytes) -> Image.Image:
 
 def to_rgb(image: Image.Image) -> Image.Image:
   """An upright picture of mode RGB, by the rules of `decode`."""
+  return flatten(upright(image), '')
+
+
+def upright(image: Image.Image) -> Image.Image:
+  """A picture as EXIF turns it, of mode RGB, or RGBA where it has alpha."""
   _check_size(*image.size)
   try:
     image.load()
-    image = _upright(image)
+    image = _turned(image)
     if image.mode.startswith('I'):  # 16 bits: Pillow would clip, not scale.
       grey = np.asarray(image).clip(0, 65535).astype(np.uint32)
       image = Image.fromarray(((grey + 128) // 257).astype(np.uint8))
-    elif 'transparency' in image.info:  # Pillow warns if this step is skipped.
-      image = image.convert('RGBA')
-    return image.convert('RGB')
+    return image.convert('RGBA' if image.has_transparency_data else 'RGB')
   except Exception as error:
     raise UnreadableImage(_reason(error)) from error
+
+
+def flatten(image: Image.Image, background: str) -> Image.Image:
+  """The RGB of what `upright` gives; `decode` says what the background is."""
+  if background and image.mode == 'RGBA':
+    canvas = Image.new('RGBA', image.size, background)
+    image = Image.alpha_composite(canvas, image)
+  return image.convert('RGB')
 
 
 def _check_size(width: int, height: int) -> None:
@@ -144,7 +155,7 @@ def to_float(pixels: np.ndarray) -> np.ndarray:
   return pixels.astype(np.float32) / np.float32(127.5) - np.float32(1)
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _turned(image: Image.Image) -> Image.Image:
   # Not ImageOps.exif_transpose: it also rewrites the EXIF block, and fails if
   # anything else in there is damaged.
   try:
