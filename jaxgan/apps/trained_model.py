@@ -164,7 +164,7 @@ class Model:
     seen = self._part(preprocess.flatten(image, self._background))
     side = self.img_size
     mask = alpha = None
-    if image.mode == 'RGBA':
+    if image.mode == 'RGBA' and image.getextrema()[3][0] < 255:
       alpha = self._part(image.getchannel('A'))
       mask = Image.fromarray(preprocess.resize(alpha, side))
     opened = Opened(
