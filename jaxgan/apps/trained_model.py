@@ -164,8 +164,9 @@ class Model:
     seen = self._part(preprocess.flatten(image, self._background))
     side = self.img_size
     mask = alpha = None
-    if image.mode == 'RGBA' and image.getextrema()[3][0] < 255:
-      alpha = self._part(image.getchannel('A'))
+    clear = image.getchannel('A') if image.mode == 'RGBA' else None
+    if clear and clear.getextrema() != (255, 255):
+      alpha = self._part(clear)
       mask = Image.fromarray(preprocess.resize(alpha, side))
     opened = Opened(
       preprocess.resize(seen, side),
