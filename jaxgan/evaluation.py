@@ -297,11 +297,12 @@ def _adopt(
         f'config.model.{key} is {value}, that of the run is '
         f'{run_config.model.get(key)}'
       )
-  if run_config.data.img_size != config.data.img_size:
-    raise errors.ConfigMismatchError(
-      f'config.data.img_size is {config.data.img_size}, that of the run is '
-      f'{run_config.data.img_size}'
-    )
+  for key in ('img_size', 'background'):
+    if run_config.data[key] != config.data[key]:
+      raise errors.ConfigMismatchError(
+        f'config.data.{key} is {config.data[key]!r}, that of the run is '
+        f'{run_config.data[key]!r}'
+      )
   for key, value in config.data.items():
     if not key.endswith('domains'):  # those are the run's
       run_config.data[key] = value

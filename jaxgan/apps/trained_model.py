@@ -101,11 +101,11 @@ class Opened(NamedTuple):
 class Model:
   """A run at a step, made by `load`.
 
-  A picture is a path of a JPEG, PNG, WebP or BMP file, a PIL image, or a uint8
-  array [H, W, 3] or [H, W], of any size. `read` makes pixels of it, once: the
-  networks take pixels alone; `open` also keeps what gives results the picture's
-  own size, shape and transparency. A style code is a row of a float32 array
-  [N, style_dim], of one domain.
+  A picture is a path of a file, as `preprocess.decode` reads it, a PIL image,
+  or a uint8 array [H, W, 3] or [H, W], of any size. `read` makes pixels of it,
+  once: the networks take pixels alone; `open` also keeps what gives results the
+  picture's own size, shape and transparency. A style code is a row of a float32
+  array [N, style_dim], of one domain.
 
   Attributes:
     domains: names, in the order of the run.
@@ -130,7 +130,7 @@ class Model:
     self._translator = translator
     system = translator.system
     self._part = _central_square if crop else system.create_data(config).view
-    self._background = config.data.get('background', '')
+    self._background = config.data.background
     self.domains = contract.domain_names(config)
     self.kinds = system.KINDS
     self.sources = system.SOURCES

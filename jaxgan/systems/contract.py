@@ -15,6 +15,7 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
+from jaxgan.data import preprocess
 from jaxgan.data.contracts.base import Data
 from jaxgan.inference import grids
 from jaxgan.inference.translator import Translator
@@ -172,6 +173,12 @@ def check_config(system: System, config: ConfigDict) -> None:
   """
   settings.settle(config, system.SETTINGS)
   settings.check(config, system.SETTINGS)
+  background = config.data.background
+  if background and not preprocess.is_colour(background):
+    raise errors.UserError(
+      "config.data.background must be '' or a colour, as 'white' or '#808080': "
+      f'{background[:80]!r}'
+    )
   system.check_config(config)
   if config.batch_size % config.micro_batches:
     raise errors.UserError(

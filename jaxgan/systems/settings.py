@@ -64,6 +64,9 @@ BASE: Declared = {
   'data.val_split': _S('val'),
   'data.domains': _S(()),  # names of those to use; () for all there are
   'data.img_size': _S(256, least=1),
+  # A colour that alpha is blended with, as 'white' or '#808080'; '' drops alpha
+  # and shows what is hidden under it, as the originals do.
+  'data.background': _S(''),
   'data.augment': _S(True),  # random crops and flips
   'data.check_images': _S(True),  # decode every image once before training
   'data.skip_bad_images': _S(False),  # draw others, or leave out on_device

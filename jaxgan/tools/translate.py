@@ -8,7 +8,8 @@ and, of a system that has one output for a source and a domain (StarGAN),
 python -m jaxgan.tools.translate --workdir=DIR --src=PICTURES --out=DIR \
     [--domain=NAME]
 
-PICTURES are files and folders, also nested: JPEG, PNG, WebP or BMP of any size.
+PICTURES are files and folders, also nested, of pictures of any size: JPEG, PNG,
+WebP, BMP, TIFF, GIF (the first frame), AVIF, and HEIC with pillow-heif.
 Several are separated by commas, or each has the flag again; a path that exists
 is taken whole, commas and all. A picture is seen as in training, and squeezed
 into a square if it is none; --crop takes the largest square in its middle
