@@ -17,9 +17,11 @@ import nbclient
 import nbformat
 import numpy as np
 import pytest
+from etils import epath
 from PIL import Image
 
 from jaxgan.pytorch import torch_files
+from jaxgan.runtime import images
 from jaxgan.systems import contract
 from tests import parity
 
@@ -48,11 +50,18 @@ _LEFT = {
     'runs/photos/eval/scores.csv',
     'dogs_of_cats/video.mp4',
   ),
-  'translating.md': ('like_1.png', 'exported/model.json'),
+  'translating.md': (
+    'wild_as_large/2_to_wild_seed0_3.png',
+    'wild_clips/clip_to_wild_seed0_1.mp4',
+    'like_1.png',
+    'some_dog_as_large.png',
+    'exported/model.json',
+  ),
   'stargan.md': (
     'runs/stargan_joint/config.json',
     'all/grid.png',
     'dogs/1_to_dog.png',
+    'older/1_to_Young.png',
     'stargan_exported/200000-D.ckpt',
   ),
   'munit.md': (
@@ -200,6 +209,12 @@ def _draw_data(root, domains):
   for split, count in (('train', 6), ('val', 3)):
     for domain in domains:
       _draw_pictures(root / split / domain, count, f'{split}_{domain}_')
+
+
+def _draw_clip(path):
+  rng = np.random.default_rng(0)
+  frames = rng.integers(0, 256, (3, 40, 50, 3), np.uint8)
+  images.write_video(epath.Path(path), frames, 25)
 
 
 def _draw_pairs(root):
@@ -357,6 +372,8 @@ def test_every_command_runs(path, furnished, environment, tmp_path):
     _make_official_munit(folder, environment)
   if path.name == 'pix2pix.md':
     _draw_pairs(folder / 'data')
+  if path.name == 'translating.md':
+    _draw_clip(folder / 'clip.mp4')
   if path.name == 'tutorial.md':
     _draw_data(folder / 'photos', ('cats', 'dogs'))
   said = _run('\n'.join(_blocks(path, 'bash')), folder, environment)

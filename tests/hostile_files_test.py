@@ -614,7 +614,8 @@ def test_more_iterations_than_are_counted():
 def test_a_grid_is_drawn_whatever_files_are_called():
   cell = np.zeros((128, 128, 3), np.uint8)
   style = translate_files.Style('cat', 'a\udcff\n\x1b', np.zeros(2))
-  columns = {epath.Path('\udcff\n.png'): [cell, cell]}
+  source = translate_files.Source(epath.Path('x.png'), '\udcff\n')
+  columns = {source: [cell, cell]}
   grid = translate_files._draw_grid(None, columns, [style])
   # A line of labels, and two images of 128 pixels between margins of 2.
   assert grid.shape[0] == 16 + 2 + 2 * 130

@@ -4,8 +4,10 @@ import jax
 import numpy as np
 import pytest
 
+from jaxgan.apps import trained_model
+from jaxgan.data import preprocess, shapes
 from jaxgan.data.labels import FLIP, KEEP
-from jaxgan.runtime import sharding
+from jaxgan.runtime import errors, images, sharding
 from jaxgan.systems import stargan
 from jaxgan.systems.stargan import sample, step
 from tests import tiny_stargan as tiny
@@ -133,6 +135,40 @@ def test_what_is_kept_and_turned_over_is_given_or_seen(given):
   # Another label would be another picture.
   other = tiny.translate_fn(model)(state.params, x, 1 - asked)
   assert np.abs(other - expected).max() > 1e-3
+
+
+def _model(kind):
+  overrides = getattr(tiny, kind)
+  return trained_model.Model(
+    tiny.translator(**overrides), tiny.config(**overrides), 2, crop=False
+  )
+
+
+def test_attributes_of_a_source_can_be_told_by_name():
+  state, model = tiny.create(**tiny.ATTRIBUTES)
+  pixels = list(images.to_uint8(_noise(2)))
+  (row,) = _model('ATTRIBUTES').translate(
+    pixels, 'large', source_labels=[['warm', 'outline'], []]
+  )
+  x = preprocess.to_float(np.stack(pixels))
+  asked = np.float32([[1, 1, 1], [0, 1, 0]])
+  expected = tiny.translate_fn(model)(state.params, x, asked)
+  assert abs(np.stack(row) - images.to_uint8(expected).astype(int)).max() <= 1
+
+
+def test_attributes_that_a_source_cannot_have_are_one_line():
+  model, pixels = _model('JOINT'), list(images.to_uint8(_noise(2)))
+  assert model.source_labels == shapes.ATTRIBUTES  # no domain is asked for
+  for labels, message in (
+    ([['circle'], []], "no attribute 'circle' of sources, but: warm, large, o"),
+    ([['warm']], 'source_labels are of 1 sources, and there are 2$'),
+  ):
+    with pytest.raises(errors.UserError, match=message):
+      model.translate(pixels, 'warm', source_labels=labels)
+  model = _model('DOMAINS')
+  assert model.source_labels == ()
+  with pytest.raises(errors.UserError, match='in this run nothing depends on'):
+    model.translate(pixels, 'circle', source_labels=[[], []])
 
 
 def test_the_classifier_runs_only_where_a_label_is_asked_for():

@@ -103,6 +103,23 @@ def test_a_style_is_as_far_from_the_first_as_the_mix_says(
     _close(image, expect(code))
 
 
+def test_a_result_may_have_the_form_of_its_source(functions, tmp_path):
+  source = _write_picture(tmp_path / 'a.png')
+  with Image.open(source) as image:
+    clear = image.convert('RGBA')
+  clear.putalpha(Image.linear_gradient('L').resize(clear.size))
+  clear.save(source)
+  chosen = 2 * [Style(LATENT, 0, None)]
+  arguments = source, 'square', 0, 0.7, chosen, 0
+  small, large = (functions.translate(*arguments, k) for k in (False, True))
+  assert (small.mode, small.size) == ('RGBA', (tiny.SIZE, tiny.SIZE))
+  assert (large.mode, large.size) == ('RGBA', clear.size)
+  np.testing.assert_array_equal(large.getchannel('A'), clear.getchannel('A'))
+  # Beside others it is on white, which is at the top.
+  first = np.asarray(functions.row(source, 'square', 0, 0.7)[0])
+  assert first.shape == (tiny.SIZE, tiny.SIZE, 3) and first[0].min() > 240
+
+
 def test_a_reference_is_asked_for_only_where_it_counts(functions, tmp_path):
   source = _write_picture(tmp_path / 'a.png')
   chosen = Style(LATENT, 0, None), Style(REFERENCE, 0, None)

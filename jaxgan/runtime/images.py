@@ -1,5 +1,6 @@
 """Pictures of arrays: uint8, grids, PNG files, videos."""
 
+import fractions
 import io
 import itertools
 import subprocess
@@ -91,20 +92,29 @@ def _shorten(
 
 
 def write_png(path: epath.Path, image: np.ndarray) -> None:
-  """Writes uint8 [H, W, 3], whole or not at all; the directory must exist."""
+  """Writes uint8 [H, W, 3 or 4], whole or not at all; the folder must exist."""
   buffer = io.BytesIO()
   Image.fromarray(image).save(buffer, 'PNG')
   files.write_whole(path, buffer.getvalue())
 
 
 def write_video(
-  path: epath.Path, frames: Iterable[np.ndarray], fps: float
+  path: epath.Path,
+  frames: Iterable[np.ndarray],
+  fps: float | fractions.Fraction,
+  sound: epath.Path | None = None,
 ) -> None:
   """Writes uint8 frames [H, W, 3] as H.264 in MP4, whole or not at all.
 
   A frame is asked for when the encoder has taken the one before it, so that
   memory does not grow with the length. yuv420p, which every player shows, wants
   even sides: an odd one gets its last line twice.
+
+  Args:
+    path: of the video; its folder must exist.
+    frames: all of one size.
+    fps: frames a second.
+    sound: a video whose sound, if it has one, is encoded as AAC.
 
   Raises:
     OSError: the encoder failed; the message is its own.
@@ -115,11 +125,23 @@ def write_video(
   first = next(frames)
   height, width, _ = first.shape
   partial = files.partial_path(path)
+  heard = ['-i', f'file:{sound}', '-map', '0:v', '-map', '1:a:0?']
   command = [
     *(imageio_ffmpeg.get_ffmpeg_exe(), '-y', '-v', 'error'),
     *('-f', 'rawvideo', '-pix_fmt', 'rgb24', '-s', f'{width}x{height}'),
-    *('-r', str(fps), '-i', '-'),
-    *('-c:v', 'libx264', '-crf', '18', '-pix_fmt', 'yuv420p', '-f', 'mp4'),
+    *('-r', str(fps), '-i', '-', *(heard if sound else [])),
+    *(
+      '-c:a',
+      'aac',
+      '-c:v',
+      'libx264',
+      '-crf',
+      '18',
+      '-pix_fmt',
+      'yuv420p',
+      '-f',
+      'mp4',
+    ),
     str(partial),
   ]
   # Not imageio_ffmpeg.write_frames: it does not tell that the encoder failed.
@@ -133,8 +155,12 @@ def write_video(
           start_new_session=True,  # Ctrl-C is for this program to handle
         ) as encoder:
           assert encoder.stdin  # a pipe, as `Popen` was told
-          for frame in itertools.chain([first], frames):
-            encoder.stdin.write(frame.data)
+          try:
+            for frame in itertools.chain([first], frames):
+              encoder.stdin.write(frame.data)
+          except BaseException:
+            encoder.kill()  # it would go on with the sound
+            raise
         complete = encoder.returncode == 0
       except BrokenPipeError:
         complete = False

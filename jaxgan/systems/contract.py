@@ -82,6 +82,11 @@ class System:
     inference_params: (state) -> parameters to sample and evaluate with.
     mean_style: (model, y) -> the centre of the latent styles of domain y, where
       it is known; None: the mean of many is taken.
+    source_labels: (model) -> the attributes of a source that a translation
+      depends on, by name: translate finds out which of them it has.
+    translate_known: (model, params, frozen, y, x, c) -> images, as translate,
+      of sources whose labels c [B, names] are given. None, of both: no source
+      has such a label.
     reconstruct: (model, params, frozen, y, x) -> images of domain y through
       their own code, for the grids.
     grids: (translator, val, rng) -> {name: uint8 [H, W, 3]}.
@@ -118,6 +123,8 @@ class System:
   old_step_iterations: Callable[[ConfigDict], int] | None = None
   inference_params: Callable[[State], dict[str, Tree]] = _inference_params
   mean_style: Callable[[Any, int], np.ndarray] | None = None
+  source_labels: Callable[[Any], tuple[str, ...]] | None = None
+  translate_known: Callable[..., Array] | None = None
   reconstruct: Callable[..., Array] | None = None
   grids: Callable[..., dict[str, np.ndarray]] = grids.draw
   scores: Callable[..., list[Score]] = evaluate.evaluate
