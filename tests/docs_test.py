@@ -6,6 +6,7 @@ import importlib.util
 import os
 import pathlib
 import re
+import runpy
 import shlex
 import shutil
 import socket
@@ -361,6 +362,56 @@ def test_every_command_runs(path, furnished, environment, tmp_path):
     assert (folder / name).exists(), said
 
 
+def _notebook():
+  return nbformat.read(ROOT / 'docs/quickstart.ipynb', as_version=4)
+
+
+def test_the_notebook_asks_for_the_repository_where_it_is_not(
+  tmp_path, monkeypatch
+):
+  cell = next(c for c in _notebook().cells if c.cell_type == 'code')
+  python, magic, _ = cell.source.partition('%cd')
+  assert magic
+  monkeypatch.chdir(tmp_path)
+  with pytest.raises(SystemExit, match='^give REPOSITORY, in this cell, an ad'):
+    exec(python, {})
+  monkeypatch.chdir(ROOT / 'docs')
+  names = {}
+  exec(python, names)
+  assert names['folder'] == '..'
+
+
+@pytest.mark.parametrize(
+  'installed, wanted, replaced',
+  [
+    ({}, ['jax<0.13,>=0.10', 'tensorflow-cpu>=2.19', 'numpy>=2.0'], []),
+    (
+      {'jax': '0.11.1', 'jax-cuda12-plugin': '0.11.1', 'tensorflow': '2.19.0'},
+      ['jax==0.11.1', 'tensorflow>=2.19', 'numpy>=2.0'],
+      [],
+    ),
+    (
+      {'jax': '0.7.2', 'jax-cuda12-plugin': '0.7.2', 'numpy': '1.26.4'},
+      ['jax[cuda12]<0.13,>=0.10', 'tensorflow-cpu>=2.19', 'numpy>=2.0'],
+      ['jax', 'numpy'],
+    ),
+    ({'jax': '0.7.2', 'libtpu': '0.1'}, ['jax[tpu]<0.13,>=0.10'], ['jax']),
+  ],
+)
+def test_a_notebook_keeps_what_fits(installed, wanted, replaced):
+  lines = [
+    '# Direct dependencies.',
+    'jax>=0.10,<0.13',
+    'tensorflow-cpu>=2.19; python_version > "3"',
+    'numpy>=2.0  # a comment',
+    'ours>=1; python_version < "3"',
+  ]
+  choose = runpy.run_path(str(ROOT / 'docs/launch/notebook.py'))['choose']
+  found, told = choose(lines, installed)
+  assert found[: len(wanted)] == wanted and told == replaced
+  assert len(found) == 3
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings('default')  # of the notebook's own machinery
 def test_the_notebook_runs_and_shows_pictures(
@@ -369,7 +420,7 @@ def test_the_notebook_runs_and_shows_pictures(
   for name, value in environment.items():
     monkeypatch.setenv(name, value)
   _link_programs(tmp_path)
-  book = nbformat.read(ROOT / 'docs/quickstart.ipynb', as_version=4)
+  book = _notebook()
   where = {'metadata': {'path': str(tmp_path / 'docs')}}
   nbclient.NotebookClient(book, timeout=600, resources=where).execute()
   shown = [

@@ -1,8 +1,10 @@
 """The allocator keeps what is freed; servers are reached without proxies."""
 
 import os
+import resource
 import subprocess
 import sys
+import types
 import urllib.request
 
 import pytest
@@ -39,6 +41,16 @@ def test_freed_memory_is_used_again():
   before, after = map(int, done.stdout.split())
   assert before >= 5
   assert after <= before / 100
+
+
+@pytest.mark.parametrize(
+  'system, expected', [('linux', 5_120_000), ('darwin', 5_000)]
+)
+def test_peak_memory_is_in_bytes(monkeypatch, system, expected):
+  used = types.SimpleNamespace(ru_maxrss=5_000)
+  monkeypatch.setattr(resource, 'getrusage', lambda who: used)
+  monkeypatch.setattr(sys, 'platform', system)
+  assert host.peak_memory() == expected
 
 
 def test_proxies_are_of_no_use_inside(monkeypatch):
