@@ -12,6 +12,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import types
 
 import jax
 import nbclient
@@ -20,8 +21,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jaxgan.data import labelled
+from jaxgan.data.contracts import unpaired
 from jaxgan.pytorch import torch_files
-from jaxgan.systems import contract
+from jaxgan.runtime import errors, sharding
+from jaxgan.systems import contract, settings
 from tests import parity
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -180,6 +184,47 @@ def test_every_link_leads_somewhere(path):
       assert f'.{anchor}'.endswith(f'.{name}'), f'{told}: of another name'
     elif anchor:
       assert anchor in _anchors(linked.read_text()), f'{path.name}: {target}'
+
+
+def _refused(system, changes):
+  loaded = contract.load(system)
+  config = settings.create(loaded.SETTINGS)
+  config.update_from_flattened_dict(changes)
+  contract.check_config(loaded, config)
+
+
+def _three_domains():
+  splits = types.SimpleNamespace(domains=('cat', 'dog', 'wild'))
+  config = settings.create(contract.load('munit').SETTINGS)
+  unpaired.Data(config).check(splits, splits)
+
+
+@pytest.mark.parametrize(
+  'refuse',
+  [
+    *(
+      functools.partial(_refused, system, changes)
+      for system, changes in (
+        ('stargan_v2', {'data.img_size': 100}),
+        ('stargan_v2', {'data.img_size': 1024, 'model.channel_base': 512}),
+        ('stargan', {'data.img_size': 90}),
+        ('pix2pix', {'data.img_size': 300}),
+        ('pix2pix', {'model.num_domains': 3}),
+        ('munit', {'data.img_size': 250}),
+        ('munit', {'model.num_domains': 3}),
+        ('munit', {'model.dtype': 'float16'}),
+        ('unit', {'data.img_size': 250}),
+      )
+    ),
+    functools.partial(labelled.check_names, ['cat']),
+    functools.partial(sharding.create_mesh, 9),
+    _three_domains,
+  ],
+)
+def test_limits_are_those_of_the_code(refuse):
+  with pytest.raises(errors.UserError) as caught:
+    refuse()
+  assert f'`{caught.value}`' in (ROOT / 'docs/limits.md').read_text()
 
 
 def _draw_pictures(folder, count, name=''):
