@@ -6,11 +6,13 @@ import importlib.util
 import os
 import pathlib
 import re
+import runpy
 import shlex
 import shutil
 import socket
 import subprocess
 import sys
+import types
 
 import jax
 import nbclient
@@ -20,9 +22,11 @@ import pytest
 from etils import epath
 from PIL import Image
 
+from jaxgan.data import labelled
+from jaxgan.data.contracts import unpaired
 from jaxgan.pytorch import torch_files
-from jaxgan.runtime import images
-from jaxgan.systems import contract
+from jaxgan.runtime import errors, images, sharding
+from jaxgan.systems import contract, settings
 from tests import parity
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -194,6 +198,47 @@ def test_every_link_leads_somewhere(path):
       assert f'.{anchor}'.endswith(f'.{name}'), f'{told}: of another name'
     elif anchor:
       assert anchor in _anchors(linked.read_text()), f'{path.name}: {target}'
+
+
+def _refused(system, changes):
+  loaded = contract.load(system)
+  config = settings.create(loaded.SETTINGS)
+  config.update_from_flattened_dict(changes)
+  contract.check_config(loaded, config)
+
+
+def _three_domains():
+  splits = types.SimpleNamespace(domains=('cat', 'dog', 'wild'))
+  config = settings.create(contract.load('munit').SETTINGS)
+  unpaired.Data(config).check(splits, splits)
+
+
+@pytest.mark.parametrize(
+  'refuse',
+  [
+    *(
+      functools.partial(_refused, system, changes)
+      for system, changes in (
+        ('stargan_v2', {'data.img_size': 100}),
+        ('stargan_v2', {'data.img_size': 1024, 'model.channel_base': 512}),
+        ('stargan', {'data.img_size': 90}),
+        ('pix2pix', {'data.img_size': 300}),
+        ('pix2pix', {'model.num_domains': 3}),
+        ('munit', {'data.img_size': 250}),
+        ('munit', {'model.num_domains': 3}),
+        ('munit', {'model.dtype': 'float16'}),
+        ('unit', {'data.img_size': 250}),
+      )
+    ),
+    functools.partial(labelled.check_names, ['cat']),
+    functools.partial(sharding.create_mesh, 9),
+    _three_domains,
+  ],
+)
+def test_limits_are_those_of_the_code(refuse):
+  with pytest.raises(errors.UserError) as caught:
+    refuse()
+  assert f'`{caught.value}`' in (ROOT / 'docs/limits.md').read_text()
 
 
 def _draw_pictures(folder, count, name=''):
@@ -384,6 +429,56 @@ def test_every_command_runs(path, furnished, environment, tmp_path):
     assert (folder / name).exists(), said
 
 
+def _notebook():
+  return nbformat.read(ROOT / 'docs/quickstart.ipynb', as_version=4)
+
+
+def test_the_notebook_asks_for_the_repository_where_it_is_not(
+  tmp_path, monkeypatch
+):
+  cell = next(c for c in _notebook().cells if c.cell_type == 'code')
+  python, magic, _ = cell.source.partition('%cd')
+  assert magic
+  monkeypatch.chdir(tmp_path)
+  with pytest.raises(SystemExit, match='^give REPOSITORY, in this cell, an ad'):
+    exec(python, {})
+  monkeypatch.chdir(ROOT / 'docs')
+  names = {}
+  exec(python, names)
+  assert names['folder'] == '..'
+
+
+@pytest.mark.parametrize(
+  'installed, wanted, replaced',
+  [
+    ({}, ['jax<0.13,>=0.10', 'tensorflow-cpu>=2.19', 'numpy>=2.0'], []),
+    (
+      {'jax': '0.11.1', 'jax-cuda12-plugin': '0.11.1', 'tensorflow': '2.19.0'},
+      ['jax==0.11.1', 'tensorflow>=2.19', 'numpy>=2.0'],
+      [],
+    ),
+    (
+      {'jax': '0.7.2', 'jax-cuda12-plugin': '0.7.2', 'numpy': '1.26.4'},
+      ['jax[cuda12]<0.13,>=0.10', 'tensorflow-cpu>=2.19', 'numpy>=2.0'],
+      ['jax', 'numpy'],
+    ),
+    ({'jax': '0.7.2', 'libtpu': '0.1'}, ['jax[tpu]<0.13,>=0.10'], ['jax']),
+  ],
+)
+def test_a_notebook_keeps_what_fits(installed, wanted, replaced):
+  lines = [
+    '# Direct dependencies.',
+    'jax>=0.10,<0.13',
+    'tensorflow-cpu>=2.19; python_version > "3"',
+    'numpy>=2.0  # a comment',
+    'ours>=1; python_version < "3"',
+  ]
+  choose = runpy.run_path(str(ROOT / 'docs/launch/notebook.py'))['choose']
+  found, told = choose(lines, installed)
+  assert found[: len(wanted)] == wanted and told == replaced
+  assert len(found) == 3
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings('default')  # of the notebook's own machinery
 def test_the_notebook_runs_and_shows_pictures(
@@ -392,7 +487,7 @@ def test_the_notebook_runs_and_shows_pictures(
   for name, value in environment.items():
     monkeypatch.setenv(name, value)
   _link_programs(tmp_path)
-  book = nbformat.read(ROOT / 'docs/quickstart.ipynb', as_version=4)
+  book = _notebook()
   where = {'metadata': {'path': str(tmp_path / 'docs')}}
   nbclient.NotebookClient(book, timeout=600, resources=where).execute()
   shown = [

@@ -1,6 +1,7 @@
 """The allocator keeps what is freed; servers are reached without proxies."""
 
 import os
+import resource
 import subprocess
 import sys
 import types
@@ -123,6 +124,16 @@ def test_an_installed_plugin_that_finds_nothing(machine, monkeypatch):
     'to its driver, as jax-cuda12-plugin is installed (JAX finds no device); '
     'JAX_PLATFORMS=cpu says that this is meant'
   ]
+
+
+@pytest.mark.parametrize(
+  'system, expected', [('linux', 5_120_000), ('darwin', 5_000)]
+)
+def test_peak_memory_is_in_bytes(monkeypatch, system, expected):
+  used = types.SimpleNamespace(ru_maxrss=5_000)
+  monkeypatch.setattr(resource, 'getrusage', lambda who: used)
+  monkeypatch.setattr(sys, 'platform', system)
+  assert host.peak_memory() == expected
 
 
 def test_proxies_are_of_no_use_inside(monkeypatch):

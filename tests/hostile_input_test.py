@@ -485,19 +485,18 @@ def test_bombs_are_refused_by_their_header(tmp_path):
 
 
 _PEAK = """
-import pathlib, resource, sys
+import pathlib, sys
 from jaxgan.data import preprocess
+from jaxgan.runtime import host
 files = [path.read_bytes() for path in pathlib.Path(sys.argv[1]).iterdir()]
-def peak():
-  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-before = peak()
+before = host.peak_memory()
 for data in files:
   try:
     preprocess.decode(data)
     print('read')
   except preprocess.UnreadableImage:
     pass
-print(peak() - before)
+print((host.peak_memory() - before) // 2**20)
 """
 
 

@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 import pathlib
 import platform
+import resource
 import shutil
 import subprocess
 import sys
@@ -146,6 +147,12 @@ def keep_freed_memory() -> bool:
     and mallopt(_M_MMAP_THRESHOLD, _MOST)
     and mallopt(_M_TRIM_THRESHOLD, _MOST)
   )
+
+
+def peak_memory() -> int:
+  """Bytes that this process has held at its highest."""
+  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+  return peak if sys.platform == 'darwin' else 1024 * peak  # in kB elsewhere
 
 
 @contextlib.contextmanager
