@@ -39,7 +39,7 @@ _DTYPES = {
 
 
 def load(path: epath.PathLike) -> Tree:
-  """Reads a file that torch.save wrote, of 2017 or of today, or safetensors.
+  """Reads a file that torch.save wrote, of 2018 or of today, or safetensors.
 
   Only tensors and plain containers are read, nothing that could run code.
 

@@ -77,7 +77,7 @@ def find(data: bytes) -> Foreign | None:
       return kind
   if data[257:262] == b'ustar':
     if data[:100].rstrip(b'\0') in _FIRST_PYTORCH:
-      return Foreign('a tar archive of PyTorch before 2017', _CONVERT)
+      return Foreign('a tar archive of the first PyTorch', _CONVERT)
     return Foreign('a tar archive', _UNPACK)
   if is_safetensors(data):
     return Foreign('a file of safetensors', _CONVERT)
