@@ -419,20 +419,17 @@ _CONSTRUCTORS: dict[str, Callable[..., Any]] = {
   '_codecs.encode': _encode,
   'numpy.dtype': _numpy_type,
   'numpy.ndarray': lambda: None,  # a name that the next is called with
-} | {
-  # NumPy 2 has moved them.
-  f'numpy.{core}.multiarray.{name}': fn
-  for core in ('core', '_core')
-  for name, fn in {
-    'scalar': _numpy_scalar,
-    '_reconstruct': lambda *_: _NumPyArray(),
-  }.items()
 }
+for _core in ('core', '_core'):  # NumPy 2 has moved them
+  _CONSTRUCTORS |= {
+    f'numpy.{_core}.multiarray.scalar': _numpy_scalar,
+    f'numpy.{_core}.multiarray._reconstruct': lambda *_: _NumPyArray(),
+  }
 
 
 def _set_state(target: Any, state: Any) -> None:
   if type(target) is _NumPyType:
-    target.dtype = target.dtype.newbyteorder(_text(state[1]))
+    target.dtype = np.dtype(_expect(state[1], str) + target.dtype.str[1:])
   elif type(target) is _NumPyArray:
     target.value = _numpy_array(*state[1:])
   elif type(target) is not dict:  # with versions of modules, which say nothing
