@@ -14,6 +14,7 @@ import pathlib
 import pickle
 import re
 import tarfile
+import types
 import zipfile
 
 import jax.numpy as jnp
@@ -615,7 +616,8 @@ def test_a_grid_is_drawn_whatever_files_are_called():
   cell = np.zeros((128, 128, 3), np.uint8)
   style = translate_files.Style('cat', 'a\udcff\n\x1b', np.zeros(2))
   columns = {epath.Path('\udcff\n.png'): [cell, cell]}
-  grid = translate_files._draw_grid(None, columns, [style])
+  model = types.SimpleNamespace(domains=('cat',))
+  grid = translate_files._draw_grid(model, columns, [style])
   # A line of labels, and two images of 128 pixels between margins of 2.
   assert grid.shape[0] == 16 + 2 + 2 * 130
 
