@@ -14,6 +14,7 @@ import pathlib
 import pickle
 import re
 import tarfile
+import types
 import zipfile
 
 import jax.numpy as jnp
@@ -695,7 +696,8 @@ def test_a_grid_is_drawn_whatever_files_are_called():
   style = translate_files.Style('cat', 'a\udcff\n\x1b', np.zeros(2))
   source = translate_files.Source(epath.Path('x.png'), '\udcff\n')
   columns = {source: [cell, cell]}
-  grid = translate_files._draw_grid(None, columns, [style])
+  model = types.SimpleNamespace(domains=('cat',))
+  grid = translate_files._draw_grid(model, columns, [style])
   # A line of labels, and two images of 128 pixels between margins of 2.
   assert grid.shape[0] == 16 + 2 + 2 * 130
 

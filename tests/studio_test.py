@@ -21,8 +21,8 @@ from PIL import Image
 
 from jaxgan.apps import trained_model
 from jaxgan.runs import workdir
-from jaxgan.runtime import errors, host
-from tests import tiny, tiny_stargan, view_test
+from jaxgan.runtime import errors, host, images
+from tests import cells, tiny, tiny_stargan, view_test
 
 gradio = pytest.importorskip('gradio', reason='pip install -e ".[studio]"')
 
@@ -211,12 +211,14 @@ def test_grid_and_video_show_the_source(functions, tmp_path, monkeypatch):
   monkeypatch.setattr(studio, 'VIDEO_FRAMES', 3)
   source = _write_picture(tmp_path / 'a.png')
   grid = functions.grid(source, 0, 0.7)
-  side = tiny.SIZE + 2
-  assert grid.shape[1] == side * (1 + studio.NUM_LATENTS) + 2
-  _close(
-    grid[18 : 18 + tiny.SIZE, side + 2 : 2 * side],
-    functions.model.read(source),
-  )
+  shown = cells.read(grid, tiny.SIZE, 1 + tiny.DOMAINS, studio.NUM_LATENTS)
+  _close(shown[0, 0], functions.model.read(source))
+  assert (shown[0, 1:] == 255).all()
+  # Labels are whole: the names of the domains to the left.
+  monkeypatch.setattr(images, 'labelled_grid', lambda rows, top, left: left)
+  assert functions.grid(source, 0, 0.7) == [
+    *('source', 'circle', 'square', 'triangle')
+  ]
   chosen = Style(LATENT, 0, None), Style(LATENT, 1, None)
   seen = []
   path = functions.video(source, 'circle', 0, 0.7, chosen, seen.append)

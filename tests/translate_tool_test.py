@@ -548,17 +548,6 @@ def test_a_broken_video_leaves_nothing(tmp_path):
     images.write_video(path, [frame] * 9, 30)
 
 
-def test_labels_are_shortened_to_their_column():
-  cell = np.zeros((64, 64, 3), np.uint8)
-  names = ['x' * 100, 'short']
-  grid = images.labelled_grid([[cell, cell]], names, ['l' * 100])
-  margin = grid[:-68]
-  assert grid.shape == (16 + 68, 66 + 134, 3)
-  dark = (margin < 128).all(-1).any(0)
-  assert dark[66:132].sum() > 30 and not dark[128:132].any()
-  assert not dark[:66].any()
-
-
 def test_the_program_writes_what_it_says(workdir, pictures, tmp_path):
   result = _run(
     f'--workdir={workdir}',

@@ -138,7 +138,7 @@ class Studio:
     row = [self._on_white(source, d)[0] for d in self.model.domains]
     return images.labelled_grid(
       [[self._look(source), *map(np.asarray, row)]],
-      top=['source', *self.model.domains],
+      top=['source', *images.name_all(self.model.domains, 'domain')],
       left=[''],
     )
 
@@ -183,16 +183,15 @@ class Studio:
 
   def grid(self, source: str, seed: int, psi: float) -> np.ndarray:
     """The source in the random styles of every domain, uint8 [H, W, 3]."""
-    rows, left = [], []
-    for domain in self.model.domains:
-      row = self.row(source, domain, seed, psi)
-      rows.append([np.asarray(image) for image in row])
-      left.append(domain)
+    rows = [
+      [np.asarray(image) for image in self.row(source, domain, seed, psi)]
+      for domain in self.model.domains
+    ]
     first = [self._look(source), *[None] * (NUM_LATENTS - 1)]
     return images.labelled_grid(
       [first, *rows],
       top=[f'style {n}' for n in range(1, 1 + NUM_LATENTS)],
-      left=['source', *left],
+      left=['source', *images.name_all(self.model.domains, 'domain')],
     )
 
   def video(

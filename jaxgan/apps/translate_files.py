@@ -403,10 +403,13 @@ def _draw_grid(
   """Sources above, styles to the left."""
   styles = styles[:GRID_SIDE]
   rows = [list(row) for row in zip(*columns.values(), strict=True)]
-  top = [errors.printable(source.name) for source in columns]
+  top = images.name_all([source.name for source in columns], 'source')
+  domains = images.name_all(model.domains, 'domain')
+  names = images.name_all([style.name for style in styles], 'style')
   left = ['']
-  for style in styles:
-    left.append(f'{style.domain}\n{errors.printable(style.name)}'.rstrip())
+  for style, name in zip(styles, names, strict=True):
+    domain = domains[model.domains.index(style.domain)]
+    left.append(f'{domain}\n{name}'.rstrip())
   references = [style.reference for style in styles if style.reference]
   if references:  # then of every style
     cells = [_to_cell(Image.fromarray(model.read(p))) for p in references]

@@ -1,10 +1,13 @@
 """Pictures of arrays: uint8, grids, PNG files, videos."""
 
+import collections
 import fractions
 import io
 import itertools
+import math
 import subprocess
 import tempfile
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 import jax
@@ -12,12 +15,13 @@ import numpy as np
 from etils import epath
 from PIL import Image, ImageDraw, ImageFont
 
-from jaxgan.runtime import files
+from jaxgan.runtime import errors, files
 
 Array = jax.Array | np.ndarray
 
-_FONT_SIZE = 12
-_LINE = 16  # height of a line of labels, in pixels
+MIN_CELL = 64  # pixels; smaller images are enlarged in a labelled grid
+_FONT_SIZE = 12  # at least
+_MAX_LEFT = 12  # width of the labels to the left, in sizes of the font
 
 
 def to_uint8(x: Array) -> np.ndarray:
@@ -56,28 +60,77 @@ def labelled_grid(
 ) -> np.ndarray:
   """The `grid` with a label above each column and to the left of each row.
 
-  A label may have several lines; one that is too long loses its middle.
+  Images are enlarged by the least whole factor that makes them MIN_CELL wide.
+  A label may have several lines; a line that is too long loses its middle.
+  Letters that are not in ASCII lose their accents, or become `?`: see
+  `name_all`. Where all labels of a side are empty, they take no room.
   """
   pad = 2
-  cells = Image.fromarray(grid(rows, pad))
-  font = ImageFont.load_default(_FONT_SIZE)
+  cells = Image.fromarray(grid(_enlarge(rows), pad))
   pitch_x = (cells.width - pad) // len(top)
   pitch_y = (cells.height - pad) // len(left)
-  margin_y = _LINE * max(label.count('\n') + 1 for label in top)
+  # So that it can be read where a page shows all of a large grid.
+  font_size = max(_FONT_SIZE, (pitch_y - pad) // 10)
+  font = ImageFont.load_default(font_size)
+  line_height = font_size * 4 // 3
+  above = [_fit(label, font, pitch_x - 4) for label in top]
+  beside = [_fit(label, font, _MAX_LEFT * font_size) for label in left]
+  margin_y = line_height * max(map(len, above))
+  width = max((font.getlength(line) for x in beside for line in x), default=0)
+  margin_x = math.ceil(width) + 4 if width else 0
   canvas = Image.new(
-    'RGB', (pitch_x + cells.width, margin_y + cells.height), 'white'
+    'RGB', (margin_x + cells.width, margin_y + cells.height), 'white'
   )
-  canvas.paste(cells, (pitch_x, margin_y))
+  canvas.paste(cells, (margin_x, margin_y))
   draw = ImageDraw.Draw(canvas)
   corners = [
-    *((pitch_x * (j + 1), 0, label) for j, label in enumerate(top)),
-    *((0, margin_y + pitch_y * i, label) for i, label in enumerate(left)),
+    *((margin_x + pitch_x * j, 0, lines) for j, lines in enumerate(above)),
+    *((0, margin_y + pitch_y * i, lines) for i, lines in enumerate(beside)),
   ]
-  for x, y, label in corners:
-    for i, line in enumerate(label.split('\n')):
-      line = _shorten(line, font, pitch_x - 4)
-      draw.text((x + 2, y + _LINE * i), line, 'black', font)
+  for x, y, lines in corners:
+    for i, line in enumerate(lines):
+      draw.text((x + 2, y + line_height * i), line, 'black', font)
   return np.asarray(canvas)
+
+
+def name_all(names: Sequence[str], noun: str) -> list[str]:
+  """Names as labels show them; `<noun> <number>`, from 1, where they cannot.
+
+  That is a name with letters that have no likeness in ASCII, which alone the
+  font has, and one that would look like another.
+  """
+  plain = {name: _without_accents(errors.printable(name)) for name in names}
+  alike = collections.Counter(plain.values())
+  return [
+    plain[name]
+    if plain[name].isascii() and alike[plain[name]] == 1
+    else f'{noun} {i + 1}'
+    for i, name in enumerate(names)
+  ]
+
+
+def _without_accents(text: str) -> str:
+  letters = unicodedata.normalize('NFKD', text)
+  return ''.join(c for c in letters if not unicodedata.combining(c))
+
+
+def _enlarge(
+  rows: Sequence[Sequence[Array | None]],
+) -> list[list[Array | None]]:
+  size = next(x.shape[0] for row in rows for x in row if x is not None)
+  factor = -(-MIN_CELL // size)
+  return [
+    [x if x is None else x.repeat(factor, 0).repeat(factor, 1) for x in row]
+    for row in rows
+  ]
+
+
+def _fit(
+  label: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int
+) -> list[str]:
+  """The lines of a label, each in no more than `width` pixels."""
+  drawn = _without_accents(label).encode('ascii', 'replace').decode()
+  return [_shorten(line, font, width) for line in drawn.split('\n') if line]
 
 
 def _shorten(
