@@ -370,8 +370,8 @@ def read_to_translate(folder):
   return model().read(path)
 
 
-def model():
-  config = tiny.config(data__domains=('cat',), data__img_size=SIZE)
+def model(**settings):
+  config = tiny.config(data__domains=('cat',), data__img_size=SIZE, **settings)
   translator = types.SimpleNamespace(system=contract.load('stargan_v2'))
   return trained_model.Model(translator, config, step=0, crop=False)
 
@@ -586,6 +586,15 @@ def test_a_bad_image_is_not_kept_in_memory(tmp_path):
 def test_an_array_that_is_no_picture(array, message):
   with pytest.raises(UserError, match=f'^an array .*: .*{message}'):
     model().read(array)
+
+
+def test_a_run_blends_alpha_as_its_training_did(tmp_path):
+  image = Image.new('RGBA', (8, 8), (9, 9, 9, 0))
+  image.save(tmp_path / 'a.png')
+  for background, colour in (('', 9), ('white', 255)):
+    reader = model(data__background=background)
+    for given in (image, tmp_path / 'a.png'):
+      assert (reader.read(given) == colour).all()
 
 
 def test_a_damaged_image_that_pillow_opened(tmp_path):
