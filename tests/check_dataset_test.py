@@ -184,7 +184,7 @@ def test_alpha_and_what_training_does_with_it(clean):
   image = Image.new('RGBA', (40, 40), (0, 0, 0, 0))
   image.paste((255, 0, 0, 255), (0, 0, 20, 40))
   save(image, clean / 'train/cat/a.png')
-  save(image.convert('P'), clean / 'train/cat/b.gif')
+  save(image, clean / 'train/cat/b.gif')
   save(noise(9).convert('RGBA'), clean / 'train/cat/opaque.png')
   for flags, effect in (
     (
