@@ -14,7 +14,7 @@ demo: $(VENV)/installed
 	mv $(DEMO) $$aside && echo "the run that was in $(DEMO) is now in $$aside"; fi
 	$(BIN)/python train.py --config=configs/stargan_v2/shapes.py --workdir=$(DEMO)
 	$(BIN)/python eval.py --config=configs/stargan_v2/shapes.py --workdir=$(DEMO)
-	@echo "picture grids: $$(ls -d $(DEMO)/samples/* | sort -V | tail -1)/reference.png and others beside it"
+	@echo "picture grids: $(DEMO)/samples/$$(ls $(DEMO)/samples | sort -n | tail -1)/reference.png and others beside it"
 	@echo "score table:   $(DEMO)/eval/scores.csv"
 
 test: $(VENV)/installed-test

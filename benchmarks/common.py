@@ -382,7 +382,9 @@ def describe_machine() -> dict[str, str]:
 
 def num_cores() -> int:
   """CPU cores that this process may use."""
-  return len(os.sched_getaffinity(0))
+  if hasattr(os, 'sched_getaffinity'):
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count() or 1  # macOS
 
 
 def describe_images(config: ml_collections.ConfigDict) -> str:

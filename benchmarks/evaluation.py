@@ -24,8 +24,8 @@ import numpy as np
 from absl import flags
 from etils import epath
 
+from benchmarks import common, peer_stargan_v2
 from benchmarks import peer as peer_lib
-from benchmarks import peer_stargan_v2
 from jaxgan.metrics.translations import BATCH, Options, Score, Scorer
 from jaxgan.pytorch import convert
 from jaxgan.runtime import cli, errors, sharding
@@ -58,7 +58,7 @@ def main() -> None:
   run = contract.open_run(_WORKDIR.value, placement)
   if run.config.data.name != 'folder' or run.config.model.w_hpf:
     raise errors.UserError('--workdir must be of data.name=folder, w_hpf=0')
-  device, threads = jax.devices()[0], len(os.sched_getaffinity(0))
+  device, threads = jax.devices()[0], common.num_cores()
   print(f'device: {device.device_kind}, {threads} CPU cores')
   with tempfile.TemporaryDirectory() as directory:
     root = pathlib.Path(directory)

@@ -38,13 +38,13 @@ def warnings(monkeypatch):
 @pytest.fixture
 def decodings(monkeypatch):
   """Grows by one with every decoded picture."""
-  real, calls = preprocess.decode, []
+  real, calls = preprocess.open_image, []
 
-  def decode(data):
+  def open_image(data):
     calls.append(len(data))
     return real(data)
 
-  monkeypatch.setattr(preprocess, 'decode', decode)
+  monkeypatch.setattr(preprocess, 'open_image', open_image)
   return calls
 
 

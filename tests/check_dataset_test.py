@@ -97,8 +97,8 @@ def faulty(tmp_path_factory):
   for i in range(4):
     (cat / f'copy{i}.png').write_bytes(original.read_bytes())
   (cat / 'notes.txt').touch()
-  (cat / 'scan.tif').touch()
-  (cat / 'phone.heic').touch()
+  (cat / 'scan.cr2').touch()
+  (cat / 'phone.jxl').touch()
   (root / 'test').mkdir()
   (root / 'train/.cache').mkdir()
   save(noise(6), dog / '0.png')
@@ -136,7 +136,7 @@ def test_every_fault_is_found_and_named(report):
     'hidden files and folders': (1, ['train/.cache']),
     'pictures of formats that are not read': (
       2,
-      ['train/cat/scan.tif', 'train/cat/phone.heic'][::-1],
+      ['train/cat/phone.jxl', 'train/cat/scan.cr2'],
     ),
     'further splits or folders': (1, ['test']),
     'black images (rule of thumb: no value above 8 of 255)': (
@@ -383,7 +383,7 @@ def test_faults_of_pairs_are_those_that_training_ends_with(pairs, tmp_path):
 def test_a_list_of_attributes_that_does_not_fit_its_images(tmp_path):
   for i in range(6):
     save(noise(i), tmp_path / f'images/{i}.png')
-  (tmp_path / 'images/scan.tif').touch()
+  (tmp_path / 'images/scan.cr2').touch()
   path = tmp_path / 'list_attr_celeba.txt'
   rows = ''.join(f'{i}.png 1 -1\n' for i in range(5))
   path.write_text(f'9\nBald Young\n{rows}')
@@ -396,7 +396,7 @@ def test_a_list_of_attributes_that_does_not_fit_its_images(tmp_path):
       1,
       ['its first line says 9 images, and it names 5'],
     ),
-    'pictures of formats that are not read': (1, ['images/scan.tif']),
+    'pictures of formats that are not read': (1, ['images/scan.cr2']),
     'images that the list does not name': (1, ['images/5.png']),
   }
   status, _, error = run(tmp_path, *flags, '--num_test=2', '--domains=Young')

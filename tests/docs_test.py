@@ -1,26 +1,36 @@
 """What the documents say is there: commands, flags, settings, links, names."""
 
 import ast
+import base64
 import functools
 import importlib.util
 import os
 import pathlib
 import re
+import runpy
 import shlex
 import shutil
 import socket
 import subprocess
 import sys
+import types
 
 import jax
 import nbclient
 import nbformat
 import numpy as np
 import pytest
+from absl import flags
+from etils import epath
 from PIL import Image
 
+from jaxgan.data import labelled, shapes
+from jaxgan.data.contracts import unpaired
+from jaxgan.inference import grids
+from jaxgan.metrics import shapes as measure_shapes
 from jaxgan.pytorch import torch_files
-from jaxgan.systems import contract
+from jaxgan.runtime import errors, images, sharding
+from jaxgan.systems import config_flag, contract, settings
 from tests import parity
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -31,7 +41,7 @@ DOCUMENTS = [
 ]
 STAND_INS = ROOT / 'tests/stand_ins'
 _LINKED = (
-  *('jaxgan', 'configs', 'tests', 'train.py', 'eval.py'),
+  *('jaxgan', 'configs', 'tests', 'benchmarks', 'train.py', 'eval.py'),
   *('Makefile', 'pyproject.toml', 'requirements.txt'),
 )
 # Programs whose flags are in a module.
@@ -44,15 +54,22 @@ _LEFT = {
   'README.md': ('dogs/video.mp4', 'bucket/runs/afhq/report/index.html'),
   'tutorial.md': (
     'runs/demo/eval/scores.csv',
-    'squares/green_to_square_seed0_3.png',
+    'squares/lime_to_square_seed0_3.png',
     'runs/photos/eval/scores.csv',
     'dogs_of_cats/video.mp4',
   ),
-  'translating.md': ('like_1.png', 'exported/model.json'),
+  'translating.md': (
+    'wild_as_large/2_to_wild_seed0_3.png',
+    'wild_clips/clip_to_wild_seed0_1.mp4',
+    'like_1.png',
+    'some_dog_as_large.png',
+    'exported/model.json',
+  ),
   'stargan.md': (
     'runs/stargan_joint/config.json',
     'all/grid.png',
     'dogs/1_to_dog.png',
+    'older/1_to_Young.png',
     'stargan_exported/200000-D.ckpt',
   ),
   'munit.md': (
@@ -73,6 +90,27 @@ _LEFT = {
     'bucket/runs/afhq/eval/scores.csv',
   ),
 }
+# Rows and columns of the grids, their number following from the command.
+_GRIDS = {
+  'README.md': {'dogs/grid.png': (5, 2)},
+  'tutorial.md': {'squares/grid.png': (5, 2), 'dogs_of_cats/grid.png': (4, 4)},
+  'translating.md': {
+    'like_the_references/grid.png': (3, 3),
+    'wild/grid.png': (5, 2),
+  },
+  'from_pytorch.md': {
+    'out/grid.png': (5, 3),
+    'out_female/grid.png': (3, 3),
+    'out_male/grid.png': (9, 2),
+  },
+  'stargan.md': {'all/grid.png': (4, 2), 'dogs/grid.png': (2, 2)},
+  'munit.md': {
+    'drawn/grid.png': (4, 2),
+    'like_dogs/grid.png': (3, 3),
+    'circles/grid.png': (2, 2),
+  },
+}
+_CELL = 128  # side of a picture in a grid.png of small ones
 # Of absl, ml_collections and of pytest's and others' programs.
 _COMMON_FLAGS = {'help', 'helpfull', 'verbosity'}
 
@@ -84,9 +122,15 @@ def _blocks(path, *languages):
   return [block for language, block in found if language in languages]
 
 
+def _inline_commands(path):
+  """Those that train in the midst of a text, as in the README's table."""
+  return re.findall(r'`(python train\.py [^`]+)`', path.read_text())
+
+
 def _commands(path):
   """Lines of a shell that run Python, those that go on joined."""
-  for block in _blocks(path, '', 'bash'):
+  blocks = _blocks(path, '', 'bash', 'text')
+  for block in [*blocks, *_inline_commands(path)]:
     joined = re.sub(r'\\\n\s*', ' ', block)
     for line in joined.splitlines():
       line = re.sub(r'^(\w+=\S+ +)+', '', line.strip())  # of the environment
@@ -142,6 +186,22 @@ def test_every_command_has_a_program_that_takes_its_flags(path):
       assert names & known, f'{path.name}: {words}: {argument}'
 
 
+@pytest.mark.parametrize('path', DOCUMENTS, ids=lambda path: path.name)
+def test_every_setting_has_a_value_that_can_be(path, monkeypatch):
+  monkeypatch.chdir(ROOT)
+  for words in _commands(path):
+    changes = [word for word in words if word.startswith('--config')]
+    if not any(word.startswith('--config=configs/') for word in changes):
+      continue
+    values = flags.FlagValues()
+    config_flag.define('', flag_values=values)
+    monkeypatch.setattr(sys, 'argv', [path.name, *changes])
+    values(sys.argv)
+    config = values['config'].value
+    config.data.domains = config.data.domains or ('a', 'b')
+    contract.check_config(contract.get_system(config), config)
+
+
 def _anchors(text):
   """What GitHub calls the headings of a document."""
   return {
@@ -187,6 +247,47 @@ def test_every_link_leads_somewhere(path):
       assert anchor in _anchors(linked.read_text()), f'{path.name}: {target}'
 
 
+def _refused(system, changes):
+  loaded = contract.load(system)
+  config = settings.create(loaded.SETTINGS)
+  config.update_from_flattened_dict(changes)
+  contract.check_config(loaded, config)
+
+
+def _three_domains():
+  splits = types.SimpleNamespace(domains=('cat', 'dog', 'wild'))
+  config = settings.create(contract.load('munit').SETTINGS)
+  unpaired.Data(config).check(splits, splits)
+
+
+@pytest.mark.parametrize(
+  'refuse',
+  [
+    *(
+      functools.partial(_refused, system, changes)
+      for system, changes in (
+        ('stargan_v2', {'data.img_size': 100}),
+        ('stargan_v2', {'data.img_size': 1024, 'model.channel_base': 512}),
+        ('stargan', {'data.img_size': 90}),
+        ('pix2pix', {'data.img_size': 300}),
+        ('pix2pix', {'model.num_domains': 3}),
+        ('munit', {'data.img_size': 250}),
+        ('munit', {'model.num_domains': 3}),
+        ('munit', {'model.dtype': 'float16'}),
+        ('unit', {'data.img_size': 250}),
+      )
+    ),
+    functools.partial(labelled.check_names, ['cat']),
+    functools.partial(sharding.create_mesh, 9),
+    _three_domains,
+  ],
+)
+def test_limits_are_those_of_the_code(refuse):
+  with pytest.raises(errors.UserError) as caught:
+    refuse()
+  assert f'`{caught.value}`' in (ROOT / 'docs/limits.md').read_text()
+
+
 def _draw_pictures(folder, count, name=''):
   """Pictures 1.png to COUNT.png of noise, or NAME1.png and so on."""
   folder.mkdir(parents=True, exist_ok=True)
@@ -200,6 +301,12 @@ def _draw_data(root, domains):
   for split, count in (('train', 6), ('val', 3)):
     for domain in domains:
       _draw_pictures(root / split / domain, count, f'{split}_{domain}_')
+
+
+def _draw_clip(path):
+  rng = np.random.default_rng(0)
+  frames = rng.integers(0, 256, (3, 40, 50, 3), np.uint8)
+  images.write_video(epath.Path(path), frames, 25)
 
 
 def _draw_pairs(root):
@@ -337,6 +444,56 @@ def _make_official_munit(folder, environment):
   )
 
 
+def _pictures(folder):
+  """The PNGs in a folder, but not behind links."""
+  return set(folder.rglob('*.png'))
+
+
+def _cells(path, side):
+  """(rows, columns) of the pictures in a grid, which are lines apart."""
+  with Image.open(path) as image:
+    inked = (np.asarray(image.convert('RGB')) < 255).any(axis=-1)
+  rows = _runs(inked.any(axis=1), side)
+  last = inked[rows[-1] : rows[-1] + side]  # its corner is never empty
+  return len(rows), len(_runs(last.any(axis=0), side))
+
+
+def _runs(inked, length):
+  """Where just so many lines with ink follow each other."""
+  edges = np.flatnonzero(np.diff(np.pad(inked, 1)))
+  return [a for a, b in edges.reshape(-1, 2).tolist() if b - a == length]
+
+
+def _look_at(paths):
+  """Asserts that pictures show something, and sample grids all sources."""
+  for path in sorted(paths):
+    with Image.open(path) as image:
+      pixels = np.asarray(image.convert('RGB'))
+    assert min(pixels.shape[:2]) >= 32, f'{path}: {pixels.shape}'
+    assert pixels.std() > 1, f'{path} is of one colour'
+    if 'samples' in path.parts:
+      _, columns = _cells(path, 32)
+      assert columns - grids.NUM_SOURCES in (0, 1), f'{path}: {columns} columns'
+
+
+def _look_at_drawn_circles(folder):
+  """Asserts that they are as `shapes` draws them: place, size and colour.
+
+  What a run has never seen it cannot translate: a circle of half the brightness
+  becomes rubble.
+  """
+  pixels = np.stack([np.asarray(Image.open(p)) for p in _pictures(folder)])
+  found = measure_shapes.measure(pixels)
+  assert [shapes.DOMAINS[i] for i in found.domain] == ['circle', 'circle']
+  for values, (least, most) in (
+    (found.centre, shapes.CENTRE_RANGE),
+    (found.radius, shapes.RADIUS_RANGE),
+    (pixels.max(axis=(1, 2, 3)) / 255, (shapes.VALUE, 1)),
+    (pixels[:, 0, 0] / 255, (shapes.GROUND, shapes.GROUND + 0.01)),
+  ):
+    assert (values >= least).all() and (values <= most).all(), values
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
   'path',
@@ -357,14 +514,73 @@ def test_every_command_runs(path, furnished, environment, tmp_path):
     _make_official_munit(folder, environment)
   if path.name == 'pix2pix.md':
     _draw_pairs(folder / 'data')
+  if path.name == 'translating.md':
+    _draw_clip(folder / 'clip.mp4')
   if path.name == 'tutorial.md':
     _draw_data(folder / 'photos', ('cats', 'dogs'))
-  said = _run('\n'.join(_blocks(path, 'bash')), folder, environment)
+  before = _pictures(folder)
+  commands = [*_blocks(path, 'bash'), *_inline_commands(path)]
+  said = _run('\n'.join(commands), folder, environment)
   for block in _blocks(path, 'python'):
     (folder / 'block.py').write_text(block)
     _run('python block.py', folder, environment | {'PYTHONPATH': '.'})
   for name in _LEFT.get(path.name, ()):
     assert (folder / name).exists(), said
+  _look_at(_pictures(folder) - before)
+  for name, cells in _GRIDS.get(path.name, {}).items():
+    assert _cells(folder / name, _CELL) == cells, name
+  if path.name == 'tutorial.md':
+    _look_at_drawn_circles(folder / 'drawn')
+
+
+def _notebook():
+  return nbformat.read(ROOT / 'docs/quickstart.ipynb', as_version=4)
+
+
+def test_the_notebook_asks_for_the_repository_where_it_is_not(
+  tmp_path, monkeypatch
+):
+  cell = next(c for c in _notebook().cells if c.cell_type == 'code')
+  python, magic, _ = cell.source.partition('%cd')
+  assert magic
+  monkeypatch.chdir(tmp_path)
+  with pytest.raises(SystemExit, match='^give REPOSITORY, in this cell, an ad'):
+    exec(python, {})
+  monkeypatch.chdir(ROOT / 'docs')
+  names = {}
+  exec(python, names)
+  assert names['folder'] == '..'
+
+
+@pytest.mark.parametrize(
+  'installed, wanted, replaced',
+  [
+    ({}, ['jax<0.13,>=0.10', 'tensorflow-cpu>=2.19', 'numpy>=2.0'], []),
+    (
+      {'jax': '0.11.1', 'jax-cuda12-plugin': '0.11.1', 'tensorflow': '2.19.0'},
+      ['jax==0.11.1', 'tensorflow>=2.19', 'numpy>=2.0'],
+      [],
+    ),
+    (
+      {'jax': '0.7.2', 'jax-cuda12-plugin': '0.7.2', 'numpy': '1.26.4'},
+      ['jax[cuda12]<0.13,>=0.10', 'tensorflow-cpu>=2.19', 'numpy>=2.0'],
+      ['jax', 'numpy'],
+    ),
+    ({'jax': '0.7.2', 'libtpu': '0.1'}, ['jax[tpu]<0.13,>=0.10'], ['jax']),
+  ],
+)
+def test_a_notebook_keeps_what_fits(installed, wanted, replaced):
+  lines = [
+    '# Direct dependencies.',
+    'jax>=0.10,<0.13',
+    'tensorflow-cpu>=2.19; python_version > "3"',
+    'numpy>=2.0  # a comment',
+    'ours>=1; python_version < "3"',
+  ]
+  choose = runpy.run_path(str(ROOT / 'docs/launch/notebook.py'))['choose']
+  found, told = choose(lines, installed)
+  assert found[: len(wanted)] == wanted and told == replaced
+  assert len(found) == 3
 
 
 @pytest.mark.slow
@@ -375,13 +591,17 @@ def test_the_notebook_runs_and_shows_pictures(
   for name, value in environment.items():
     monkeypatch.setenv(name, value)
   _link_programs(tmp_path)
-  book = nbformat.read(ROOT / 'docs/quickstart.ipynb', as_version=4)
+  book = _notebook()
   where = {'metadata': {'path': str(tmp_path / 'docs')}}
   nbclient.NotebookClient(book, timeout=600, resources=where).execute()
   shown = [
-    'image/png' in output.get('data', {})
+    output['data']['image/png']
     for cell in book.cells
     for output in cell.get('outputs', ())
+    if 'image/png' in output.get('data', {})
   ]
-  assert sum(shown) == 3
+  assert len(shown) == 3
+  for i, encoded in enumerate(shown):
+    (tmp_path / f'shown_{i}.png').write_bytes(base64.b64decode(encoded))
+  _look_at(_pictures(tmp_path))
   assert (tmp_path / 'runs/quickstart/report/index.html').exists()

@@ -1,6 +1,8 @@
 """Sample grids and looks at outputs, with images that tell what made them."""
 
 import types
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 from jaxgan.data import preprocess
 from jaxgan.inference import grids, outputs
 from jaxgan.runs import collapse
+from jaxgan.runtime import images
 
 S = 2  # pixels
 
@@ -70,9 +73,26 @@ def _red(x):
   return np.rint((x[:, 0, 0, 0] + 1) * 127.5)
 
 
+class _Grid(NamedTuple):
+  """What a labelled grid is drawn of."""
+
+  rows: Sequence
+  top: Sequence[str]
+  left: Sequence[str]
+
+
+@pytest.fixture(autouse=True)
+def labelled_grid(monkeypatch):
+  """Pictures and labels, as they are before they are drawn."""
+  monkeypatch.setattr(images, 'labelled_grid', _Grid)
+
+
 def _cells(grid):
   """The colours of the images in a grid: [rows, columns, 3]."""
-  return grid[2 :: S + 2, 2 :: S + 2].tolist()
+  assert len(grid.left) == len(grid.rows)
+  assert all(len(grid.top) == len(row) for row in grid.rows)
+  drawn = images.grid(grid.rows)
+  return drawn[2 :: S + 2, 2 :: S + 2].tolist()
 
 
 WHITE = [255, 255, 255]
@@ -106,7 +126,23 @@ def test_sources_of_any_domain_in_styles_of_references_and_latents():
     [list(c) for c in zip(sources, y_ref, references, strict=True)],
     [list(c) for c in zip(sources, y_src, sources, strict=True)],
   ]
+  of_sources = ['a', 'b'] * 4
+  assert drawn['reference'][1:] == (
+    ['', *of_sources],
+    ['source', *['b\nreference', 'a\nreference'] * 4],
+  )
+  assert drawn['cycle'][1:] == (
+    ['a\nto b', 'b\nto a'] * 4,
+    ['source', 'reference', 'translation', 'back again'],
+  )
   for psi in (0.5, 0.7, 1.0):
+    assert drawn[f'latent_psi{psi}'][1:] == (
+      of_sources,
+      [
+        'source',
+        *(f'{d}\nlatent {n}\npsi {psi}' for d in 'ab' for n in (1, 2, 3)),
+      ],
+    )
     assert _cells(drawn[f'latent_psi{psi}']) == [
       above,
       *(
@@ -142,6 +178,7 @@ def test_of_many_domains_the_grids_show_some(num_domains, shown):
   for grid in drawn.values():
     targets = [row[0][1] for row in _cells(grid)[1:]]
     np.testing.assert_array_equal(targets, np.repeat(shown, 3))
+    assert [int(x.split('\n')[0]) for x in grid.left[1:]] == targets
 
 
 def test_between_two_domains_each_direction_has_its_grids():
@@ -171,6 +208,25 @@ def test_between_two_domains_each_direction_has_its_grids():
         for ref in references
       ),
     ]
+    here, there = way[0], way[2]
+    top, unnamed = f'source\n{here}', [''] * 8
+    assert drawn[f'{way}_latent'][1:] == (
+      unnamed,
+      [top, *(f'{there}\nlatent {n}' for n in range(1, 7))],
+    )
+    assert drawn[f'{way}_reference'][1:] == (
+      ['', *unnamed],
+      [top, *[f'{there}\nreference'] * 6],
+    )
+    assert drawn[f'{way}_cycle'][1:] == (
+      unnamed,
+      [
+        top,
+        f'reconstruction\n{here}',
+        f'translation\n{there}',
+        f'back again\n{here}',
+      ],
+    )
     # A latent for each source, beside those of the grid of latents.
     assert _cells(drawn[f'{way}_cycle']) == [
       above,
@@ -187,6 +243,17 @@ def test_of_a_system_without_styles_the_way_back_is_all():
   assert _cells(drawn['b2a']) == [
     [[100 + n, y, style] for n in range(8)]
     for y, style in ((0, 0), (0, 255), (1, 255))
+  ]
+  assert drawn['b2a'].left == ['source\nb', 'translation\na', 'back again\nb']
+
+
+def test_domains_that_no_label_can_show_are_numbered():
+  translator = _Translator('other', ('label',))
+  drawn = grids.draw(translator, _Val('caf\xe9', '猫'), jax.random.key(0))
+  assert drawn['caf\xe92猫'].left == [
+    'source\ncafe',
+    'translation\ndomain 2',
+    'back again\ncafe',
   ]
 
 

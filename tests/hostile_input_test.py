@@ -34,6 +34,7 @@ from tests import tiny
 
 ROOT = pathlib.Path(__file__).parent.parent
 SIZE = 16
+FORMATS = 'JPEG', 'PNG', 'WEBP', 'BMP', 'TIFF', 'GIF', 'AVIF'
 SECONDS = 5  # for an image in a reader; one takes milliseconds
 
 # Pillow warns of odd EXIF blocks; users see that once, and it is no error.
@@ -102,6 +103,25 @@ def bmp(width, height, bits, compression, data, colours=b''):
   return header + info + colours + data
 
 
+def tiff(width, height, offsets=(8,), rows=1):
+  """A grey TIFF of no data but that, in strips of so many rows."""
+  sizes, end = {3: 'H', 4: 'I'}, 8
+  entries, after = b'', b''
+  tags = (
+    *((256, 4, [width]), (257, 4, [height]), (258, 3, [8]), (259, 3, [1])),
+    *((262, 3, [1]), (273, 4, offsets), (278, 4, [rows])),
+  )
+  end += 6 + 12 * len(tags)
+  for number, kind, values in tags:
+    data = struct.pack(f'<{len(values)}{sizes[kind]}', *values)
+    if len(data) > 4:
+      data, after = struct.pack('<I', end + len(after)), after + data
+    entries += struct.pack('<HHI', number, kind, len(values))
+    entries += data.ljust(4, b'\0')
+  header = struct.pack('<2sHIH', b'II', 42, 8, len(tags))
+  return header + entries + bytes(4) + after
+
+
 def legal():
   """{name: (bytes, pixels or None for those that Pillow gives)}."""
   image, files = picture(), {}
@@ -111,18 +131,32 @@ def legal():
     files[f'{mode}.bmp'] = encode(image.convert(mode), 'BMP')
   for mode in ('L', 'RGB', 'CMYK'):
     files[f'{mode}.jpg'] = encode(image.convert(mode), 'JPEG')
+  for mode in ('1', 'L', 'LA', 'P', 'RGB', 'RGBA', 'CMYK'):
+    files[f'{mode}.tiff'] = encode(image.convert(mode), 'TIFF')
+    for kind in ('tiff_lzw', 'tiff_adobe_deflate', 'packbits'):
+      files[f'{mode}_{kind}.tiff'] = encode(
+        image.convert(mode), 'TIFF', compression=kind
+      )
+  files['jpeg.tiff'] = encode(image, 'TIFF', compression='jpeg')
+  for mode in ('L', 'P', 'RGB', 'RGBA'):
+    files[f'{mode}.gif'] = encode(image.convert(mode), 'GIF')
+  for mode in ('L', 'RGB', 'RGBA'):
+    files[f'{mode}.avif'] = encode(image.convert(mode), 'AVIF', speed=10)
   for mode in ('L', 'RGB', 'RGBA'):
     files[f'{mode}.webp'] = encode(image.convert(mode), 'WEBP')
   for orientation in range(1, 9):
     exif = turned(orientation)
     files[f'turned{orientation}.jpg'] = encode(image, 'JPEG', exif=exif)
-  for form in ('PNG', 'WEBP'):
+  files['turned_lzw.tiff'] = encode(
+    image, 'TIFF', exif=turned(6), compression='tiff_lzw'
+  )
+  for form in ('PNG', 'WEBP', 'TIFF', 'AVIF', 'GIF'):
     files[f'turned.{form.lower()}'] = encode(image, form, exif=turned(6))
     frames = [picture(seed=seed) for seed in (1, 2)]
     files[f'animated.{form.lower()}'] = encode(
       image, form, save_all=True, append_images=frames
     )
-  for form in ('JPEG', 'PNG', 'WEBP', 'BMP'):
+  for form in FORMATS:
     suffix = form.lower()
     files[f'one.{suffix}'] = encode(picture(1, 1), form)
     files[f'wide.{suffix}'] = encode(picture(9000, 2), form)
@@ -147,6 +181,7 @@ def legal():
   half = (grey / 257).round().astype(np.uint8)
   rgb = np.broadcast_to(half[..., None], (5, 10, 3))
   found['grey16.png'] = encode(Image.fromarray(grey), 'PNG'), rgb
+  found['grey16.tiff'] = encode(Image.fromarray(grey), 'TIFF'), rgb
   wide = np.concatenate([grey[..., None]] * 3, -1).astype('>u2')
   rows = b''.join(b'\0' + row.tobytes() for row in wide)
   found['rgb16.png'] = png(10, 5, 16, 2, rows), wide >> 8
@@ -162,7 +197,8 @@ def mutated(count_each=2):
   files = {}
   names = 'RGB.jpg CMYK.jpg progressive.jpg turned6.jpg P.png LA.png RGB.png'
   names += ' animated.png grey16.png RGB.webp RGBA.webp lossless.webp'
-  names += ' animated.webp P.bmp RGB.bmp rle.bmp'
+  names += ' animated.webp P.bmp RGB.bmp rle.bmp RGB.tiff P_packbits.tiff'
+  names += ' RGB_tiff_lzw.tiff turned_lzw.tiff P.gif animated.gif RGB.avif'
   originals = legal()
   for name in names.split():
     for kind in MUTATIONS:
@@ -196,7 +232,7 @@ def mutated(count_each=2):
 def foreign():
   """{name: bytes} of what is no picture, or not one that is read."""
   image, files = picture(), {}
-  for form in ('GIF', 'TIFF', 'ICO', 'PPM', 'TGA', 'PDF', 'EPS'):
+  for form in ('ICO', 'PPM', 'TGA', 'PDF', 'EPS'):
     files[f'{form}.jpg'] = encode(image, form)
   return files | {
     'empty.png': b'',
@@ -255,6 +291,20 @@ def bombs():
   lossy = bytearray(encode(picture(), 'WEBP'))
   lossy[26:30] = b'\xff\x3f\xff\x3f'
   files['lossy.webp'] = bytes(lossy), (16383, 16383)
+  for size in ((50_000, 50_000), (70_000, 9)):
+    files[f'{size[0]}x{size[1]}.tiff'] = tiff(*size), size
+  layered = tiff(1000, 1000, [1000] * 20_000, rows=999)
+  files['layers.tiff'] = layered, (1000, 1000)
+  canvas, frame = (bytearray(encode(picture(), 'GIF')) for _ in range(2))
+  canvas[6:10] = b'\xff\xff\xff\xff'
+  files['canvas.gif'] = bytes(canvas), (65535, 65535)
+  at = frame.rindex(b',' + bytes(4) + struct.pack('<HH', 24, 20))
+  frame[at + 5 : at + 9] = struct.pack('<HH', 8192, 8193)
+  files['frame.gif'] = bytes(frame), (8192, 8193)
+  avif = encode(picture(), 'AVIF', speed=10)
+  at = avif.index(b'ispe') + 8
+  claimed = struct.pack('>II', 16_000, 16_000)
+  files['ispe.avif'] = avif[:at] + claimed + avif[at + 8 :], (16_000, 16_000)
   files['scans.jpg'] = scans(20_000), (2048, 2048)
   return files
 
@@ -358,7 +408,7 @@ def outcomes(tmp_path, files):
 def pillow_pixels(data):
   """What Pillow itself makes of an image, squeezed; None if nothing."""
   try:
-    image = Image.open(io.BytesIO(data), formats=['JPEG', 'PNG', 'WEBP', 'BMP'])
+    image = Image.open(io.BytesIO(data), formats=FORMATS)
     image.load()
     turn = preprocess._TURNS.get(image.getexif().get(0x0112))
     image = image if turn is None else image.transpose(turn)
@@ -420,7 +470,9 @@ def test_bombs_are_refused_by_their_header(tmp_path):
   for name, found in outcomes(tmp_path, data):
     width, height = files[name][1]
     for error in found.values():
-      if width > 0 and name != 'scans.jpg':
+      if name == 'layers.tiff':
+        assert '1000 x 1000 pixels in 10000 layers would take' in str(error)
+      elif width > 0 and name != 'scans.jpg':
         limit = (
           f'{width} x {height} pixels, and the limit is 67,108,864, 65,536'
         )
@@ -433,19 +485,18 @@ def test_bombs_are_refused_by_their_header(tmp_path):
 
 
 _PEAK = """
-import pathlib, resource, sys
+import pathlib, sys
 from jaxgan.data import preprocess
+from jaxgan.runtime import host
 files = [path.read_bytes() for path in pathlib.Path(sys.argv[1]).iterdir()]
-def peak():
-  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-before = peak()
+before = host.peak_memory()
 for data in files:
   try:
     preprocess.decode(data)
     print('read')
   except preprocess.UnreadableImage:
     pass
-print(peak() - before)
+print((host.peak_memory() - before) // 2**20)
 """
 
 

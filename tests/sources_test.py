@@ -47,13 +47,13 @@ def test_what_is_not_used_is_counted_by_kind_in_a_line(root, warnings):
   _touch(
     *(root / 'train', 'list.txt', '.ipynb_checkpoints/a.png', '__MACOSX/a.png'),
     *('cat/notes.md', 'cat/README', 'cat/.DS_Store', 'cat/deeper/a.png'),
-    *('cat/a.tif', 'cat/b.TIF', 'dog/c.heic', 'd.png', 'ant/e.png'),
+    *('cat/a.cr2', 'cat/b.CR2', 'dog/c.jxl', 'd.png', 'ant/e.png'),
   )
   source = sources.FolderSource(str(root), 'train', ('cat', 'dog'))
   assert source.domains == ('cat', 'dog') and source.counts == (2, 1)
   assert warnings == [
     f'{root}/train: not used: further domains: 1 (ant); pictures of formats '
-    'that are not read: 3 (2 .tif, 1 .heic); images outside of the folders of '
+    'that are not read: 3 (2 .cr2, 1 .jxl); images outside of the folders of '
     'domains: 1 (.png); folders among images: 1 (deeper); other files: 3 (1 no '
     'ending, 1 .md, 1 .txt); hidden files and folders: 3 (.DS_Store, '
     '.ipynb_checkpoints, __MACOSX)'
@@ -67,13 +67,14 @@ def test_processes_but_the_first_say_nothing(root, warnings, monkeypatch):
 
 
 def test_no_images_says_what_there_is_instead(tmp_path):
-  _touch(tmp_path, 'train/cat/.DS_Store', 'train/cat/a.tif', 'train/cat/b.tif')
+  _touch(tmp_path, 'train/cat/.DS_Store', 'train/cat/a.cr2', 'train/cat/b.cr2')
   with pytest.raises(UserError) as caught:
     sources.FolderSource(str(tmp_path), 'train')
   assert str(caught.value) == (
-    f'{tmp_path}/train/cat holds no images (.jpg .jpeg .jfif .png .webp .bmp), '
-    'but pictures of formats that are not read: 2 (.tif); hidden files and '
-    'folders: 1 (.DS_Store): add some or remove the folder'
+    f'{tmp_path}/train/cat holds no images (.jpg .jpeg .jfif .png .webp .bmp '
+    '.tif .tiff .gif .avif .heic .heif), but pictures of formats that are not '
+    'read: 2 (.cr2); hidden files and folders: 1 (.DS_Store): add some or '
+    'remove the folder'
   )
 
 
@@ -123,10 +124,10 @@ def test_jfif_is_read_as_jpeg(root):
 
 
 def test_what_lies_beside_the_splits(root, unpaired_root):
-  _touch(root, 'test/cat/a.png', 'a.tif', 'b.png', 'README', '.git/x')
+  _touch(root, 'test/cat/a.png', 'a.cr2', 'b.png', 'README', '.git/x')
   splits = ('train', 'val')
   expected = {
-    listing.OTHER_PICTURES: [f'{root}/a.tif'],
+    listing.OTHER_PICTURES: [f'{root}/a.cr2'],
     listing.OUTSIDE: [f'{root}/b.png'],
     listing.SPLITS: [f'{root}/{name}' for name in ('test', 'testA', 'trainA')]
     + [f'{root}/trainB'],
@@ -147,10 +148,11 @@ def test_what_lies_beside_the_splits(root, unpaired_root):
 
 
 def test_folders_of_tools_say_what_is_not_used(tmp_path, warnings):
-  _touch(tmp_path, 'a.png', 'b/c.jpg', 'b/d.gif', '.e.png')
-  assert len(sources.find_images(tmp_path)) == 2
+  _touch(tmp_path, 'a.png', 'b/c.jpg', 'b/d.tga', '.e.png')
+  _touch(tmp_path, 'f.TIFF', 'g.gif', 'h.avif', 'i.heic', 'j.jfif', 'k.tif')
+  assert len(sources.find_images(tmp_path)) == 8
   assert warnings == [
-    f'{tmp_path}: not used: pictures of formats that are not read: 1 (.gif); '
+    f'{tmp_path}: not used: pictures of formats that are not read: 1 (.tga); '
     'hidden files and folders: 1 (.e.png)'
   ]
 

@@ -105,7 +105,7 @@ def test_eval_scores_a_run(finished, monkeypatch, capsys):
 
 def test_every_source_becomes_every_domain(model, pictures, tmp_path, capsys):
   assert model.kinds == ('label',) and model.latent_dim == 0
-  paths = translate_files.find([str(pictures)])
+  paths = translate_files.find_sources([str(pictures)])
   styles = translate_files.label_styles(model, model.domains)
   assert translate_files.translate(model, paths, styles, tmp_path)
   assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
@@ -113,7 +113,7 @@ def test_every_source_becomes_every_domain(model, pictures, tmp_path, capsys):
   )
   said = capsys.readouterr().out
   assert said == f'{tmp_path}: 6 translations, grid.png\n'
-  source = model.read(paths[1])
+  source = model.read(paths[1].path)
   [[expected]] = model.translate([source], 'square')
   with Image.open(tmp_path / 'b_to_square.png') as image:
     np.testing.assert_array_equal(image, expected)

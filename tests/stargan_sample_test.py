@@ -4,10 +4,13 @@ import jax
 import numpy as np
 import pytest
 
+from jaxgan.apps import trained_model
+from jaxgan.data import preprocess, shapes
 from jaxgan.data.labels import FLIP, KEEP
-from jaxgan.runtime import sharding
+from jaxgan.runtime import errors, images, sharding
 from jaxgan.systems import stargan
 from jaxgan.systems.stargan import sample, step
+from tests import cells
 from tests import tiny_stargan as tiny
 
 
@@ -37,16 +40,14 @@ def _grids(kind):
 )
 def test_grids_have_their_names_and_shapes(kind, heights):
   grids, *_ = _grids(kind)
-  pitch = tiny.SIZE + 2
-  assert {name: x.shape for name, x in grids.items()} == {
-    name: (2 + rows * pitch, 2 + 8 * pitch, 3) for name, rows in heights.items()
-  }
+  assert grids.keys() == heights.keys()
+  for name, rows in heights.items():
+    _cells(grids[name], rows)
   assert all(x.dtype == np.uint8 for x in grids.values())
 
 
-def _cell(grid, row, column):
-  top, left = (2 + i * (tiny.SIZE + 2) for i in (row, column))
-  return grid[top : top + tiny.SIZE, left : left + tiny.SIZE].astype(int)
+def _cells(grid, rows):
+  return cells.read(grid, tiny.SIZE, rows, sample.NUM_SOURCES).astype(int)
 
 
 def _pixels(x):
@@ -60,15 +61,12 @@ def test_cells_are_sources_translations_and_the_way_back():
   x = batch['x0'][3:4]  # a circle
   there = [translate(x, np.eye(3, dtype=np.float32)[[i]]) for i in range(3)]
   back = translate(there[2], batch['c0'][3:4])
-  for name, row, expected in (
-    ('targets', 0, x),
-    *(('targets', 1 + i, fake) for i, fake in enumerate(there)),
-    ('cycle', 0, x),
-    ('cycle', 1, there[2]),
-    ('cycle', 2, back),
+  for name, expected in (
+    ('targets', [x, *there]),
+    ('cycle', [x, there[2], back]),
   ):
-    got = _cell(grids[name], row, 3)
-    assert abs(got - _pixels(expected[0])).max() <= 1, (name, row)
+    got = _cells(grids[name], len(expected))[:, 3]
+    assert abs(got - _pixels(np.concatenate(expected))).max() <= 1, name
 
 
 def test_of_a_second_set_the_classifier_tells_the_labels_of_the_first():
@@ -81,12 +79,14 @@ def test_of_a_second_set_the_classifier_tells_the_labels_of_the_first():
   asked[:, 1] = 1 - asked[:, 1]  # the second target, turned over
   asked[:, 6] = 1  # the mask
   fake = tiny.translate_fn(model)(state.params, x, asked)
-  assert abs(_cell(grids['joint_targets'], 2, 3) - _pixels(fake[0])).max() <= 1
+  got = _cells(grids['joint_targets'], 7)[2, 3]
+  assert abs(got - _pixels(fake[0])).max() <= 1
   # What the data tell is not asked of the classifier.
   asked[:, :3] = batch['c0'][3:4]
   asked[:, 1] = 1 - asked[:, 1]
   fake = tiny.translate_fn(model)(state.params, batch['x0'][3:4], asked)
-  assert abs(_cell(grids['targets'], 2, 3) - _pixels(fake[0])).max() <= 1
+  got = _cells(grids['targets'], 7)[2, 3]
+  assert abs(got - _pixels(fake[0])).max() <= 1
 
 
 def test_of_many_targets_the_grids_show_some(monkeypatch):
@@ -94,11 +94,45 @@ def test_of_many_targets_the_grids_show_some(monkeypatch):
   val = stargan.create_data(tiny.config(**tiny.DOMAINS)).training(0, 1).val
   grids = stargan.grids(tiny.translator(), val, None)
   whole, _ = _grids('DOMAINS')
-  assert grids['targets'].shape[0] == 2 + 3 * (tiny.SIZE + 2)
-  for row, same in ((1, 1), (2, 3)):  # the first and the last
-    np.testing.assert_array_equal(
-      _cell(grids['targets'], row, 0), _cell(whole['targets'], same, 0)
-    )
+  np.testing.assert_array_equal(  # the first and the last
+    _cells(grids['targets'], 3), _cells(whole['targets'], 4)[[0, 1, 3]]
+  )
+
+
+@pytest.mark.parametrize(
+  'kind, top, left, last',
+  [
+    (
+      'DOMAINS',
+      ['circle', 'square', 'triangle'],
+      ['source', 'circle', 'square', 'triangle'],
+      'translation\ntriangle',
+    ),
+    (
+      'ATTRIBUTES',
+      ['large', 'large', 'warm\nlarge\noutline'],
+      ['source', *(f'{x}\nturned over' for x in ('warm', 'large', 'outline'))],
+      'translation\noutline\nturned over',
+    ),
+  ],
+)
+def test_labels_are_of_targets_and_of_sources(
+  kind, top, left, last, monkeypatch
+):
+  monkeypatch.setattr(images, 'labelled_grid', lambda *args: args[1:])
+  overrides = getattr(tiny, kind)
+  val = stargan.create_data(tiny.config(**overrides)).training(0, 1).val
+  grids = stargan.grids(tiny.translator(**overrides), val, None)
+  assert grids['targets'][0][:3] == grids['cycle'][0][:3] == top
+  assert grids['targets'][1] == left
+  assert grids['cycle'][1] == ['source', last, 'back again']
+
+
+def test_of_many_labels_of_a_source_some_are_named():
+  names = ['a', 'b', 'c', 'd', 'e', 'f']
+  assert sample._list_names(names, np.ones(6)) == 'a\nb\nc\n3 more'
+  assert sample._list_names(names, np.arange(6) > 1) == 'c\nd\ne\nf'
+  assert sample._list_names(names, np.zeros(6)) == ''
 
 
 def test_translations_are_the_same_on_one_and_two_devices():
@@ -133,6 +167,40 @@ def test_what_is_kept_and_turned_over_is_given_or_seen(given):
   # Another label would be another picture.
   other = tiny.translate_fn(model)(state.params, x, 1 - asked)
   assert np.abs(other - expected).max() > 1e-3
+
+
+def _model(kind):
+  overrides = getattr(tiny, kind)
+  return trained_model.Model(
+    tiny.translator(**overrides), tiny.config(**overrides), 2, crop=False
+  )
+
+
+def test_attributes_of_a_source_can_be_told_by_name():
+  state, model = tiny.create(**tiny.ATTRIBUTES)
+  pixels = list(images.to_uint8(_noise(2)))
+  (row,) = _model('ATTRIBUTES').translate(
+    pixels, 'large', source_labels=[['warm', 'outline'], []]
+  )
+  x = preprocess.to_float(np.stack(pixels))
+  asked = np.float32([[1, 1, 1], [0, 1, 0]])
+  expected = tiny.translate_fn(model)(state.params, x, asked)
+  assert abs(np.stack(row) - images.to_uint8(expected).astype(int)).max() <= 1
+
+
+def test_attributes_that_a_source_cannot_have_are_one_line():
+  model, pixels = _model('JOINT'), list(images.to_uint8(_noise(2)))
+  assert model.source_labels == shapes.ATTRIBUTES  # no domain is asked for
+  for labels, message in (
+    ([['circle'], []], "no attribute 'circle' of sources, but: warm, large, o"),
+    ([['warm']], 'source_labels are of 1 sources, and there are 2$'),
+  ):
+    with pytest.raises(errors.UserError, match=message):
+      model.translate(pixels, 'warm', source_labels=labels)
+  model = _model('DOMAINS')
+  assert model.source_labels == ()
+  with pytest.raises(errors.UserError, match='in this run nothing depends on'):
+    model.translate(pixels, 'circle', source_labels=[[], []])
 
 
 def test_the_classifier_runs_only_where_a_label_is_asked_for():

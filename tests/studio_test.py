@@ -21,8 +21,8 @@ from PIL import Image
 
 from jaxgan.apps import trained_model
 from jaxgan.runs import workdir
-from jaxgan.runtime import errors, host
-from tests import tiny, tiny_stargan, view_test
+from jaxgan.runtime import errors, host, images
+from tests import cells, tiny, tiny_stargan, view_test
 
 gradio = pytest.importorskip('gradio', reason='pip install -e ".[studio]"')
 
@@ -101,6 +101,23 @@ def test_a_style_is_as_far_from_the_first_as_the_mix_says(
     functions.row(source, 'square', 3, 0.5), latents, strict=True
   ):
     _close(image, expect(code))
+
+
+def test_a_result_may_have_the_form_of_its_source(functions, tmp_path):
+  source = _write_picture(tmp_path / 'a.png')
+  with Image.open(source) as image:
+    clear = image.convert('RGBA')
+  clear.putalpha(Image.linear_gradient('L').resize(clear.size))
+  clear.save(source)
+  chosen = 2 * [Style(LATENT, 0, None)]
+  arguments = source, 'square', 0, 0.7, chosen, 0
+  small, large = (functions.translate(*arguments, k) for k in (False, True))
+  assert (small.mode, small.size) == ('RGBA', (tiny.SIZE, tiny.SIZE))
+  assert (large.mode, large.size) == ('RGBA', clear.size)
+  np.testing.assert_array_equal(large.getchannel('A'), clear.getchannel('A'))
+  # Beside others it is on white, which is at the top.
+  first = np.asarray(functions.row(source, 'square', 0, 0.7)[0])
+  assert first.shape == (tiny.SIZE, tiny.SIZE, 3) and first[0].min() > 240
 
 
 def test_a_reference_is_asked_for_only_where_it_counts(functions, tmp_path):
@@ -194,12 +211,14 @@ def test_grid_and_video_show_the_source(functions, tmp_path, monkeypatch):
   monkeypatch.setattr(studio, 'VIDEO_FRAMES', 3)
   source = _write_picture(tmp_path / 'a.png')
   grid = functions.grid(source, 0, 0.7)
-  side = tiny.SIZE + 2
-  assert grid.shape[1] == side * (1 + studio.NUM_LATENTS) + 2
-  _close(
-    grid[18 : 18 + tiny.SIZE, side + 2 : 2 * side],
-    functions.model.read(source),
-  )
+  shown = cells.read(grid, tiny.SIZE, 1 + tiny.DOMAINS, studio.NUM_LATENTS)
+  _close(shown[0, 0], functions.model.read(source))
+  assert (shown[0, 1:] == 255).all()
+  # Labels are whole: the names of the domains to the left.
+  monkeypatch.setattr(images, 'labelled_grid', lambda rows, top, left: left)
+  assert functions.grid(source, 0, 0.7) == [
+    *('source', 'circle', 'square', 'triangle')
+  ]
   chosen = Style(LATENT, 0, None), Style(LATENT, 1, None)
   seen = []
   path = functions.video(source, 'circle', 0, 0.7, chosen, seen.append)
@@ -322,10 +341,17 @@ def test_uploads_stay_where_they_belong_and_are_limited(server):
   assert [p.resolve() for p in new] == [pathlib.Path(path).resolve()]
 
 
+_NEEDS_PROC = pytest.mark.skipif(
+  not pathlib.Path('/proc/net').exists(), reason='reads /proc'
+)
+
+
+@_NEEDS_PROC
 def test_it_listens_to_this_machine_alone(server):
   assert _listening(server[0]) == {'0100007F'}  # 127.0.0.1
 
 
+@_NEEDS_PROC
 def test_the_host_opens_it_to_others(run):
   with _serving(run, '--host=0.0.0.0') as (address, _):
     assert _listening(address) == {'00000000'}

@@ -134,7 +134,7 @@ def test_domain_is_that_of_the_folder(model, tmp_path):
   [
     (None, 'No such file'),
     (b'', 'empty file'),
-    (b'hello', 'not a JPEG, PNG, WebP or BMP'),
+    (b'hello', 'not a JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF or HEIC picture'),
     ('truncated', 'truncated'),
   ],
 )

@@ -230,14 +230,14 @@ def test_munit_translates_files_by_latents_and_references(
   model = trained_model.load(written('munit'))
   assert (model.kinds, model.latent_dim) == (('latent', 'reference'), 3)
   assert (model.sources, model.psi) == ('other', 1.0)
-  paths = translate_files.find([str(pictures / 'circle')])
+  paths = translate_files.find_sources([str(pictures / 'circle')])
   styles = translate_files.latent_styles(model, 'triangle', 2, seed=4, psi=None)
   assert translate_files.translate(model, paths, styles, tmp_path / 'latent')
   names = {p.name for p in (tmp_path / 'latent').iterdir()}
   assert names == {'grid.png'} | {
     f'{x}_to_triangle_seed4_{n}.png' for x in 'ab' for n in range(2)
   }
-  sources = list(map(model.read, paths))
+  sources = [model.read(source.path) for source in paths]
   codes = model.latent_styles('triangle', 2, seed=4)
   rows = model.translate(sources, 'triangle', codes)
   for n, row in enumerate(rows):
@@ -258,12 +258,12 @@ def test_unit_translates_files_by_labels(written, pictures, tmp_path):
   model = trained_model.load(written('unit'))
   assert (model.kinds, model.latent_dim) == (('label',), 0)
   assert model.sources == 'other'
-  paths = translate_files.find([str(pictures / 'circle')])
+  paths = translate_files.find_sources([str(pictures / 'circle')])
   styles = translate_files.label_styles(model, ['triangle'])
   assert translate_files.translate(model, paths, styles, tmp_path)
   names = {p.name for p in tmp_path.iterdir()}
   assert names == {'grid.png', *(f'{x}_to_triangle.png' for x in 'ab')}
-  source = model.read(paths[1])
+  source = model.read(paths[1].path)
   [[expected]] = model.translate([source], 'triangle')
   np.testing.assert_array_equal(_png(tmp_path / 'b_to_triangle.png'), expected)
 

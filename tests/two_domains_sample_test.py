@@ -11,10 +11,9 @@ from jaxgan.data.contracts import unpaired
 from jaxgan.inference.translator import Translator
 from jaxgan.runtime import sharding
 from jaxgan.systems import contract
-from tests import tiny_munit, tiny_unit
+from tests import cells, tiny_munit, tiny_unit
 from tests.tiny_two_domains import SIZE, jitted
 
-PITCH = SIZE + 2
 TINY = {'munit': tiny_munit, 'unit': tiny_unit}
 
 
@@ -43,9 +42,11 @@ def _grids(name):
   return grids, preprocess.to_float(np.array(shown))
 
 
-def _cell(grid, row, column):
-  top, left = (2 + i * PITCH for i in (row, column))
-  return grid[top : top + SIZE, left : left + SIZE].astype(int)
+SHAPES = {'latent': (7, 8), 'reference': (7, 9), 'cycle': (4, 8)}
+
+
+def _cell(grid, row, column, kind='cycle'):
+  return cells.read(grid, SIZE, *SHAPES[kind])[row, column].astype(int)
 
 
 def _pixels(x):
@@ -59,20 +60,20 @@ def _near(a, b):
 @pytest.mark.slow
 def test_grids_of_munit_have_their_names_and_shapes():
   grids, _ = _grids('munit')
-  sizes = {'latent': (7, 8), 'reference': (7, 9), 'cycle': (4, 8)}
-  assert {name: x.shape for name, x in grids.items()} == {
-    f'{pair}_{kind}': (2 + rows * PITCH, 2 + columns * PITCH, 3)
+  assert list(grids) == [
+    f'{pair}_{kind}'
     for pair in ('circle2triangle', 'triangle2circle')
-    for kind, (rows, columns) in sizes.items()
-  }
+    for kind in SHAPES
+  ]
+  for name, grid in grids.items():
+    cells.read(grid, SIZE, *SHAPES[name.partition('_')[2]])
 
 
 def test_grids_of_unit_have_their_names_and_shapes():
   grids, _ = _grids('unit')
-  assert {name: x.shape for name, x in grids.items()} == {
-    pair: (2 + 4 * PITCH, 2 + 8 * PITCH, 3)
-    for pair in ('circle2triangle', 'triangle2circle')
-  }
+  assert set(grids) == {'circle2triangle', 'triangle2circle'}
+  for grid in grids.values():
+    cells.read(grid, SIZE, *SHAPES['cycle'])
 
 
 @pytest.mark.slow
@@ -103,11 +104,12 @@ def test_cells_of_munit_are_what_they_should_be():
     ('triangle2circle_cycle', 2, 2, fake),
     ('triangle2circle_cycle', 3, 2, back),
   ):
-    got = _cell(grids[name], row, column)
+    got = _cell(grids[name], row, column, name.partition('_')[2])
     assert abs(got - _pixels(expected[0])).max() <= 1, (name, row)
   # A row has one style, and another one than the next.
   latent = grids['triangle2circle_latent']
-  assert (_cell(latent, 1, 2) != _cell(latent, 2, 2)).any()
+  first, second = (_cell(latent, row, 2, 'latent') for row in (1, 2))
+  assert (first != second).any()
   _, val = translator.system.create_data(tiny_munit.config()).evaluation()
   again = translator.system.grids(translator, val, jax.random.key(0))
   jax.tree.map(np.testing.assert_array_equal, again, grids)

@@ -155,7 +155,7 @@ def test_a_reference_is_viewed_once(written, folder):
 @pytest.mark.parametrize('name', TINY)
 def test_files_grid_and_video_view_once(written, folder, tmp_path, name):
   directory, model = written(name)
-  paths = translate_files.find([str(folder / 'val/circle')])
+  paths = translate_files.find_sources([str(folder / 'val/circle')])
   styles = styles_of(model)
   assert translate_files.translate(model, paths, styles, tmp_path)
   pixels = seen_in_training(directory, 'circle')
@@ -172,7 +172,11 @@ def test_files_grid_and_video_view_once(written, folder, tmp_path, name):
     assert_close(cell[4::8, 4::8], image)
 
   if len(styles) > 1:
-    frame = next(translate_files._draw_frames(model, paths, styles, 4))
+    frame = next(
+      translate_files._draw_frames(
+        model, paths, styles, 4, translate_files.Options()
+      )
+    )
     assert_close(frame[2 : 2 + SIZE, 2:-2], pixels)
     assert_close(frame[4 + SIZE : 4 + 2 * SIZE, 2:-2], expected[0])
 

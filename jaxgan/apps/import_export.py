@@ -64,16 +64,24 @@ def import_run(
     print(f'{name}: {size:,} parameters')
 
 
-def export_run(directory: str, out: str, *, step: int | None = None) -> None:
+def export_run(
+  directory: str,
+  out: str,
+  *,
+  step: int | None = None,
+  safetensors: bool = False,
+) -> None:
   """Writes a checkpoint of a run as files of the original, and names them.
 
   Args:
     directory: work directory of the run.
     out: folder for the files, made if it is missing.
     step: of the checkpoint; None for the newest good one.
+    safetensors: write files of that format, which holds no optimisers.
 
   Raises:
-    UserError: there is no such checkpoint, or `out` cannot be written to.
+    UserError: there is no such checkpoint, `out` cannot be written to, or
+      PyTorch is missing, which writes its own files.
   """
   path, folder = files.user_path(directory), files.user_path(out)
   placement = sharding.replicated(sharding.create_local_mesh())
@@ -84,6 +92,8 @@ def export_run(directory: str, out: str, *, step: int | None = None) -> None:
   trees = _offered(run.system.export_official, run.config)(
     jax.device_get(run.state), run.frozen, run.config, partial
   )
+  if safetensors:
+    trees = _as_safetensors(trees)
   existing = [name for name in trees if (folder / name).exists()]
   if existing:
     raise errors.UserError(f'{folder / existing[0]} exists: take another --out')
@@ -94,6 +104,17 @@ def export_run(directory: str, out: str, *, step: int | None = None) -> None:
       print(f'wrote {folder / name}', flush=True)
   except OSError as e:
     raise errors.UserError(f'cannot write to {folder} ({e})') from e
+
+
+def _as_safetensors(trees: dict[str, Any]) -> dict[str, Any]:
+  """The files that are weights, by their names in that format."""
+  result = {}
+  for name, tree in trees.items():
+    if torch_files.is_weights(tree):
+      result[os.path.splitext(name)[0] + torch_files.SAFETENSORS] = tree
+    else:
+      print(f'left out {name}: files of safetensors hold weights alone')
+  return result
 
 
 def _offered(

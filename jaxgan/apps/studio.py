@@ -93,9 +93,15 @@ class Studio:
   def __init__(self, model: trained_model.Model, directory: pathlib.Path):
     self.model, self._directory = model, directory
     # By path: those of uploads are named by their content.
-    self._read = functools.lru_cache(maxsize=64)(model.read)
+    self._open = functools.lru_cache(maxsize=64)(model.open)
+    # Few: their transparency is as large as they are.
+    self._open_whole = functools.lru_cache(maxsize=4)(
+      functools.partial(model.open, keep_size=True)
+    )
     self._encode = functools.lru_cache(maxsize=256)(
-      lambda path, domain: model.reference_styles([self._read(path)], domain)[0]
+      lambda path, domain: model.reference_styles(
+        [self._open(path).pixels], domain
+      )[0]
     )
     self._latents = functools.lru_cache(maxsize=256)(
       lambda domain, seed, psi: model.latent_styles(
@@ -121,17 +127,18 @@ class Studio:
     """Whether a domain has one style, and there is none to choose."""
     return 'label' in self.model.kinds
 
-  def translate_to(self, source: str, domain: str) -> Image.Image:
-    """The source in the one style of a domain; UserError as `translate`."""
-    (image,) = self._translate(source, domain)
-    return image
+  def translate_to(
+    self, source: str, domain: str, keep_size: bool = False
+  ) -> Image.Image:
+    """The source in the one style of a domain; else as `translate`."""
+    return self._finish(source, keep_size, *self._translate(source, domain))
 
   def label_grid(self, source: str) -> np.ndarray:
     """The source in every domain, uint8 [H, W, 3]."""
-    row = [self.translate_to(source, d) for d in self.model.domains]
+    row = [self._on_white(source, d)[0] for d in self.model.domains]
     return images.labelled_grid(
-      [[self._read(source), *map(np.asarray, row)]],
-      top=['source', *self.model.domains],
+      [[self._look(source), *map(np.asarray, row)]],
+      top=['source', *images.name_all(self.model.domains, 'domain')],
       left=[''],
     )
 
@@ -140,7 +147,7 @@ class Studio:
   ) -> list[Image.Image]:
     """The source in each of the random styles; UserError as `translate`."""
     _check_numbers(seed, psi)
-    return self._translate(source, domain, self._latents(domain, seed, psi))
+    return self._on_white(source, domain, self._latents(domain, seed, psi))
 
   def translate(
     self,
@@ -150,8 +157,12 @@ class Studio:
     psi: float,
     styles: Sequence[Style],
     mix: float,
+    keep_size: bool = False,
   ) -> Image.Image:
     """The source in a style between two, as far from the first as `mix` is.
+
+    It is see-through where the source is, and as `trained_model.Model.open`
+    takes keep_size.
 
     Raises:
       UserError: an image cannot be read, no reference is chosen, or a number is
@@ -164,21 +175,23 @@ class Studio:
       for style, weight in zip(styles, (1 - mix, mix), strict=True)
       if weight
     )
-    (image,) = self._translate(source, domain, np.asarray(code)[None])
-    return image
+    return self._finish(
+      source,
+      keep_size,
+      *self._translate(source, domain, np.asarray(code)[None]),
+    )
 
   def grid(self, source: str, seed: int, psi: float) -> np.ndarray:
     """The source in the random styles of every domain, uint8 [H, W, 3]."""
-    rows, left = [], []
-    for domain in self.model.domains:
-      row = self.row(source, domain, seed, psi)
-      rows.append([np.asarray(image) for image in row])
-      left.append(domain)
-    first = [self._read(source), *[None] * (NUM_LATENTS - 1)]
+    rows = [
+      [np.asarray(image) for image in self.row(source, domain, seed, psi)]
+      for domain in self.model.domains
+    ]
+    first = [self._look(source), *[None] * (NUM_LATENTS - 1)]
     return images.labelled_grid(
       [first, *rows],
       top=[f'style {n}' for n in range(1, 1 + NUM_LATENTS)],
-      left=['source', *left],
+      left=['source', *images.name_all(self.model.domains, 'domain')],
     )
 
   def video(
@@ -193,13 +206,13 @@ class Studio:
     """Path of a video in which the style moves to the second and back."""
     _check_numbers(seed, psi)
     codes = [self._code(style, domain, seed, psi) for style in styles]
-    above = self._read(source)
+    above = self._look(source)
 
     def frames() -> Iterator[np.ndarray]:
       for i, (a, b) in enumerate((codes, codes[::-1])):
         path = trained_model.interpolate(a, b, VIDEO_FRAMES)
         for j, code in enumerate(path):
-          (image,) = self._translate(source, domain, code[None])
+          (image,) = self._on_white(source, domain, code[None])
           progress((i + j / VIDEO_FRAMES) / 2)
           yield images.grid([[above, np.asarray(image)]])
 
@@ -215,8 +228,29 @@ class Studio:
   def _translate(
     self, source: str, domain: str, codes: np.ndarray | None = None
   ) -> list[Image.Image]:
-    rows = self.model.translate([self._read(source)], domain, codes)
+    pixels = [self._open(source).pixels]
+    rows = self.model.translate(pixels, domain, codes)
     return [row[0] for row in rows]
+
+  def _on_white(
+    self, source: str, domain: str, codes: np.ndarray | None = None
+  ) -> list[Image.Image]:
+    """As `_translate`, to be shown beside others."""
+    opened = self._open(source)
+    return [
+      opened.on_white(image) for image in self._translate(source, domain, codes)
+    ]
+
+  def _look(self, source: str) -> np.ndarray:
+    """What networks see of a source, to be shown beside others."""
+    opened = self._open(source)
+    return np.asarray(opened.on_white(Image.fromarray(opened.pixels)))
+
+  def _finish(
+    self, source: str, keep_size: bool, image: Image.Image
+  ) -> Image.Image:
+    opened = self._open_whole(source) if keep_size else self._open(source)
+    return opened.finish(image)
 
   def _code(
     self, style: Style, domain: str, seed: int, psi: float
@@ -297,7 +331,7 @@ def build(studio: Studio, samples: Sequence[Sample], title: str) -> gr.Blocks:
     with gr.Row():
       source, source_samples = _source_column(samples)
       with gr.Column():
-        result, domain = _result_and_domain(domains, first_domain)
+        result, keep_size, domain = _result_and_domain(domains, first_domain)
         mix = gr.Slider(
           0,
           1,
@@ -345,10 +379,12 @@ def build(studio: Studio, samples: Sequence[Sample], title: str) -> gr.Blocks:
       return [Style(*chosen[:3]), Style(*chosen[3:6])]
 
     @_shown
-    def render(path, domain, seed, psi, mix, *chosen):
+    def render(path, domain, seed, psi, mix, keep_size, *chosen):
       if path is None:
         return None
-      return studio.translate(path, domain, seed, psi, styles(chosen), mix)
+      return studio.translate(
+        path, domain, seed, psi, styles(chosen), mix, bool(keep_size)
+      )
 
     @_shown
     def draw_rows(path, domain, seed, psi, *numbers):
@@ -372,9 +408,9 @@ def build(studio: Studio, samples: Sequence[Sample], title: str) -> gr.Blocks:
     }
     changed = [part.change for part in (*looks, *choices)]
     gr.on(
-      [page.load, mix.change, *changed],
+      [page.load, mix.change, keep_size.change, *changed],
       render,
-      [*looks, mix, *choices],
+      [*looks, mix, keep_size, *choices],
       result,
       trigger_mode='always_last',
       show_progress='minimal',
@@ -411,15 +447,17 @@ def _build_for_labels(
     with gr.Row():
       source, source_samples = _source_column(samples)
       with gr.Column():
-        result, domain = _result_and_domain(
+        result, keep_size, domain = _result_and_domain(
           domains, _first_target(domains, samples)
         )
     draw_grid = gr.Button('Draw a grid of all domains', elem_id='draw_grid')
     grid = _grid_image()
 
     @_shown
-    def render(path, domain):
-      return None if path is None else studio.translate_to(path, domain)
+    def render(path, domain, keep_size):
+      if path is None:
+        return None
+      return studio.translate_to(path, domain, bool(keep_size))
 
     @_shown
     def render_grid(path):
@@ -431,9 +469,9 @@ def _build_for_labels(
       'concurrency_id': 'device',
     }
     gr.on(
-      [page.load, source.change, domain.change],
+      [page.load, source.change, domain.change, keep_size.change],
       render,
-      [source, domain],
+      [source, domain, keep_size],
       result,
       trigger_mode='always_last',
       show_progress='minimal',
@@ -464,7 +502,7 @@ def _source_column(samples: Sequence[Sample]) -> tuple[gr.Image, gr.Gallery]:
 
 def _result_and_domain(
   domains: Sequence[str], first_domain: str
-) -> tuple[gr.Image, gr.Radio | gr.Dropdown]:
+) -> tuple[gr.Image, gr.Checkbox, gr.Radio | gr.Dropdown]:
   result = gr.Image(
     label='Translation',
     format='png',
@@ -473,9 +511,12 @@ def _result_and_domain(
     buttons=['download', 'fullscreen'],
     elem_id='result',
   )
+  keep_size = gr.Checkbox(
+    False, label='As large as the source, and of its shape', elem_id='keep_size'
+  )
   menu = gr.Radio if len(domains) <= _MAX_RADIO else gr.Dropdown
   domain = menu(domains, value=first_domain, label='Domain', elem_id='domain')
-  return result, domain
+  return result, keep_size, domain
 
 
 def _grid_image() -> gr.Image:

@@ -2,7 +2,8 @@
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -57,13 +58,54 @@ def style_kinds(workdir: epath.PathLike) -> tuple[str, ...]:
   return contract.system_of(workdir).KINDS
 
 
+class Opened(NamedTuple):
+  """A picture as networks see it, and the form that its results get.
+
+  Attributes:
+    pixels: what networks see.
+    mask: its transparency there, mode L; None where it has none.
+    size: width and height of a finished result.
+    box: the part of a result that shows the picture, and nothing around it:
+      left, top, right and bottom in pixels.
+    alpha: the transparency of a finished result.
+    whole: width and height of the picture, upright.
+  """
+
+  pixels: Pixels
+  mask: Image.Image | None
+  size: tuple[int, int]
+  box: tuple[float, float, float, float]
+  alpha: Image.Image | None
+  whole: tuple[int, int]
+
+  def finish(self, image: Image.Image) -> Image.Image:
+    """A result in its size and shape, RGBA where the source has alpha."""
+    image = image.resize(self.size, Image.Resampling.BICUBIC, box=self.box)
+    if self.alpha:
+      image.putalpha(self.alpha)
+    return image
+
+  def opaque(self) -> 'Opened':
+    """The same without transparency."""
+    return self._replace(mask=None, alpha=None)
+
+  def on_white(self, image: Image.Image) -> Image.Image:
+    """What networks see, or a result, with white where the source is clear."""
+    if not self.mask:
+      return image
+    return Image.composite(
+      image, Image.new('RGB', image.size, 'white'), self.mask
+    )
+
+
 class Model:
   """A run at a step, made by `load`.
 
-  A picture is a path of a JPEG, PNG, WebP or BMP file, a PIL image, or a uint8
-  array [H, W, 3] or [H, W], of any size. `read` makes pixels of it, once: the
-  networks take pixels alone. A style code is a row of a float32 array
-  [N, style_dim], of one domain.
+  A picture is a path of a file, as `preprocess.decode` reads it, a PIL image,
+  or a uint8 array [H, W, 3] or [H, W], of any size. `read` makes pixels of it,
+  once: the networks take pixels alone; `open` also keeps what gives results the
+  picture's own size, shape and transparency. A style code is a row of a float32
+  array [N, style_dim], of one domain.
 
   Attributes:
     domains: names, in the order of the run.
@@ -73,7 +115,10 @@ class Model:
     psi: the usual truncation of latent styles: 0 is the mean style, 1 is none.
     img_size: width and height of the results.
     latent_dim: numbers in a latent code; 0 where there are none.
+    source_labels: attributes of a picture that its translations depend on,
+      which the run's classifier tells unless `translate` is told.
     step: finished iterations.
+    dtype: of the computation.
   """
 
   def __init__(
@@ -83,16 +128,20 @@ class Model:
     step: int,
     crop: bool,
   ):
-    self._translator, self._crop = translator, crop
+    self._translator = translator
     system = translator.system
-    self._view = system.create_data(config).view
+    self._part = _central_square if crop else system.create_data(config).view
+    self._background = config.data.background
     self.domains = contract.domain_names(config)
     self.kinds = system.KINDS
     self.sources = system.SOURCES
     self.psi = system.PSI
     self.img_size = config.data.img_size
     self.latent_dim = config.model.get('latent_dim', 0)
+    labels = system.source_labels
+    self.source_labels = labels(translator.model) if labels else ()
     self.step = step
+    self.dtype = config.model.dtype
 
   def read(self, picture: Picture) -> Pixels:
     """The pixels [img_size, img_size, 3] that the networks see of a picture.
@@ -100,9 +149,49 @@ class Model:
     Raises:
       UserError: it cannot be read.
     """
+    return self.open(picture).pixels
+
+  def open(self, picture: Picture, *, keep_size: bool = False) -> Opened:
+    """The pixels that the networks see, and the form of results.
+
+    Args:
+      picture: of any size.
+      keep_size: whether a finished result has the size and shape of the
+        picture, or of the part of it that is seen, and not of `img_size`.
+
+    Raises:
+      UserError: it cannot be read.
+    """
     image = _open(picture)
-    image = _central_square(image) if self._crop else self._view(image)
-    return preprocess.resize(image, self.img_size)
+    seen = self._part(preprocess.flatten(image, self._background))
+    side = self.img_size
+    mask = alpha = None
+    clear = image.getchannel('A') if image.mode == 'RGBA' else None
+    if clear and clear.getextrema() != (255, 255):
+      alpha = self._part(clear)
+      mask = Image.fromarray(preprocess.resize(alpha, side))
+    opened = Opened(
+      preprocess.resize(seen, side),
+      mask,
+      size=(side, side),
+      box=(0, 0, side, side),
+      alpha=mask,
+      whole=image.size,
+    )
+    return self._keep_size(opened, alpha) if keep_size else opened
+
+  def _keep_size(self, opened: Opened, alpha: Image.Image | None) -> Opened:
+    # Around a picture that is smaller than the part, there is black.
+    picture = self._part(Image.new('L', opened.whole, 255))
+    inside = picture.getbbox()
+    assert inside  # the part is the middle
+    left, top, right, bottom = inside
+    x, y = (self.img_size / side for side in picture.size)
+    return opened._replace(
+      size=(right - left, bottom - top),
+      box=(left * x, top * y, right * x, bottom * y),
+      alpha=alpha and alpha.crop(inside),
+    )
 
   def domain_of(self, path: epath.PathLike) -> str:
     """The domain in whose folder a file lies, as in the training data.
@@ -161,6 +250,8 @@ class Model:
     pixels: Sequence[Pixels],
     domain: str,
     styles: np.ndarray | None = None,
+    *,
+    source_labels: Sequence[Collection[str]] | None = None,
   ) -> list[list[Image.Image]]:
     """Every source as of a domain, in every style.
 
@@ -171,15 +262,21 @@ class Model:
       domain: the target.
       styles: of that domain, [R, ...]; None where kinds are ('label',): a
         domain has one output there.
+      source_labels: of each source the attributes that it has, of
+        `Model.source_labels`; it has no others. None: the classifier tells.
 
     Returns:
       A list per style, of an image of img_size per source.
 
     Raises:
-      UserError: there is no such domain, or a source is no pixels of `read`.
+      UserError: there is no such domain or attribute, or a source is no pixels
+        of `read`.
     """
     y, x = self._index(domain), self._to_float(pixels)
-    rows = self._translator.translate_all(x, y, styles)
+    if source_labels is None:
+      rows = self._translator.translate_all(x, y, styles)
+    else:
+      rows = self._translate_known(x, y, source_labels)[None]
     return [[Image.fromarray(x) for x in row] for row in images.to_uint8(rows)]
 
   def export(self) -> dict[str, bytes]:
@@ -209,6 +306,38 @@ class Model:
       raise errors.UserError(
         f'the run has no domain {domain!r}, but: {", ".join(self.domains)}'
       )
+
+  def check_source_label(self, names: Collection[str]) -> None:
+    """Raises UserError unless a source can be said to have these attributes."""
+    if not self.source_labels:
+      raise errors.UserError(
+        'the label of a source is for runs of StarGAN with attributes: in this '
+        'run nothing depends on it'
+      )
+    for name in names:
+      if name not in self.source_labels:
+        raise errors.UserError(
+          f'the run has no attribute {name!r} of sources, but: '
+          f'{", ".join(self.source_labels)}'
+        )
+
+  def _translate_known(
+    self, x: np.ndarray, y: int, labels: Sequence[Collection[str]]
+  ) -> np.ndarray:
+    """Sources of known attributes as of domain y, float32 [N, S, S, 3]."""
+    if len(labels) != len(x):
+      raise errors.UserError(
+        f'source_labels are of {len(labels)} sources, and there are {len(x)}'
+      )
+    for names in labels:
+      self.check_source_label(names)
+    c = [[name in names for name in self.domains] for names in labels]
+    return self._translator.apply(
+      self._translator.system.translate_known,
+      np.full(len(x), y, np.int32),
+      x,
+      np.array(c, np.float32),
+    )
 
   def _index(self, domain: str) -> int:
     self.check_domain(domain)
@@ -243,7 +372,7 @@ def _central_square(image: Image.Image) -> Image.Image:
 
 
 def _open(picture: Picture) -> Image.Image:
-  """A picture of mode RGB; UserError names it if it cannot be read."""
+  """A picture of mode RGB or RGBA; UserError names what cannot be read."""
   name = picture
   try:
     if isinstance(picture, np.ndarray):
@@ -253,9 +382,9 @@ def _open(picture: Picture) -> Image.Image:
       picture = Image.fromarray(picture)
     if isinstance(picture, Image.Image):
       name = getattr(picture, 'filename', '') or 'an image'
-      return preprocess.to_rgb(picture)
+      return preprocess.upright(picture)
     name = files.user_path(picture)
-    return preprocess.decode(sources.read_file(name))
+    return preprocess.upright(preprocess.open_image(sources.read_file(name)))
   except OSError as e:
     raise errors.UserError(f'{name}: {e.strerror or e}') from e
   except (TypeError, ValueError) as e:  # UnreadableImage among them

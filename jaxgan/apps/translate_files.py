@@ -1,6 +1,7 @@
 """Files in, files out: translations, their labelled grid, and a video."""
 
 import itertools
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -9,9 +10,10 @@ import numpy as np
 from etils import epath
 from PIL import Image
 
-from jaxgan.apps import trained_model
+from jaxgan.apps import trained_model, translate_videos
+from jaxgan.apps.trained_model import Opened
 from jaxgan.data import sources as sources_lib
-from jaxgan.data.preprocess import Pixels
+from jaxgan.data import videos
 from jaxgan.runtime import errors, files, images
 
 GRID_SIDE = 16  # sources, and styles, that grid.png shows at most
@@ -21,6 +23,13 @@ _CELL = (128, 256)  # least and greatest side of an image in grid.png
 _SOURCES, _RESULTS = 8, 64
 # Bytes of a source, a domain and a style in a name that would be too long.
 _MAX_PART = (files.MAX_NAME - len('_to__.png')) // 3
+
+
+class Source(NamedTuple):
+  """A picture or a video, and what it is called."""
+
+  path: epath.Path
+  name: str  # with the folders that it is in, below the one that was given
 
 
 class Style(NamedTuple):
@@ -37,6 +46,36 @@ class Video(NamedTuple):
 
   fps: int = 30
   frames: int = 60  # from one style to the next
+
+
+class Options(NamedTuple):
+  """What results are like."""
+
+  keep_size: bool = False  # as `trained_model.Model.open` takes it
+  alpha: bool = True  # see-through where their sources are
+  source_label: Sequence[str] | None = None  # of every source
+
+
+_USUAL = Options()
+
+
+def find_sources(paths: Sequence[str]) -> list[Source]:
+  """The files, and all images of the folders and of those in them, in order.
+
+  Raises:
+    UserError: there is no such file or folder, or no image in it.
+  """
+  return [
+    Source(found, os.fspath(_below(path, found).parent / found.stem))
+    for path in paths
+    for found in sources_lib.find_images(path)
+  ]
+
+
+def _below(path: str, found: epath.Path) -> epath.Path:
+  """Where an image lies in the folder that was given; of a file its name."""
+  given = files.user_path(path)
+  return epath.Path(found.name) if found == given else found.relative_to(given)
 
 
 def find(paths: Sequence[str]) -> list[epath.Path]:
@@ -99,10 +138,11 @@ def label_styles(
 
 def translate(
   model: trained_model.Model,
-  paths: Sequence[epath.Path],
+  sources: Sequence[Source],
   styles: Sequence[Style],
   out: epath.PathLike,
   video: Video | None = None,
+  options: Options = _USUAL,
 ) -> bool:
   """Writes every source in every style to a folder, and says what it wrote.
 
@@ -110,14 +150,15 @@ def translate(
 
   Args:
     model: of the run.
-    paths: of the sources.
+    sources: pictures and videos.
     styles: to translate to.
-    out: folder for `<source>_to_<domain>_<style>.png` (of a label without
-      `_<style>`; in a name that is too long, parts are `files.shortened`),
-      `grid.png` with the first GRID_SIDE sources and styles, and `video.mp4`;
-      made if missing.
+    out: folder for `<source>_to_<domain>_<style>.png`, of videos `.mp4` (of a
+      label without `_<style>`; in a name that is too long, parts are
+      `files.shortened`); of pictures also `grid.png`, with the first GRID_SIDE
+      sources and styles, and `video.mp4`; made if missing.
     video: write one, in which the style moves through all of them and back to
       the first; with two or more styles of one domain.
+    options: what results are like.
 
   Returns:
     Whether all sources could be read.
@@ -126,74 +167,132 @@ def translate(
     UserError: a file would be overwritten, or the video cannot be.
   """
   out = files.user_path(out)
-  extra = ['grid.png', *(['video.mp4'] if video else [])]
-  _check_targets(out, paths, styles, extra)
-  _tell_of_long_names(paths, styles)
+  pictures, clips = (
+    [source for source in sources if videos.is_video(source.path) == wanted]
+    for wanted in (False, True)
+  )
+  extra = ['grid.png', *(['video.mp4'] if video else [])] if pictures else []
+  _check_targets(out, sources, styles, extra)
+  _tell_of_long_names(sources, styles)
   if video:
-    _check_video(model, paths, styles)
+    _check_video(model, pictures, styles)
+  facts = _check_clips(clips)
   try:
-    out.mkdir(parents=True, exist_ok=True)
-    done, columns = _write_images(model, paths, styles, out)
-    if not done:
-      return False
-    images.write_png(out / 'grid.png', _draw_grid(model, columns, styles))
-    if video:
-      frames = _draw_frames(model, done, styles, video.frames)
-      images.write_video(out / 'video.mp4', frames, video.fps)
+    for folder in {out, *(out / os.path.dirname(x.name) for x in sources)}:
+      folder.mkdir(parents=True, exist_ok=True)
+    done = _translate_pictures(model, pictures, styles, out, video, options)
+    _translate_clips(model, facts, styles, out, options)
   except OSError as e:
     raise errors.UserError(f'cannot write to {out} ({e})') from e
+  return len(done) + len(facts) == len(sources)
 
-  count = len(done) * len(styles)
-  print(f'{out}: {count} translations, {", ".join(extra)}')
+
+def _translate_pictures(
+  model: trained_model.Model,
+  sources: Sequence[Source],
+  styles: Sequence[Style],
+  out: epath.Path,
+  video: Video | None,
+  options: Options,
+) -> list[Source]:
+  """Returns those that could be read."""
+  done, columns = _write_images(model, sources, styles, out, options)
+  if not done:
+    return done
+  images.write_png(out / 'grid.png', _draw_grid(model, columns, styles))
+  if video:
+    frames = _draw_frames(model, done, styles, video.frames, options)
+    images.write_video(out / 'video.mp4', frames, video.fps)
+  count, also = len(done) * len(styles), ', video.mp4' if video else ''
+  print(f'{out}: {count} translations, grid.png{also}')
   if max(len(done), len(styles)) > GRID_SIDE:
     print(
       f'grid.png shows the first {min(len(done), GRID_SIDE)} of {len(done)} '
       f'sources and {min(len(styles), GRID_SIDE)} of {len(styles)} styles'
     )
-  return len(done) == len(paths)
+  return done
 
 
-def _target(path: epath.Path, style: Style) -> str:
-  """The name of a translation; in one that is too long, parts are shorter."""
-  name = _whole_target(path, style)
-  if files.num_bytes(name) <= files.MAX_NAME:
+def _check_clips(clips: Sequence[Source]) -> dict[Source, videos.Facts]:
+  """What each video is; those that cannot be read are named on stderr."""
+  facts = {}
+  for clip in clips:
+    try:
+      facts[clip] = videos.check(clip.path)
+    except errors.UserError as e:
+      print(f'error: {e}', file=sys.stderr)
+    else:
+      print(f'{clip.path}: {facts[clip]}', flush=True)
+  return facts
+
+
+def _translate_clips(
+  model: trained_model.Model,
+  facts: Mapping[Source, videos.Facts],
+  styles: Sequence[Style],
+  out: epath.Path,
+  options: Options,
+) -> None:
+  for (clip, found), style in itertools.product(facts.items(), styles):
+    path = out / _target(clip, style)
+    target = translate_videos.Target(
+      style.domain, style.code, options.source_label
+    )
+    translate_videos.translate(
+      model, clip.path, found, target, path, keep_size=options.keep_size
+    )
+    print(f'{path}: {found.frames} frames', flush=True)
+
+
+def _target(source: Source, style: Style) -> str:
+  """The path of a result in the folder of results.
+
+  In a name that is too long, parts are shorter.
+  """
+  name = _whole_target(source, style)
+  if files.num_bytes(os.path.basename(name)) <= files.MAX_NAME:
     return name
-  parts = (files.shortened(x, _MAX_PART) for x in (path.stem, *style[:2]))
-  return _join(*parts)
+  folder, stem = os.path.split(source.name)
+  short = (files.shortened(x, _MAX_PART) for x in (stem, *style[:2]))
+  return os.path.join(folder, _join(*short) + _ending(source))
 
 
-def _whole_target(path: epath.Path, style: Style) -> str:
-  return _join(path.stem, style.domain, style.name)
+def _whole_target(source: Source, style: Style) -> str:
+  return _join(source.name, style.domain, style.name) + _ending(source)
 
 
 def _join(source: str, domain: str, style: str) -> str:
-  return '_'.join(filter(None, (source, 'to', domain, style))) + '.png'
+  return '_'.join(filter(None, (source, 'to', domain, style)))
+
+
+def _ending(source: Source) -> str:
+  return '.mp4' if videos.is_video(source.path) else '.png'
 
 
 def _check_targets(
   out: epath.Path,
-  paths: Sequence[epath.Path],
+  sources: Sequence[Source],
   styles: Sequence[Style],
   extra: Sequence[str],
 ) -> None:
   """Raises UserError if a result would overwrite another, or a file."""
   made = [
     (
-      out / _target(path, style),
-      f'{path} with {style.reference or style.name or style.domain}',
+      out / _target(source, style),
+      f'{source.path} with {style.reference or style.name or style.domain}',
     )
-    for style, path in itertools.product(styles, paths)
+    for style, source in itertools.product(styles, sources)
   ]
   files.check_new([*made, *((out / name, name) for name in extra)], '--out')
 
 
 def _tell_of_long_names(
-  paths: Sequence[epath.Path], styles: Sequence[Style]
+  sources: Sequence[Source], styles: Sequence[Style]
 ) -> None:
   short = [
     name
-    for style, path in itertools.product(styles, paths)
-    if (name := _target(path, style)) != _whole_target(path, style)
+    for style, source in itertools.product(styles, sources)
+    if (name := _target(source, style)) != _whole_target(source, style)
   ]
   if short:
     print(
@@ -204,7 +303,7 @@ def _tell_of_long_names(
 
 def _check_video(
   model: trained_model.Model,
-  paths: Sequence[epath.Path],
+  pictures: Sequence[Source],
   styles: Sequence[Style],
 ) -> None:
   domains = sorted({style.domain for style in styles})
@@ -214,51 +313,76 @@ def _check_video(
       'a video moves between two or more styles of one domain, and there are '
       f'{len(styles)}, of: {", ".join(domains)}'
     )
+  if not pictures:
+    raise errors.UserError(
+      '--video moves the style of pictures, and all sources are videos: leave '
+      'it out'
+    )
   most = VIDEO_WIDTH // (model.img_size + 2) - 1
-  if len(paths) > most:
+  if len(pictures) > most:
     raise errors.UserError(
       f'a video has room for {most} sources of {model.img_size} pixels, and '
-      f'there are {len(paths)}'
+      f'there are {len(pictures)}'
     )
 
 
 def _write_images(
   model: trained_model.Model,
-  paths: Sequence[epath.Path],
+  sources: Sequence[Source],
   styles: Sequence[Style],
   out: epath.Path,
-) -> tuple[list[epath.Path], dict[epath.Path, list[np.ndarray]]]:
+  options: Options,
+) -> tuple[list[Source], dict[Source, list[np.ndarray]]]:
   """Returns the sources that could be read, and the columns of the grid."""
-  done: list[epath.Path] = []
-  columns: dict[epath.Path, list[np.ndarray]] = {}
-  for chunk in _chunks(paths, _SOURCES):
-    pixels = _read(model, chunk)
-    if not pixels:
+  done: list[Source] = []
+  columns: dict[Source, list[np.ndarray]] = {}
+  in_part, example = 0, ''
+  for chunk in _chunks(sources, _SOURCES):
+    opened = _open(model, chunk, options)
+    if not opened:
       continue
-    done += pixels
-    for path, x in pixels.items():
+    done += opened
+    for source, x in opened.items():
+      if options.keep_size and x.size != x.whole:
+        in_part += 1
+        example = example or f'{source.path}: {_by(x.size)} of {_by(x.whole)}'
       if len(columns) < GRID_SIDE:
-        columns[path] = [_to_cell(Image.fromarray(x))]
-    rows = _translate(model, list(pixels.values()), styles)
+        columns[source] = [_to_cell(x.on_white(Image.fromarray(x.pixels)))]
+    rows = _translate(
+      model, list(opened.values()), styles, options.source_label
+    )
     for style, row in zip(styles, rows, strict=True):
-      for path, image in zip(pixels, row, strict=True):
-        images.write_png(out / _target(path, style), np.asarray(image))
-        if path in columns and len(columns[path]) <= GRID_SIDE:
-          columns[path].append(_to_cell(image))
+      for (source, x), image in zip(opened.items(), row, strict=True):
+        path = out / _target(source, style)
+        images.write_png(path, np.asarray(x.finish(image)))
+        if source in columns and len(columns[source]) <= GRID_SIDE:
+          columns[source].append(_to_cell(x.on_white(image)))
+  if in_part:
+    print(
+      f'{in_part} of {len(done)} sources were seen in part, their middle, and '
+      'results show that part alone (the first, '
+      f'{errors.printable(example)} pixels)'
+    )
   return done, columns
 
 
-def _read(
-  model: trained_model.Model, paths: Sequence[epath.Path]
-) -> dict[epath.Path, Pixels]:
+def _by(size: tuple[int, int]) -> str:
+  return f'{size[0]} x {size[1]}'
+
+
+def _open(
+  model: trained_model.Model, sources: Sequence[Source], options: Options
+) -> dict[Source, Opened]:
   """Those that can be read; the others are named on stderr."""
-  pixels = {}
-  for path in paths:
+  opened = {}
+  for source in sources:
     try:
-      pixels[path] = model.read(path)
+      x = model.open(source.path, keep_size=options.keep_size)
     except errors.UserError as e:
       print(f'error: {e}', file=sys.stderr)
-  return pixels
+    else:
+      opened[source] = x if options.alpha else x.opaque()
+  return opened
 
 
 def _to_cell(image: Image.Image) -> np.ndarray:
@@ -273,16 +397,19 @@ def _to_cell(image: Image.Image) -> np.ndarray:
 
 def _draw_grid(
   model: trained_model.Model,
-  columns: Mapping[epath.Path, Sequence[np.ndarray]],
+  columns: Mapping[Source, Sequence[np.ndarray]],
   styles: Sequence[Style],
 ) -> np.ndarray:
   """Sources above, styles to the left."""
   styles = styles[:GRID_SIDE]
   rows = [list(row) for row in zip(*columns.values(), strict=True)]
-  top = [errors.printable(path.stem) for path in columns]
+  top = images.name_all([source.name for source in columns], 'source')
+  domains = images.name_all(model.domains, 'domain')
+  names = images.name_all([style.name for style in styles], 'style')
   left = ['']
-  for style in styles:
-    left.append(f'{style.domain}\n{errors.printable(style.name)}'.rstrip())
+  for style, name in zip(styles, names, strict=True):
+    domain = domains[model.domains.index(style.domain)]
+    left.append(f'{domain}\n{name}'.rstrip())
   references = [style.reference for style in styles if style.reference]
   if references:  # then of every style
     cells = [_to_cell(Image.fromarray(model.read(p))) for p in references]
@@ -293,12 +420,16 @@ def _draw_grid(
 
 def _draw_frames(
   model: trained_model.Model,
-  paths: Sequence[epath.Path],
+  sources: Sequence[Source],
   styles: Sequence[Style],
   count: int,
+  options: Options,
 ) -> Iterator[np.ndarray]:
   """Sources above, translations below, to the left the nearer reference."""
-  sources = [model.read(path) for path in paths]
+  opened = list(
+    _open(model, sources, options._replace(keep_size=False)).values()
+  )
+  above = [np.asarray(x.on_white(Image.fromarray(x.pixels))) for x in opened]
   for a, b in zip(styles, [*styles[1:], styles[0]], strict=True):
     assert a.code is not None and b.code is not None  # as a video's are
     codes = trained_model.interpolate(a.code, b.code, count)
@@ -307,9 +438,12 @@ def _draw_frames(
       for style in (a, b)
     ]
     between = [Style(a.domain, '', code) for code in codes]
-    for i, row in enumerate(_translate(model, sources, between)):
-      rows: Sequence[Sequence[np.ndarray | None]]
-      rows = [sources, [np.asarray(image) for image in row]]
+    for i, row in enumerate(_translate(model, opened, between, None)):
+      below = [
+        np.asarray(x.on_white(image))
+        for x, image in zip(opened, row, strict=True)
+      ]
+      rows: Sequence[Sequence[np.ndarray | None]] = [above, below]
       nearer = references[2 * i >= count]
       if nearer is not None:
         rows = [[None, *rows[0]], [nearer, *rows[1]]]
@@ -318,15 +452,21 @@ def _draw_frames(
 
 def _translate(
   model: trained_model.Model,
-  pixels: Sequence[Pixels],
+  opened: Sequence[Opened],
   styles: Sequence[Style],
+  source_label: Sequence[str] | None,
 ) -> Iterator[list[Image.Image]]:
   """A row for each style, a few of a domain at a time."""
+  pixels = [x.pixels for x in opened]
+  labels = None if source_label is None else [source_label] * len(pixels)
   for domain, group in itertools.groupby(styles, key=lambda s: s.domain):
     for chunk in _chunks(list(group), max(1, _RESULTS // len(pixels))):
       codes = [style.code for style in chunk if style.code is not None]
       yield from model.translate(
-        pixels, domain, np.stack(codes) if codes else None
+        pixels,
+        domain,
+        np.stack(codes) if codes else None,
+        source_labels=labels,
       )
 
 

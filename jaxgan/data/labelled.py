@@ -315,7 +315,7 @@ def _open_set(
       )
     source = CelebaSource(root, wanted, split == data.val_split, data.num_test)
     images: pictures.Images = pictures.FileImages(
-      source, img_size, timeout=data.timeout
+      source, img_size, data.timeout, data.background
     )
     labels, attributes = LabelSet(source.names, False), source.attributes
   else:

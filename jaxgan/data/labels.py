@@ -6,6 +6,7 @@ sets trained together, the generator gets both labels, zeros where one is not
 known, and then a mask that tells which is (Choi et al. 2018, section 3.2).
 """
 
+import itertools
 from typing import Any, NamedTuple
 
 import jax
@@ -107,6 +108,12 @@ class Labels(NamedTuple):
   def ask(self) -> bool:
     """Whether any code asks for the label that an image has."""
     return bool(np.any(self.codes < 0))
+
+  @property
+  def asked(self) -> tuple[str, ...]:
+    """The names that some code asks an image for."""
+    asked = np.any(self.codes[:, : len(self.names)] < 0, axis=0)
+    return tuple(itertools.compress(self.names, asked))
 
   def estimate(self, logits: Array) -> Array:
     """The likely labels [B, names] of images, of the classifier's logits."""

@@ -10,13 +10,15 @@ from etils import epath
 from jaxgan.runtime import files, processes
 from jaxgan.runtime.errors import UserError, printable
 
-EXTENSIONS = ('.jpg', '.jpeg', '.jfif', '.png', '.webp', '.bmp')
+EXTENSIONS = (
+  *('.jpg', '.jpeg', '.jfif', '.png', '.webp', '.bmp', '.tif', '.tiff'),
+  *('.gif', '.avif', '.heic', '.heif'),
+)
 READ = ' '.join(EXTENSIONS)
 _NOT_READ = (
-  *('.apng', '.arw', '.avif', '.cr2', '.cr3', '.dng', '.exr', '.gif', '.heic'),
-  *('.heif', '.ico', '.j2k', '.jp2', '.jpe', '.jxl', '.nef', '.orf', '.pbm'),
-  *('.pgm', '.pnm', '.ppm', '.psd', '.raf', '.rw2', '.svg', '.tga', '.tif'),
-  '.tiff',
+  *('.apng', '.arw', '.cr2', '.cr3', '.dng', '.exr', '.ico', '.j2k', '.jp2'),
+  *('.jpe', '.jxl', '.nef', '.orf', '.pbm', '.pgm', '.pnm', '.ppm', '.psd'),
+  *('.raf', '.rw2', '.svg', '.tga'),
 )
 
 # Kinds of what is not used.

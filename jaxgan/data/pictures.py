@@ -56,9 +56,19 @@ class FileImages:
   """The images of a source of files."""
 
   def __init__(
-    self, source: sources.Source, img_size: int, timeout: float = 300
+    self,
+    source: sources.Source,
+    img_size: int,
+    timeout: float = 300,
+    background: str = '',
   ):
-    """Takes the seconds in which a file must have been read.
+    """Takes the files, and how they are read.
+
+    Args:
+      source: of the files.
+      img_size: S.
+      timeout: seconds in which a file must have been read.
+      background: of see-through pixels, as `preprocess.decode` takes it.
 
     Raises:
       UserError: the timeout is no number of seconds.
@@ -72,6 +82,7 @@ class FileImages:
     self._source = source
     self._img_size = img_size
     self._timeout = timeout
+    self._background = background
 
   def get(self, domain: int, index: int) -> np.ndarray:
     """Image `index` of a domain, not augmented: uint8 [S, S, 3]."""
@@ -99,7 +110,8 @@ class FileImages:
         pool.map(digest_file, range(count)[sharding.own_part(count)])
       )
     parts = sharding.gather(np.frombuffer(own, np.uint8))
-    return hashlib.sha256(parts.tobytes()).hexdigest()
+    sum = hashlib.sha256(parts.tobytes()).hexdigest()
+    return f'{sum} on {self._background}' if self._background else sum
 
   def listing(self, domain: int) -> str:
     """A sum of the names in a domain, and of its first file."""
@@ -111,13 +123,19 @@ class FileImages:
 
   def picture(self, domain: int, index: int) -> Image.Image:
     """Image `index` at its stored size; UnreadableImage names the file."""
+    stored = self.stored(domain, index)
+    return preprocess.flatten(stored, self._background)
+
+  original = picture
+
+  def stored(self, domain: int, index: int) -> Image.Image:
+    """The same before it is blended: mode RGB, or RGBA where it has alpha."""
     try:
-      return preprocess.decode(self._read(domain, index))
+      image = preprocess.open_image(self._read(domain, index))
+      return preprocess.upright(image)
     except (UnreadableImage, OSError) as error:
       name = self._source.describe(domain, index)
       raise UnreadableImage(f'{name} cannot be read ({error})') from None
-
-  original = picture
 
   def _read(self, domain: int, index: int) -> bytes:
     return reading.read_in_time(
@@ -228,7 +246,7 @@ def open_images(config: ml_collections.ConfigDict, split: str) -> Images:
   if data.name == 'shapes':
     return ShapesImages(config, split)
   source = sources.create_source(data.name, data.root, split, data.domains)
-  return FileImages(source, data.img_size, data.timeout)
+  return FileImages(source, data.img_size, data.timeout, data.background)
 
 
 def check_images(

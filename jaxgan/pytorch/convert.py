@@ -197,6 +197,8 @@ def find(
 ) -> Mapping[Any, Any] | None:
   """A mapping in what `torch_files.load` has read, perhaps below a key.
 
+  Where keys are joined by dots, as in safetensors, it is made of them.
+
   Args:
     tree: a checkpoint.
     is_wanted: whether a mapping in it is the one.
@@ -208,6 +210,8 @@ def find(
     return None
   if is_wanted(tree):
     return tree
+  if is_wanted(networks := _split(tree)):
+    return networks
   if 'param_groups' in tree:  # an optimiser
     return None
   found = {key: find(value, is_wanted) for key, value in tree.items()}
@@ -221,6 +225,16 @@ def find(
       )
     found = {key: found[key] for key in likeliest}
   return next(iter(found.values()), None)
+
+
+def _split(tree: Mapping[Any, Any]) -> Mapping[str, StateDict]:
+  """{network: state dict} of keys `network.key`; others are left out."""
+  networks: dict[str, StateDict] = {}
+  for key, value in tree.items():
+    network, dot, rest = str(key).partition('.')
+    if dot:
+      networks.setdefault(network, {})[rest] = value
+  return networks
 
 
 def find_state_dict(tree: Any) -> StateDict:

@@ -3,7 +3,6 @@
 import concurrent.futures
 import contextlib
 import math
-import resource
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -231,4 +230,4 @@ def _peak_memory_gb() -> float:
   stats = jax.local_devices()[0].memory_stats()
   if stats and 'peak_bytes_in_use' in stats:
     return stats['peak_bytes_in_use'] / 1e9
-  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+  return host.peak_memory() / 1e9

@@ -170,6 +170,12 @@ def check_new(made: Iterable[tuple[epath.Path, str]], option: str) -> None:
   for path in origins:
     if path in there:
       raise UserError(f'{path} exists: take another {option}')
+  for folder, path in longest.items():
+    for above in (folder, *folder.parents):
+      if above in origins:
+        raise _would_be_one(above, origins[above], origins[path], option)
+      if above in there and not above.is_dir():
+        raise UserError(f'{above} exists: take another {option}')
   for path in longest.values():
     _check_length(path)
   _check_alike(origins, there, option)
@@ -187,10 +193,12 @@ def _would_be_one(
 def _check_length(path: epath.Path) -> None:
   if '://' in os.fspath(path):
     return
-  # A path as a whole, and a name where there is a folder already.
-  for partial in (path, _nearest_folder(path) / path.name):
+  partial, folder = epath.Path(f'{path}{_PARTIAL}'), _nearest_folder(path)
+  # A path as a whole, and names where there is a folder already.
+  names = [folder / name for name in partial.relative_to(folder).parts]
+  for name in (partial, *names):
     try:
-      os.lstat(f'{partial}{_PARTIAL}')
+      os.lstat(name)
     except OSError as e:
       if e.errno == errno.ENAMETOOLONG:
         raise UserError(f'{path} is too long a name here: shorten it') from None

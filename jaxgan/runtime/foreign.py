@@ -44,6 +44,8 @@ _OPENINGS = {
   b'\xff\xd8\xff': Foreign('a picture', _AGAIN),
   b'GIF8': Foreign('a picture', _AGAIN),
 }
+# Names in the archives of PyTorch's first form.
+_FIRST_PYTORCH = (b'sys_info', b'pickle', b'tensors', b'storages')
 _BEGINNING = 512  # bytes that tell whether it is a text
 CUT_OFF = Foreign('cut off, as by a download that broke off', _AGAIN)
 _WEB_PAGE = Foreign(
@@ -74,12 +76,11 @@ def find(data: bytes) -> Foreign | None:
     if data.startswith(opening):
       return kind
   if data[257:262] == b'ustar':
+    if data[:100].rstrip(b'\0') in _FIRST_PYTORCH:
+      return Foreign('a tar archive of the first PyTorch', _CONVERT)
     return Foreign('a tar archive', _UNPACK)
-  if data[8:10] == b'{"' and int.from_bytes(data[:8], 'little') < len(data):
-    return Foreign(
-      'a file of safetensors',
-      'torch.save what safetensors.torch.load_file reads of it',
-    )
+  if is_safetensors(data):
+    return Foreign('a file of safetensors', _CONVERT)
   if data[:1] == b'\x08' and re.search(rb'pytorch|onnx|graph', data[:256]):
     return Foreign('an ONNX file', _CONVERT)
   if data[:2] == b'PK' and not zipfile.is_zipfile(io.BytesIO(data)):
@@ -89,6 +90,11 @@ def find(data: bytes) -> Foreign | None:
     text = ' '.join(text.split())[:40]
     return Foreign(f'a text that begins with {text!r}', _AGAIN)
   return None
+
+
+def is_safetensors(data: bytes) -> bool:
+  """Whether a file begins as one of safetensors."""
+  return data[8:9] == b'{' and int.from_bytes(data[:8], 'little') < len(data)
 
 
 def _is_text(data: bytes) -> bool:

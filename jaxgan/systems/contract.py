@@ -15,6 +15,7 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
+from jaxgan.data import preprocess
 from jaxgan.data.contracts.base import Data
 from jaxgan.inference import grids
 from jaxgan.inference.translator import Translator
@@ -81,6 +82,11 @@ class System:
     inference_params: (state) -> parameters to sample and evaluate with.
     mean_style: (model, y) -> the centre of the latent styles of domain y, where
       it is known; None: the mean of many is taken.
+    source_labels: (model) -> the attributes of a source that a translation
+      depends on, by name: translate finds out which of them it has.
+    translate_known: (model, params, frozen, y, x, c) -> images, as translate,
+      of sources whose labels c [B, names] are given. None, of both: no source
+      has such a label.
     reconstruct: (model, params, frozen, y, x) -> images of domain y through
       their own code, for the grids.
     grids: (translator, val, rng) -> {name: uint8 [H, W, 3]}.
@@ -117,6 +123,8 @@ class System:
   old_step_iterations: Callable[[ConfigDict], int] | None = None
   inference_params: Callable[[State], dict[str, Tree]] = _inference_params
   mean_style: Callable[[Any, int], np.ndarray] | None = None
+  source_labels: Callable[[Any], tuple[str, ...]] | None = None
+  translate_known: Callable[..., Array] | None = None
   reconstruct: Callable[..., Array] | None = None
   grids: Callable[..., dict[str, np.ndarray]] = grids.draw
   scores: Callable[..., list[Score]] = evaluate.evaluate
@@ -165,6 +173,12 @@ def check_config(system: System, config: ConfigDict) -> None:
   """
   settings.settle(config, system.SETTINGS)
   settings.check(config, system.SETTINGS)
+  background = config.data.background
+  if background and not preprocess.is_colour(background):
+    raise errors.UserError(
+      "config.data.background must be '' or a colour, as 'white' or '#808080': "
+      f'{background[:80]!r}'
+    )
   system.check_config(config)
   if config.batch_size % config.micro_batches:
     raise errors.UserError(

@@ -93,6 +93,10 @@ BASE: Declared = {
     256, least=1, about='Width and height of images, in pixels.'
   ),
   'data.augment': Setting(True, about='Random crops and flips.'),
+  'data.background': Setting(
+    '',
+    about='Colour that alpha is blended with, as white; empty: it is dropped.',
+  ),
   'data.check_images': Setting(
     True, about='Decode every image once before training.'
   ),

@@ -272,7 +272,7 @@ def _untold(config: ConfigDict, partial: bool) -> dict[str, Any]:
 
 
 def _find_step(path: epath.Path, step: int | None) -> int:
-  name = re.search(r'gen_(\d{1,12})\.(pt|pkl)$', path.name)
+  name = re.search(r'gen_(\d{1,12})\.(pt|pkl|safetensors)$', path.name)
   if step is None and not name:
     raise errors.UserError(
       f'the name of {path} does not tell the number of iterations, as that '

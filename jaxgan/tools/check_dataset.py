@@ -1,7 +1,8 @@
 r"""Says what training will see in a data set, and whether it would start.
 
 python -m jaxgan.tools.check_dataset ROOT [--img_size=256] [--domains=cat,dog] \
-    [--train_split=train] [--val_split=val] [--skip_bad_images]
+    [--train_split=train] [--val_split=val] [--skip_bad_images] \
+    [--background=white]
 
 ROOT holds <split>/<domain>/<images>, or is the data_dir of --name=tfds:<name>.
 For pix2pix, --pair=SOURCE,TARGET names two of these folders, and --name=paired
@@ -54,6 +55,9 @@ _IMG_SIZE = cli.define_integer('img_size', 256, 'Size to train at.')
 _SKIP_BAD_IMAGES = flags.DEFINE_bool(
   'skip_bad_images', False, 'As config.data.skip_bad_images in training.'
 )
+_BACKGROUND = flags.DEFINE_string(
+  'background', '', 'As config.data.background in training.'
+)
 _NUM_TEST = cli.define_integer(
   'num_test', None, 'Of celeba, as config.data.num_test in training.', 1
 )
@@ -88,7 +92,7 @@ def main(root: str) -> None:
     elif config.data.name == 'celeba':
       find, advise = _find_with_labels, _advise_on_labels
     found = [
-      *find(splits, config.data.skip_bad_images),
+      *find(splits, config.data),
       *_find_unused(splits, config.data),
     ]
     _print_findings([finding for finding in found if finding.names])
@@ -126,6 +130,7 @@ def _create_config(root: str) -> ml_collections.ConfigDict:
   data.train_split, data.val_split = _TRAIN_SPLIT.value, _VAL_SPLIT.value
   data.domains, data.img_size = tuple(_DOMAINS.value), _IMG_SIZE.value
   data.skip_bad_images = _SKIP_BAD_IMAGES.value
+  data.background = _BACKGROUND.value
   return config
 
 
@@ -146,12 +151,17 @@ class _File(NamedTuple):
 
 def _is_turned(image: Image.Image) -> bool:
   # Where there is no EXIF, Pillow would decode a whole PNG to look for it.
-  if 'exif' not in image.info:
+  if image.format == 'PNG' and 'exif' not in image.info:
     return False
   try:
     return image.getexif().get(ORIENTATION) in range(2, 9)
   except Exception:  # A damaged EXIF block turns nothing.
     return False
+
+
+def _is_clear(image: Image.Image) -> bool:
+  extrema: Any = image.getextrema()  # of each channel, alpha last
+  return image.mode == 'RGBA' and extrema[-1][0] < 255
 
 
 class _Seen(NamedTuple):
@@ -165,6 +175,7 @@ class _Seen(NamedTuple):
   pixels: bytes  # a sum of them
   brightest: int
   span: int  # from the darkest to the brightest value of a channel
+  clear: bool  # whether some of it is see-through
 
 
 class _Tap:
@@ -193,7 +204,7 @@ class _Split(pictures.FileImages):
     is_train: bool,
   ):
     self._tap = _Tap(source)
-    super().__init__(self._tap, data.img_size)
+    super().__init__(self._tap, data.img_size, background=data.background)
     self.name = data.train_split if is_train else data.val_split
     self.is_train = is_train
     self.matched = isinstance(source, paired.Matched)
@@ -211,10 +222,11 @@ class _Split(pictures.FileImages):
   def picture(self, domain: int, index: int) -> Image.Image:
     key = domain, index
     try:
-      picture = super().picture(*key)
+      stored = self.stored(*key)
     except preprocess.UnreadableImage as error:
       self._bad[key] = str(error).removeprefix(self._prefix)
       raise
+    picture = preprocess.flatten(stored, self._background)
     extrema: Any = picture.getextrema()  # of each of the three channels
     self._seen[key] = _Seen(
       self,
@@ -225,6 +237,7 @@ class _Split(pictures.FileImages):
       hashlib.sha256(b'%d %d ' % picture.size + picture.tobytes()).digest(),
       brightest=max(high for _, high in extrema),
       span=max(high - low for low, high in extrema),
+      clear=_is_clear(stored),
     )
     return picture
 
@@ -331,29 +344,31 @@ class _Finding(NamedTuple):
   effect: str
 
 
-def _find(splits: Sequence[_Split], skip_bad: bool) -> Iterator[_Finding]:
+def _find(
+  splits: Sequence[_Split], data: ml_collections.ConfigDict
+) -> Iterator[_Finding]:
   """Yields what may be odd about the data, and in which images it is."""
-  yield from _find_faults(splits, skip_bad)
+  yield from _find_faults(splits, data.skip_bad_images)
   yield from _find_single(splits)
   yield from _find_flat(splits)
   yield from _find_copies(splits)
   yield from _find_leaks(splits)
-  yield from _find_converted(splits)
+  yield from _find_converted(splits, data.background)
 
 
 def _find_in_pairs(
-  splits: Sequence[_Split], skip_bad: bool
+  splits: Sequence[_Split], data: ml_collections.ConfigDict
 ) -> Iterator[_Finding]:
   """The same for pairs: a source and its target may well be alike."""
-  yield from _find_faults(splits, skip_bad)
+  yield from _find_faults(splits, data.skip_bad_images)
   yield from _find_flat(splits)
   yield from _find_leaks(splits)
   yield from _find_unlike(splits)
-  yield from _find_converted(splits)
+  yield from _find_converted(splits, data.background)
 
 
 def _find_with_labels(
-  splits: Sequence[_Split], skip_bad: bool
+  splits: Sequence[_Split], data: ml_collections.ConfigDict
 ) -> Iterator[_Finding]:
   """The same for a list of attributes, which tells no domains."""
   yield _Finding(
@@ -362,10 +377,10 @@ def _find_with_labels(
     'Training takes the lines: see that the list is whole, or write their'
     ' count.',
   )
-  yield from _find_faults(splits, skip_bad)
+  yield from _find_faults(splits, data.skip_bad_images)
   yield from _find_flat(splits)
   yield from _find_leaks(splits)
-  yield from _find_converted(splits)
+  yield from _find_converted(splits, data.background)
 
 
 def _find_unlike(splits: Sequence[_Split]) -> Iterator[_Finding]:
@@ -532,12 +547,23 @@ def _pair(
   return sorted(pairs)
 
 
-def _find_converted(splits: Sequence[_Split]) -> Iterator[_Finding]:
+def _find_converted(
+  splits: Sequence[_Split], background: str
+) -> Iterator[_Finding]:
   seen = _all_seen(splits)
   yield _Finding(
     'images that are not RGB',
     [f'{s.name} ({s.file.mode})' for s in seen if s.file.mode != 'RGB'],
-    'Training converts them; alpha is dropped, not blended.',
+    'Training converts them.',
+  )
+  yield _Finding(
+    'images with see-through parts',
+    [s.name for s in seen if s.clear],
+    f'Training blends them with {background}.'
+    if background
+    else 'Training drops alpha and sees the colours that are hidden under it,'
+    ' often black: config.data.background=white (here --background=white)'
+    ' blends them with white, or with another colour.',
   )
   yield _Finding(
     'images that EXIF says to turn',

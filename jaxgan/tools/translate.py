@@ -8,18 +8,24 @@ and, of a system that has one output for a source and a domain (StarGAN),
 python -m jaxgan.tools.translate --workdir=DIR --src=PICTURES --out=DIR \
     [--domain=NAME]
 
-PICTURES are files and folders, also nested: JPEG, PNG, WebP or BMP of any size.
+PICTURES are files and folders, also nested, of pictures of any size: JPEG, PNG,
+WebP, BMP, TIFF, GIF (the first frame), AVIF, and HEIC with pillow-heif.
 Several are separated by commas, or each has the flag again; a path that exists
 is taken whole, commas and all. A picture is seen as in training, and squeezed
 into a square if it is none; --crop takes the largest square in its middle
-instead. Results are as large as the run's img_size.
+instead. Results are as large as the run's img_size; --keep_size gives them the
+size and shape of what was seen of the source. A source that is see-through has
+results that are.
 
 OUT receives <source>_to_<domain>_<reference>.png, or ..._seed<S>_<n>.png for
-latent n of a seed, or ..._to_<domain>.png, and grid.png: sources above, styles
-to the left, the first 16 of each. --video adds video.mp4: the style moves
-through all references, or latents, and back to the first. Nothing is
-overwritten. A source that cannot be read is named and left out, and the exit
-status is 1.
+latent n of a seed, or ..._to_<domain>.png, in the subfolders that sources have
+in the folder that was given; and grid.png: sources above, styles to the left,
+the first 16 of each. --video adds video.mp4: the style moves through all
+references, or latents, and back to the first. Nothing is overwritten. A source
+that cannot be read is named and left out, and the exit status is 1.
+
+--src=clip.mp4 (also .mov, .m4v, .webm, .mkv, .avi) translates every frame, and
+OUT receives an .mp4 for each style, with the sound of the clip.
 """
 
 import sys
@@ -27,7 +33,7 @@ import sys
 from absl import flags
 
 from jaxgan.apps import trained_model, translate_files
-from jaxgan.runtime import cli, errors
+from jaxgan.runtime import cli, errors, host
 
 _WORKDIR = cli.define_path('workdir', None, 'Work directory of the run.')
 _STEP = flags.DEFINE_string('step', 'latest', 'Step of the checkpoint.')
@@ -56,6 +62,21 @@ _PSI = cli.define_float(
 _CROP = flags.DEFINE_bool(
   'crop', False, 'Take the middle of a picture instead of squeezing it.'
 )
+_KEEP_SIZE = flags.DEFINE_bool(
+  'keep_size',
+  False,
+  'Results have the size and shape of their source, or of the part of it that '
+  'is seen.',
+)
+_ALPHA = flags.DEFINE_bool(
+  'alpha', True, 'Results are see-through where their source is.'
+)
+_SRC_LABEL = cli.define_names(
+  'src_label',
+  None,
+  'The attributes that all sources have, of a run with attributes (StarGAN); '
+  'empty for none. Not given, the classifier of the run tells them.',
+)
 _VIDEO = flags.DEFINE_bool('video', False, 'Write video.mp4 as well.')
 _FPS = cli.define_integer(
   'fps',
@@ -80,10 +101,13 @@ def main() -> int:
     _check_no_style_flags()
   else:
     _check_flags()
-  paths = translate_files.find(src)
+  sources = translate_files.find_sources(src)
   references = translate_files.find(_REF.value or ())
   step = cli.parse_step(_STEP.value)
   model = trained_model.load(directory, step, crop=_CROP.value)
+  print(*host.device_lines(model.dtype), sep='\n', flush=True)
+  if _SRC_LABEL.value is not None:
+    model.check_source_label(_SRC_LABEL.value)
   if labels:
     if not _DOMAIN.value and model.sources == 'other':
       raise errors.UsageError(
@@ -110,7 +134,13 @@ def main() -> int:
   video = (
     translate_files.Video(_FPS.value, _FRAMES.value) if _VIDEO.value else None
   )
-  return int(not translate_files.translate(model, paths, styles, out, video))
+  options = translate_files.Options(
+    _KEEP_SIZE.value, _ALPHA.value, _SRC_LABEL.value
+  )
+  all_read = translate_files.translate(
+    model, sources, styles, out, video, options
+  )
+  return int(not all_read)
 
 
 def _check_no_style_flags() -> None:

@@ -102,7 +102,9 @@ def open_pairs(config: ConfigDict, split: str) -> pictures.Images:
   if data.name == 'shapes':
     return _DrawnPairs(config, split)
   source = open_source(config, split)
-  images = pictures.FileImages(source, data.img_size, data.timeout)
+  images = pictures.FileImages(
+    source, data.img_size, data.timeout, data.background
+  )
   if data.name == 'paired':
     return Halves(images, check_pair(config), data.img_size)
   return images

@@ -29,8 +29,8 @@ def grids(
     rng: not used: what networks draw is of the translator's seed.
 
   Returns:
-    {'<source>2<target>': uint8 [H, W, 3]}, rows of sources, translations and
-    targets.
+    {'<source>2<target>': uint8 [H, W, 3]}, rows of sources, outputs and
+    targets, with their names.
   """
   del rng
   pairs = list(itertools.islice(paired.read_pairs(val), NUM_SHOWN))
@@ -38,8 +38,13 @@ def grids(
     raise errors.UserError(paired.NO_PAIR)
   x, y = preprocess.to_float(np.stack(pairs, axis=1))
   fake = translator.translate(x, np.zeros(len(x), np.int32))
-  rows = [list(x), list(fake), list(y)]
-  return {f'{val.domains[0]}2{val.domains[1]}': images.grid(rows)}
+  source, target = images.name_all(val.domains, 'domain')
+  grid = images.labelled_grid(
+    [list(x), list(fake), list(y)],
+    [''] * len(x),
+    [f'source\n{source}', f'output\n{target}', f'target\n{target}'],
+  )
+  return {f'{val.domains[0]}2{val.domains[1]}': grid}
 
 
 def scores(

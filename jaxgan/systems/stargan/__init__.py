@@ -18,8 +18,10 @@ from jaxgan.systems.stargan.step import (
   create_model,
   init_state,
   phases_at,
+  source_labels,
   train_step,
   translate,
+  translate_known,
 )
 
 ABOUT = About(
@@ -46,6 +48,8 @@ __all__ = [
   'old_step_iterations',
   'phases_at',
   'scores',
+  'source_labels',
   'train_step',
   'translate',
+  'translate_known',
 ]

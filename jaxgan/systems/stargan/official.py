@@ -63,7 +63,7 @@ def import_official(
     UserError: a file is missing, damaged, foreign or of other networks.
   """
   path = epath.Path(path)
-  name = re.fullmatch(r'(\d+)-[GD]\.ckpt', path.name)
+  name = re.fullmatch(r'(\d+)-[GD]\.(ckpt|safetensors)', path.name)
   if not name:
     raise errors.UserError(
       f'{path} is not named as the original names its files, 200000-G.ckpt '
@@ -76,7 +76,7 @@ def import_official(
   like = jax.eval_shape(init_state, jax.random.key(config.seed)).params
   params, unused = {}, {}
   for network, letter in _LETTERS.items():
-    file = path.parent / f'{name[1]}-{letter}.ckpt'
+    file = path.parent / f'{name[1]}-{letter}.{name[2]}'
     where = f'{file} does not fit the config: {network}'
     places = names(network, like[network])
     params[network], unused[network] = convert.read_params(
@@ -126,7 +126,8 @@ def export_official(
 def _load(path: epath.Path) -> StateDict:
   if not path.is_file():
     raise errors.UserError(
-      f'there is no file {path}: both N-G.ckpt and N-D.ckpt are needed'
+      f'there is no file {path}: both N-G{path.suffix} and N-D{path.suffix} '
+      'are needed'
     )
   try:
     return convert.find_state_dict(torch_files.load(path))

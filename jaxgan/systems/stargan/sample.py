@@ -1,11 +1,13 @@
 """Pictures of what the networks do: every source with every target, cycles."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgan.data.labels import FLIP, Labels
 from jaxgan.inference.translator import Translator
 from jaxgan.runtime import images
 from jaxgan.systems.stargan import step
@@ -14,6 +16,7 @@ Array = jax.Array
 
 NUM_SOURCES = 8
 MAX_TARGETS = 12  # in a grid; of more, as many spread over all
+_MAX_LINES = 4  # names above a source
 
 
 def known_labels(
@@ -48,12 +51,14 @@ def grids(
 
   Returns:
     uint8 [H, W, 3]: `targets` (sources above, a row for each target) and
-    `cycle` (rows: source, translation to the last target, and back again); of
-    a second data set `joint_...`.
+    `cycle` (rows: source, translation to the last target, and back again), with
+    the names of rows, and above columns the labels that sources have; of a
+    second data set `joint_...`.
   """
   labels = translator.model.labels
   batch = val.batch(NUM_SOURCES)
   count = len(labels.names)
+  names = images.name_all(labels.names, 'label')
   shown = np.linspace(0, count - 1, min(count, MAX_TARGETS)).astype(int)
   drawn = {}
   for i, prefix in zip(range(len(labels.sets)), ('', 'joint_'), strict=False):
@@ -68,8 +73,33 @@ def grids(
     c_org = np.asarray(labels.complete(i, jnp.asarray(c)))
     unused = np.zeros(len(x), np.int32)
     back = translator.apply(step.generate, unused, fakes[-1], c_org)
-    drawn[f'{prefix}targets'] = images.grid([list(x), *map(list, fakes)])
-    drawn[f'{prefix}cycle'] = images.grid(
-      [list(x), list(fakes[-1]), list(back)]
+    above = [_list_names(names[labels.span(i)], own) for own in c]
+    drawn[f'{prefix}targets'] = images.labelled_grid(
+      [list(x), *map(list, fakes)],
+      above,
+      ['source', *(_name_target(labels, names, target) for target in shown)],
+    )
+    drawn[f'{prefix}cycle'] = images.labelled_grid(
+      [list(x), list(fakes[-1]), list(back)],
+      above,
+      [
+        'source',
+        f'translation\n{_name_target(labels, names, shown[-1])}',
+        'back again',
+      ],
     )
   return drawn
+
+
+def _list_names(names: Sequence[str], c: np.ndarray) -> str:
+  """The names of a source's labels, a line each, of many the first."""
+  own = [name for name, holds in zip(names, c, strict=True) if holds]
+  if len(own) > _MAX_LINES:
+    own[_MAX_LINES - 1 :] = [f'{len(own) - _MAX_LINES + 1} more']
+  return '\n'.join(own)
+
+
+def _name_target(labels: Labels, names: Sequence[str], target: int) -> str:
+  """The name of a target; of an attribute, that it is turned over."""
+  flips = labels.code(target)[target] == FLIP
+  return names[target] + ('\nturned over' if flips else '')

@@ -267,6 +267,11 @@ def translate(
   return translate_known(model, params, frozen, y, x, c)
 
 
+def source_labels(model: Model) -> tuple[str, ...]:
+  """The attributes of a source that `translate` asks the classifier for."""
+  return model.labels.asked
+
+
 # Functions for `Translator.apply`.
 
 

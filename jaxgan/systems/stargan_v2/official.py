@@ -149,7 +149,9 @@ def export_official(
 
 def _parse_name(path: epath.Path, step: int | None) -> tuple[int, bool]:
   """The number of iterations, and whether the file is averages only."""
-  name = re.fullmatch(r'(?:(\d+)_)?nets(_ema)?\.ckpt', path.name)
+  name = re.fullmatch(
+    r'(?:(\d+)_)?nets(_ema)?\.(?:ckpt|safetensors)', path.name
+  )
   named = int(name[1]) if name and name[1] else None
   if step is None and named is None:
     raise errors.UserError(
@@ -162,14 +164,15 @@ def _parse_name(path: epath.Path, step: int | None) -> tuple[int, bool]:
 
 def _siblings(path: epath.Path) -> list[epath.Path]:
   """The files of averages and optimisers beside that of all networks."""
-  prefix = path.name.removesuffix('nets.ckpt')
+  prefix = path.stem.removesuffix('nets')
   siblings = [
-    path.parent / f'{prefix}{kind}.ckpt' for kind in ('nets_ema', 'optims')
+    path.parent / f'{prefix}nets_ema{path.suffix}',
+    path.parent / f'{prefix}optims.ckpt',  # never of safetensors
   ]
   if missing := [file.name for file in siblings if not file.is_file()]:
     raise errors.UserError(
       f'{path} cannot be imported without {" and ".join(missing)} beside it: '
-      'to have the averages only, import the file ..._nets_ema.ckpt'
+      f'to have the averages only, import the file ..._nets_ema{path.suffix}'
     )
   return siblings
 

@@ -1,0 +1,36 @@
+r"""Draft.
+
+  python train.py --config=configs/stargan/small.py --workdir=DIR \
+    --config.data.root=photos
+"""
+
+import ml_collections
+
+from jaxgan.systems.stargan.config import default_config
+
+
+def get_config() -> ml_collections.ConfigDict:
+  """Networks that two CPU cores train in less than an hour."""
+  config = default_config()
+  config.data.name = 'folder'
+  config.data.root = 'photos'
+  config.data.val_split = 'val'
+  config.data.domains = ()
+  config.data.crop_size = 0
+  config.data.img_size = 64
+  img_size = config.data.get_oneway_ref('img_size')
+  config.batch_size = 8
+  config.num_train_steps = 8000 * img_size // 64
+  steps = config.get_oneway_ref('num_train_steps')
+  config.log_every_steps = 50  # of n_critic a multiple, or G is not logged
+  config.sample_every_steps = 500
+  config.checkpoint_every_steps = 1000
+  # First widths 16 at 64 px, and 64 at 256.
+  config.model.g_conv_dim = img_size // 4
+  config.model.g_repeat_num = 3
+  config.model.d_conv_dim = img_size // 4
+  config.model.d_repeat_num = 5
+  config.optim.lr = 0.032 / img_size.to_float()  # 5e-4 at 64 px
+  config.optim.decay_start = steps // 2
+  config.optim.decay_steps = steps // 2
+  return config
