@@ -103,13 +103,14 @@ PAGES = {
   'stargan_v2': 'hyperparameters.md',
   'unit': 'munit.md',
 }
-# Texts that are no choice among a few: names, beside those of PLACES.
-NAMES = {
+# Texts that are no choice among a few, beside those of PLACES.
+FREE = {
   'system',
   'data.name',
   'data.joint_name',
   'data.train_split',
   'data.val_split',
+  'data.background',  # any colour that Pillow knows
 }
 
 
@@ -122,7 +123,7 @@ def test_every_setting_is_explained_bounded_and_documented(name):
     if kind in (int, float):
       assert 0 <= setting.least <= setting.default, key
       assert setting.default < setting.below <= 2**32, key
-    if kind is str and key not in NAMES | workdir.PLACES:
+    if kind is str and key not in FREE | workdir.PLACES:
       assert setting.default in setting.among, key
     group, _, last = key.partition('.')
     if group in ('hparams', 'optim'):
