@@ -271,6 +271,48 @@ def test_programs_define_no_flags_that_take_nan_or_a_tilde():
     assert not plain.search(path.read_text()), path
 
 
+HELP = '''
+"""Does a thing.
+
+python tool.py
+"""
+
+import sys
+from jaxgan.runtime import cli
+
+cli.define_path('out', None, 'Folder for results, 10 % of them.')
+cli.define_integer('count', 7, 'How many.')
+def main(): ...
+def run(): cli.run(main, sys.argv, epilog=lambda: 'Told below.')
+if __name__ == '__main__': run()
+'''
+HELP_TEXT = """\
+Does a thing.
+
+python tool.py
+
+flags:
+  --out    Folder for results, 10 % of them.
+  --count  How many. (default '7')
+
+Told below.
+
+"""
+
+
+@pytest.mark.parametrize(
+  'how', [['tool.py'], ['-c', 'import tool; tool.run()']]
+)
+def test_help_is_of_the_program_and_of_the_command_alike(tmp_path, how):
+  (tmp_path / 'tool.py').write_text(HELP)
+  command = [sys.executable, *how, '--help']
+  environment = {'PYTHONPATH': str(ROOT), 'COLUMNS': '80'}
+  done = subprocess.run(
+    command, cwd=tmp_path, capture_output=True, text=True, env=environment
+  )
+  assert (done.returncode, done.stdout) == (0, HELP_TEXT), done.stderr
+
+
 LOGGING = """
 import sys
 from absl import logging

@@ -13,6 +13,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tomllib
 import types
 
 import jax
@@ -200,6 +201,33 @@ def test_every_setting_has_a_value_that_can_be(path, monkeypatch):
     config = values['config'].value
     config.data.domains = config.data.domains or ('a', 'b')
     contract.check_config(contract.get_system(config), config)
+
+
+def test_console_commands_are_those_of_the_package():
+  project = tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']
+  named = {
+    name
+    for path in DOCUMENTS
+    for name in re.findall(r'\bjaxgan-[a-z]+', path.read_text())
+  }
+  assert named == set(project['scripts'])
+  for target in project['scripts'].values():
+    module, _, function = target.partition(':')
+    path = ROOT / f'{module.replace(".", "/")}.py'
+    assert function in _symbols(path), target
+
+
+def test_extras_in_the_documents_are_those_of_the_package():
+  project = tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']
+  named = {
+    name
+    for path in DOCUMENTS
+    for names in re.findall(
+      r'install (?:-e )?"?\.\[([\w,]+)\]', path.read_text()
+    )
+    for name in names.split(',')
+  }
+  assert named == set(project['optional-dependencies'])
 
 
 def _anchors(text):

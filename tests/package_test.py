@@ -26,10 +26,9 @@ def _run(*command, **options):
 def test_the_package_builds_installs_and_works_away_from_its_source(tmp_path):
   source, dist = tmp_path / 'source', tmp_path / 'dist'
   source.mkdir()
-  for path in _run('git', 'ls-files', '-z', cwd=ROOT).split('\0'):
-    if (ROOT / path).is_file():
-      (source / path).parent.mkdir(parents=True, exist_ok=True)
-      shutil.copy(ROOT / path, source / path)
+  for path in _run('git', 'ls-files', '-z', cwd=ROOT).rstrip('\0').split('\0'):
+    (source / path).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(ROOT / path, source / path, follow_symlinks=False)
   _run(sys.executable, '-m', 'build', '--outdir', dist, source)
   version = f'jaxgan-{jaxgan.__version__}'
   with tarfile.open(dist / f'{version}.tar.gz') as archive:
@@ -37,6 +36,7 @@ def test_the_package_builds_installs_and_works_away_from_its_source(tmp_path):
   for name in (
     'LICENSE',
     'requirements.txt',
+    'jaxgan/configs/stargan_v2/shapes.py',
     'jaxgan/runs/templates/report.html',
   ):
     assert f'{version}/{name}' in names
@@ -57,8 +57,9 @@ def test_the_package_builds_installs_and_works_away_from_its_source(tmp_path):
   )
   site = pathlib.Path(where.split()[0]).parents[1]
   assert site.is_relative_to(clean) and where.split()[1] == jaxgan.__version__
-  assert not (site / 'tests').exists()
+  assert not (site / 'tests').exists() and not (site / 'configs').exists()
 
+  _train_and_use(clean / 'bin', away)
   tiny.write_run(tmp_path / 'run')
   Image.new('RGB', (40, 30), 'red').save(tmp_path / 'a.png')
   options = (
@@ -71,3 +72,30 @@ def test_the_package_builds_installs_and_works_away_from_its_source(tmp_path):
   assert (tmp_path / 'out/a_to_circle_seed0_0.png').exists()
   _run(python, '-m', 'jaxgan.tools.report', '--workdir=run', **away)
   assert 'plotly' in (tmp_path / 'run/report/index.html').read_text()
+
+
+def _train_and_use(commands, away):
+  """A training of two steps by a config's name, and what follows it."""
+  small = (
+    *('--config.num_train_steps=2', '--config.batch_size=2'),
+    *('--config.sample_every_steps=2', '--config.checkpoint_every_steps=2'),
+    *('--config.model.channel_base=128', '--config.model.max_conv_dim=8'),
+  )
+  name = '--config=stargan_v2/shapes'
+  away['env']['JAX_DISABLE_MOST_OPTIMIZATIONS'] = '1'
+  told = _run(commands / 'jaxgan-train', '--help', **away)
+  assert '\n  --workdir ' in told and '\n  stargan_v2/shapes ' in told
+  run = '--workdir=trained'
+  _run(commands / 'jaxgan-train', name, run, *small, **away)
+  shorter = ('--num_sources=2', '--num_outputs=2')
+  _run(commands / 'jaxgan-eval', run, *shorter, **away)
+  Image.new('RGB', (32, 32), 'red').save(away['cwd'] / 'b.png')
+  to = ('--domain=circle', '--num_latents=1', '--src=b.png', '--out=made')
+  _run(commands / 'jaxgan-translate', run, *to, **away)
+  for path in ('trained/eval/scores.csv', 'made/b_to_circle_seed0_0.png'):
+    assert (away['cwd'] / path).exists()
+  joint = '--config=stargan/shapes_joint'  # of another config
+  told = _run(commands / 'jaxgan-settings', joint, '--find=joint_name', **away)
+  assert told.split()[:2] == ['data.joint_name', 'shapes_attributes']
+  assert 'ROOT holds' in _run(commands / 'jaxgan-check', '--help', **away)
+  assert '--port' in _run(commands / 'jaxgan-studio', '--help', **away)

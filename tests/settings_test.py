@@ -1,15 +1,20 @@
 import math
 import pathlib
 import re
+import types
 
 import ml_collections
 import pytest
 
 from jaxgan.runs import workdir
 from jaxgan.runtime import errors
-from jaxgan.systems import contract, settings
+from jaxgan.systems import contract, named, settings
 from jaxgan.systems.settings import Setting
+from jaxgan.systems.stargan_v2.config import default_config
+from tests import programs
 from tests import tiny_munit as tiny
+
+tool = programs.load('jaxgan.tools.settings')
 
 DECLARED = settings.extend(
   settings.BASE,
@@ -98,13 +103,14 @@ PAGES = {
   'stargan_v2': 'hyperparameters.md',
   'unit': 'munit.md',
 }
-# Texts that are no choice among a few: names, beside those of PLACES.
-NAMES = {
+# Texts that are no choice among a few, beside those of PLACES.
+FREE = {
   'system',
   'data.name',
   'data.joint_name',
   'data.train_split',
   'data.val_split',
+  'data.background',  # any colour that Pillow knows
 }
 
 
@@ -117,7 +123,7 @@ def test_every_setting_is_explained_bounded_and_documented(name):
     if kind in (int, float):
       assert 0 <= setting.least <= setting.default, key
       assert setting.default < setting.below <= 2**32, key
-    if kind is str and key not in NAMES | workdir.PLACES:
+    if kind is str and key not in FREE | workdir.PLACES:
       assert setting.default in setting.among, key
     group, _, last = key.partition('.')
     if group in ('hparams', 'optim'):
@@ -225,3 +231,70 @@ def test_whole_numbers_of_a_dict_are_numbers():
   config = ml_collections.ConfigDict({'optim': {'lr': 1}})
   settings.settle(config, {'optim.lr': Setting(0.5)})
   assert config.optim.lr == 1.0 and isinstance(config.optim.lr, float)
+
+
+@pytest.fixture
+def listed(monkeypatch, capsys):
+  """What `tools.settings` prints, line by line."""
+
+  def listed(config, find=''):
+    monkeypatch.setattr(tool, '_CONFIG', types.SimpleNamespace(value=config))
+    monkeypatch.setattr(tool, '_FIND', types.SimpleNamespace(value=find))
+    tool.main()
+    return capsys.readouterr().out.splitlines()
+
+  return listed
+
+
+@pytest.mark.parametrize('name', contract.SYSTEMS)
+def test_every_setting_is_listed_within_100_columns(listed, name):
+  declared = contract.load(name).SETTINGS
+  lines = listed(settings.create(declared))
+  keys = [line.split()[0] for line in lines if line and line[0] != ' ']
+  assert sorted(keys) == sorted(declared)
+  assert max(map(len, lines)) <= 100
+
+
+def test_a_listed_setting_has_its_value_bounds_and_meaning(listed):
+  config = default_config()
+  config.hparams.lambda_ds = 1.0
+  config.hparams.ema_decay = 0.5
+  config.data.domains = ('cat', 'a domain with a long name')
+  gap = ' ' * 42
+  assert listed(config, 'lambda_ds') == [
+    'hparams.lambda_ds        1.0              '
+    'Weight of diversity at first; it falls to 0 at ds_iter. (0',
+    f'{gap}or more; default 2.0)',
+    'hparams.ds_iter          100000           '
+    'Iteration at which lambda_ds has fallen to 0. (1 or more)',
+    '',
+  ]
+  assert listed(config, 'AVERAGES') == [
+    'shard_state              False            Divide parameters, optimisers '
+    'and averages among the',
+    f'{gap}devices.',
+    '',
+    'hparams.ema_decay        0.5              Share of the averages that an '
+    'iteration keeps. (0 or more,',
+    f'{gap}less than 1; default 0.999)',
+    '',
+  ]
+  assert listed(config, 'data.domains') == [
+    'data.domains             cat,a domain with a long name',
+    f'{gap}Names of the domains to use; () for all there are.',
+    f'{gap}(default ())',
+    '',
+  ]
+  with pytest.raises(errors.UserError, match='of stargan_v2 tells of lambda_x'):
+    listed(config, 'lambda_x')
+
+
+def test_without_a_config_all_configs_are_listed(listed):
+  lines = listed(None)
+  names = [line.split()[0] for line in lines if re.match('  [a-z]', line)]
+  assert sorted(names) == list(named.paths()) and 'unit/shapes' in names
+  assert (
+    '  stargan_v2/afhq            StarGAN v2 on AFHQ (cat, dog, wild) at 256 '
+    'px, the published settings'
+  ) in lines
+  assert max(map(len, lines)) <= 100

@@ -9,6 +9,7 @@ from jaxgan.systems import contract
 
 # In a clone a link to the folder beside the package; a package holds the files.
 _FOLDER = pathlib.Path(__file__).parents[1] / 'configs'
+_WIDTH = 100
 
 
 def paths() -> dict[str, pathlib.Path]:
@@ -37,11 +38,16 @@ def _lines() -> Iterator[str]:
     paper = about.paper.partition(', http')[0]
     yield from textwrap.wrap(
       f'{about.title} ({paper}). Needs {about.data}. Gives {about.output}.',
-      100,
+      _WIDTH,
     )
     for name, path in found.items():
       if name.startswith(f'{system}/'):
-        yield f'  {name:{width}}  {_first_line(path)}'
+        yield from textwrap.wrap(
+          _first_line(path),
+          _WIDTH,
+          initial_indent=f'  {name:{width}}  ',
+          subsequent_indent=' ' * (width + 4),
+        )
   yield ''
   yield 'Settings: python -m jaxgan.tools.settings --config=stargan_v2/shapes'
 
