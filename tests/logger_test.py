@@ -1,4 +1,5 @@
 import functools
+import sys
 import threading
 
 import numpy as np
@@ -34,6 +35,22 @@ def test_images_are_written_while_the_run_goes_on(tmp_path, monkeypatch):
   go_on.set()
   log.close()
   assert path.exists()
+
+
+def test_where_curves_are_is_said_where_there_are_events(
+  tmp_path, monkeypatch, capsys
+):
+  directory = tmp_path / 'my run'
+  directory.mkdir()
+  _logger(directory).close()
+  assert capsys.readouterr().out == (
+    f"curves: tensorboard --logdir='{directory}', or "
+    f"'{directory}'/report/index.html\n"
+  )
+  monkeypatch.setitem(sys.modules, 'tensorflow', None)
+  _logger(directory).close()
+  (line,) = capsys.readouterr().out.splitlines()
+  assert line.startswith('no TensorBoard events: ')
 
 
 def test_the_report_is_made_with_samples_after_a_while_and_at_the_end(

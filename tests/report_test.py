@@ -7,6 +7,7 @@ import subprocess
 import sys
 import types
 
+import ml_collections
 import numpy as np
 import pytest
 from etils import epath
@@ -155,6 +156,40 @@ def test_samples_are_in_the_page_by_step(run):
   assert [step for step, _ in samples['reference']] == [5, 10]
   assert samples.keys() == {'reference', 'cycle'}
   assert samples['cycle'][0][1].startswith('data:image/webp;base64,')
+
+
+@pytest.mark.parametrize(
+  'data, expected',
+  [
+    ({'domains': ('cat', 'café')}, 'cat, café'),
+    ({'domains': ('cat', '猫')}, 'cat, domain 2: 猫'),
+    (
+      {'domains': ('a', '犬'), 'joint_domains': ('b', '猫')},
+      'a, domain 2: 犬, b, domain 4: 猫',
+    ),
+    # Of pairs: the run's only domain is that of the targets.
+    ({'pair': ('線', 'B'), 'domains': ('B',)}, 'domain 1: 線, B'),
+  ],
+)
+def test_domains_are_named_that_labels_cannot_show(data, expected):
+  data = ml_collections.ConfigDict(data)
+  assert report._list_domains(data) == expected
+
+
+def test_a_grid_is_said_in_words(run):
+  page, _ = _read(run)
+  assert 'Domains: cat, dog.' in page
+  legends = json.loads(re.search(r'const legends = (.*);', page)[1])
+  assert legends.keys() == {'reference', 'cycle'}
+  assert legends['cycle'].endswith('lead to a translation, and back again.')
+  for name, words in (
+    ('latent_psi0.7', 'in random styles'),
+    ('a2b_latent', 'in random styles'),
+    ('a2b_reference', 'of the reference to the left'),
+    ('joint_targets', 'Rows are targets'),
+    ('a2b', 'what becomes of them'),
+  ):
+    assert words in report._legend(name), name
 
 
 def test_the_page_asks_for_nothing_outside_of_it(run):

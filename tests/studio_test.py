@@ -17,12 +17,13 @@ import urllib.request
 
 import numpy as np
 import pytest
+from etils import epath
 from PIL import Image
 
 from jaxgan.apps import trained_model
-from jaxgan.runs import workdir
+from jaxgan.runs import report, workdir
 from jaxgan.runtime import errors, host, images
-from tests import cells, tiny, tiny_stargan, view_test
+from tests import cells, report_test, tiny, tiny_stargan, view_test
 
 gradio = pytest.importorskip('gradio', reason='pip install -e ".[studio]"')
 
@@ -594,3 +595,42 @@ def test_a_system_without_styles_has_a_page_of_its_own(browser, tmp_path):
     browser.execute_script('arguments[0].click()', draw)
     _shows(browser, 'grid', functions.label_grid(samples[0].path))
     assert not browser.find_elements(By.CSS_SELECTOR, '#psi')
+
+
+def test_a_report_fits_a_phone(browser, tmp_path):
+  run = tmp_path / 'runs' / ('a_run_of_a_long_name' * 5)
+  report_test._write_run(run)
+  path = '/a/path/without/a/gap' * 5
+  workdir.History(epath.Path(run)).append(20, said=path)
+  os.rename(
+    run / 'samples/10/cycle.png', run / f'samples/10/{"x" * 99}_cycle.png'
+  )
+  page = report.write(run, report_test.SIGNS)
+  try:
+    for width in (360, 390, 1200):
+      browser.execute_cdp_cmd(
+        'Emulation.setDeviceMetricsOverride',
+        {
+          **{'width': width, 'height': 800, 'deviceScaleFactor': 1},
+          'mobile': width < 400,
+        },
+      )
+      browser.get(f'file://{page}')
+      _wait(lambda: browser.find_elements('css selector', '.main-svg'))
+      found = browser.execute_script(
+        """
+        document.querySelectorAll('details').forEach((d) => { d.open = true; });
+        const edge = document.documentElement.clientWidth;
+        return [
+          document.documentElement.scrollWidth, window.innerWidth,
+          [...document.querySelectorAll('section, button, .main-svg, #grid')]
+            .filter((x) => x.getBoundingClientRect().right > edge)
+            .map((x) => x.outerHTML.slice(0, 80)),
+        ];
+        """
+      )
+      scroll_width, inner_width, wide = found
+      assert scroll_width <= inner_width == width, width
+      assert not wide, (width, wide)
+  finally:
+    browser.execute_cdp_cmd('Emulation.clearDeviceMetricsOverride', {})

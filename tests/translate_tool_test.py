@@ -16,7 +16,7 @@ from PIL import Image
 from jaxgan.apps import trained_model, translate_files
 from jaxgan.data import labelled, preprocess, videos
 from jaxgan.runtime import errors, files, images
-from tests import tiny
+from tests import cells, tiny
 
 ROOT = pathlib.Path(__file__).parent.parent
 CELL = 128 + 2  # pixels of a small image in the grid, with its margin
@@ -135,13 +135,11 @@ def test_every_source_in_every_style(model, pictures, tmp_path, capsys):
 
   # Sources b and c in the second row of the grid, below their labels.
   grid = _read(tmp_path / 'out' / 'grid.png')
-  margin = grid.shape[0] - (5 * CELL + 2)
-  assert grid.shape == (margin + 5 * CELL + 2, 5 * CELL + 2, 3)
-  top, left = margin + 3 * CELL + 2, 3 * CELL + 2
-  cell = grid[top : top + 128, left : left + 128]
-  np.testing.assert_array_equal(cell[::4, ::4], got)
-  assert grid[:margin, left:].min() < 100  # the label
-  assert grid[:margin, : 2 * CELL].min() == 255
+  shown = cells.read(grid, 128, rows=5, columns=4)
+  np.testing.assert_array_equal(shown[3, 2][::4, ::4], got)
+  left = grid.shape[1] - (3 * CELL + 2)
+  assert grid[:16, left:].min() < 100  # the label
+  assert grid[:16, :left].min() == 255
   assert capsys.readouterr().out == (
     f'{tmp_path / "out"}: 12 translations, grid.png\n'
   )
@@ -155,8 +153,7 @@ def test_a_long_list_is_cut_in_the_grid_alone(
     model, _sources(pictures / 'src'), styles, tmp_path
   )
   assert len(list(tmp_path.glob('?_to_square_seed0_*.png'))) == 3 * 18
-  assert _read(tmp_path / 'grid.png').shape[1] == 4 * CELL + 2
-  assert _read(tmp_path / 'grid.png').shape[0] // CELL == 17
+  cells.read(_read(tmp_path / 'grid.png'), 128, rows=17, columns=3)
   assert 'first 3 of 3 sources and 16 of 18 styles' in capsys.readouterr().out
 
 

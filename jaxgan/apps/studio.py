@@ -35,7 +35,8 @@ THEME = gr.themes.Default(
 # Small pictures as large as there is room, galleries no wider than the page.
 CSS = """
 #source img, #result img, #grid img, [id$=_reference] img {
-  width: 100%; height: 100%; object-fit: contain; image-rendering: pixelated; }
+  width: 100%; height: 100%; object-fit: contain; }
+#source img, #result img, [id$=_reference] img { image-rendering: pixelated; }
 .grid-container { min-width: 0;
   grid-template-columns: repeat(6, minmax(0, 1fr)) !important; }
 """

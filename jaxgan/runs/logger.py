@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import math
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -65,6 +66,11 @@ class Logger:
       self.say(f'no TensorBoard events: TensorFlow cannot be imported ({e})')
       return None
     tf.config.set_visible_devices([], 'GPU')  # they are JAX's
+    shown = errors.printable(shlex.quote(str(self._directory)))
+    print(
+      f'curves: tensorboard --logdir={shown}, or {shown}/report/index.html',
+      flush=True,
+    )
     return metric_writers.create_default_writer(self._directory)
 
   def go_back(self, step: int) -> None:

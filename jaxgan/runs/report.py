@@ -11,6 +11,7 @@ import html
 import io
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ from PIL import Image
 
 from jaxgan.data import preprocess, sources
 from jaxgan.runs import collapse, workdir
-from jaxgan.runtime import errors, files
+from jaxgan.runtime import errors, files, images
 
 Record = Mapping[str, Any]
 
@@ -31,6 +32,17 @@ MAX_STEPS = 12  # of samples, spread evenly over the run, and the last
 MAX_SIZE = (1024, 4096)  # pixels; larger grids are made smaller
 MAX_SAID = 200  # last lines of what the run said
 _LOSSLESS = 2**19  # pixels; smaller grids are kept as they are
+
+# By the end of a grid's name: in a picture that is small, or of an earlier
+# version, no labels can be read.
+_LEGENDS = {
+  'reference': 'Columns are sources. Rows are styles, each of the reference to '
+  'the left.',
+  'latent': 'Columns are sources. Rows are domains, in random styles.',
+  'targets': 'Columns are sources. Rows are targets.',
+  'cycle': 'Columns are sources. Rows lead to a translation, and back again.',
+  '': 'Columns are sources. Rows are what becomes of them.',
+}
 
 _COLOURS = ('#1f6fb4', '#d9702b', '#3a9a5b', '#9467bd', '#8c564b', '#777777')
 
@@ -98,6 +110,7 @@ def render(directory: epath.Path, signs: Sequence[collapse.Sign]) -> str:
     'Scores': _score_curves(evaluations),
     'Speed': _speed_curves(history),
   }
+  samples = _samples(directory / 'samples')
   return environment.get_template('report.html').render(
     name=directory.name,
     updated=_now(),
@@ -107,7 +120,9 @@ def render(directory: epath.Path, signs: Sequence[collapse.Sign]) -> str:
     state=watcher.state(),
     last_look=watcher.last_look(),
     told=told,
-    samples=_samples(directory / 'samples'),
+    samples=samples,
+    legends={name: _legend(name) for name in samples},
+    domains=_list_domains(config.data),
     sections={
       title: [(curve.title, _draw(curve, plotly)) for curve in curves]
       for title, curves in sections.items()
@@ -304,6 +319,26 @@ def _samples(directory: epath.Path) -> dict[str, list[tuple[int, str]]]:
         continue
       grids.setdefault(path.stem, []).append((step, picture))
   return grids
+
+
+def _legend(name: str) -> str:
+  """What the columns and rows of a grid are."""
+  name = re.sub(r'_psi[\d.]+$', '', name)
+  return next(text for end, text in _LEGENDS.items() if name.endswith(end))
+
+
+def _list_domains(data: ml_collections.ConfigDict) -> str:
+  """The domains, with their numbers where labels have those alone."""
+  names = data.get('pair') or (
+    *data.get('domains', ()),
+    *data.get('joint_domains', ()),
+  )
+  names = list(map(str, names))
+  labels = images.name_all(names, 'domain')
+  return ', '.join(
+    f'{label}: {name}' if label == f'domain {i}' else name
+    for i, (name, label) in enumerate(zip(names, labels, strict=True), 1)
+  )
 
 
 def _check_inside(path: epath.Path, directory: epath.Path) -> None:

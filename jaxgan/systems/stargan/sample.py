@@ -58,7 +58,7 @@ def grids(
   labels = translator.model.labels
   batch = val.batch(NUM_SOURCES)
   count = len(labels.names)
-  names = images.name_all(labels.names, 'label')
+  names = images.name_all(labels.names, 'domain')
   shown = np.linspace(0, count - 1, min(count, MAX_TARGETS)).astype(int)
   drawn = {}
   for i, prefix in zip(range(len(labels.sets)), ('', 'joint_'), strict=False):
