@@ -280,6 +280,14 @@ def test_a_picture_that_hides_nothing_gives_a_plain_one(tmp_path):
   np.testing.assert_array_equal(image, opened.pixels)
 
 
+def test_networks_see_the_background_of_the_training():
+  clear = np.dstack([_smooth(50, 30), np.zeros((30, 50), np.uint8)])
+  model = Negative()
+  assert model.read(clear).max() < 255
+  model._background = 'white'
+  assert model.read(clear).min() == 255
+
+
 def test_subfolders_are_kept(tmp_path, monkeypatch):
   for name in ('a/x.png', 'b/c/x.png', 'top.png'):
     path = tmp_path / 'photos' / name
