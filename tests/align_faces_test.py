@@ -10,11 +10,10 @@ from absl import flags
 from absl.testing import flagsaver
 from PIL import Image
 
-from jaxgan.pytorch import torch_files
 from jaxgan.runtime import errors
 from jaxgan.systems.stargan_v2 import align
 from jaxgan.tools import align_faces
-from tests import parity
+from tests import parity, pytorch_files
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -299,7 +298,6 @@ def test_bad_landmarks_are_named(run, any_face, tmp_path, write, message):
 
 def test_bad_wing_is_named(run, tmp_path):
   pytest.importorskip('cv2')
-  pytest.importorskip('torch')
   path, picture = tmp_path / 'wing.ckpt', _save(tmp_path / 'a.png')
 
   def check(message):
@@ -309,7 +307,7 @@ def test_bad_wing_is_named(run, tmp_path):
   check('there is no file')
   path.write_bytes(b'')
   check('no whole file')
-  torch_files.save(path, {'state_dict': {'x': np.ones(2)}})
+  pytorch_files.write(path, {'state_dict': {'x': np.ones(2)}})
   check('no tensor')
   path.write_bytes(path.read_bytes()[:300])
   check('no whole file')
@@ -354,9 +352,8 @@ def test_missing_argument_is_one_line():
 @pytest.mark.slow
 def test_program_end_to_end(tmp_path):
   pytest.importorskip('cv2')
-  pytest.importorskip('torch')
   state_dict = parity.rule_made_face_network()
-  torch_files.save(tmp_path / 'nets.ckpt', {'fan': state_dict})
+  pytorch_files.write(tmp_path / 'nets.ckpt', {'fan': state_dict})
   np.savez(tmp_path / 'mean.npz', mean=_landmarks())
   assert _program(
     _save(tmp_path / 'a.png'),

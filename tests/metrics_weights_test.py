@@ -5,11 +5,9 @@ import pytest
 from absl import logging as absl_logging
 
 from jaxgan.metrics import lpips, weights
-from jaxgan.pytorch import torch_files, torch_params
+from jaxgan.pytorch import torch_params
 from jaxgan.runtime import errors
-from tests import parity
-
-pytest.importorskip('torch')
+from tests import parity, pytorch_files
 
 
 @pytest.fixture
@@ -19,12 +17,12 @@ def directory(tmp_path, monkeypatch):
   alexnet = parity.rule_made_network('alexnet', lpips.AlexNet(), (1, 64, 64, 3))
   state_dict = torch_params.to_state_dict(alexnet)
   state_dict['classifier.1.weight'] = np.zeros((2, 2), np.float32)  # not ours
-  torch_files.save(tmp_path / weights.ALEXNET.names[1], state_dict)
+  pytorch_files.write(tmp_path / weights.ALEXNET.names[1], state_dict)
   linear = {
     f'lpips_weights.{i}.main.1.weight': np.full((1, c, 1, 1), i, np.float32)
     for i, c in enumerate(lpips.WIDTHS)
   }
-  torch_files.save(tmp_path / 'lpips_weights.ckpt', linear)
+  pytorch_files.write(tmp_path / 'lpips_weights.ckpt', linear)
   return tmp_path
 
 
@@ -57,7 +55,7 @@ def _truncate(path):
 
 
 def _other(path):
-  torch_files.save(path, {'features.0.weight': np.zeros((1, 2), np.float32)})
+  pytorch_files.write(path, {'features.0.weight': np.zeros((1, 2), np.float32)})
 
 
 @pytest.mark.parametrize(
@@ -68,7 +66,7 @@ def _other(path):
     (lambda p: p.write_bytes(b'<html>'), 'is a web page, as of a download th'),
     (_truncate, 'is cut off, as by a download that broke off, no whole file'),
     (_other, 'holds no AlexNet: there is no tensor features.0.bias'),
-    (lambda p: torch_files.save(p, [1]), 'holds no state dict'),
+    (lambda p: pytorch_files.write(p, [1]), 'holds no state dict'),
   ],
 )
 def test_a_bad_file_is_one_line(directory, damage, message):

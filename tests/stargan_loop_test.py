@@ -244,10 +244,10 @@ def test_an_old_run_is_used_and_its_iterations_are_counted(
 
 
 def test_files_of_an_old_run_are_named_by_its_iterations(old_run, tmp_path):
-  pytest.importorskip('torch')
-  import_export.export_run(str(old_run), str(tmp_path / 'out'))
-  names = sorted(path.name for path in (tmp_path / 'out').iterdir())
-  assert names == ['4-D.ckpt', '4-G.ckpt']
+  out = tmp_path / 'out'
+  import_export.export_run(str(old_run), str(out), safetensors=True)
+  names = sorted(path.name for path in out.iterdir())
+  assert names == ['4-D.safetensors', '4-G.safetensors']
 
 
 @pytest.mark.parametrize('n_critic', [tiny.N_CRITIC, 1])

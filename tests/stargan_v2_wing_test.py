@@ -9,11 +9,11 @@ import pytest
 
 from jaxgan import loop
 from jaxgan.nets import layers
-from jaxgan.pytorch import torch_files, torch_params
+from jaxgan.pytorch import torch_params
 from jaxgan.runtime import errors
 from jaxgan.systems import contract, frozen
 from jaxgan.systems.stargan_v2 import step, wing
-from tests import parity, tiny
+from tests import parity, pytorch_files, tiny
 
 DATA = pathlib.Path(__file__).parent / 'data'
 
@@ -251,7 +251,6 @@ def test_wing_file_that_will_not_do_is_named(tmp_path, state_dict):
 
   with pytest.raises(errors.UserError, match='--config.model.wing_file=wing'):
     create('')
-  pytest.importorskip('torch')
   path = tmp_path / 'x.ckpt'
   named = f'^config.model.wing_file={path}: '
   with pytest.raises(errors.UserError, match=f'{named}there is no file'):
@@ -259,13 +258,13 @@ def test_wing_file_that_will_not_do_is_named(tmp_path, state_dict):
   path.write_bytes(b'not from torch')
   with pytest.raises(errors.UserError, match=f'{named}.* no whole file'):
     create(path)
-  torch_files.save(path, {'generator': {}})
+  pytorch_files.write(path, {'generator': {}})
   with pytest.raises(errors.UserError, match=f'{named}no face network'):
     create(path)
-  torch_files.save(path, {'state_dict': {'l0.bias': state_dict['l0.bias']}})
+  pytorch_files.write(path, {'state_dict': {'l0.bias': state_dict['l0.bias']}})
   with pytest.raises(errors.UserError, match=f'{named}there is no tensor'):
     create(path)
-  torch_files.save(path, {'state_dict': state_dict})
+  pytorch_files.write(path, {'state_dict': state_dict})
   loaded = create(path)
   assert loaded.keys() == {'fan'}
   jax.tree.map(
@@ -279,10 +278,9 @@ def test_wing_file_that_will_not_do_is_named(tmp_path, state_dict):
 def test_a_run_with_face_masks_trains_samples_and_resumes(
   tmp_path, state_dict, monkeypatch
 ):
-  pytest.importorskip('torch')
   monkeypatch.setattr(wing, '_INPUT_SIZE', 64)  # the least; 16 times faster
   path = tmp_path / 'wing.ckpt'
-  torch_files.save(path, {'state_dict': state_dict})
+  pytorch_files.write(path, {'state_dict': state_dict})
   settings = {'model__w_hpf': 1.0, 'model__wing_file': str(path)}
 
   def train(end):

@@ -8,9 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
+from etils import epath
 
 from jaxgan.pytorch import convert, torch_files
 from jaxgan.runtime import errors
+from jaxgan.systems import two_domains_files
+from jaxgan.systems.stargan_v2 import official, step
 from tests import pytorch_files
 
 DATA = pathlib.Path(__file__).parent / 'data'
@@ -150,7 +153,8 @@ def test_any_byte_of_a_bool_but_zero_is_true(tmp_path):
   pickled = pytorch_files.PROTO + pytorch_files.tensor(of, (3,)) + b'.'
   content = pytorch_files.archive(pickled, **{'data/0': b'\0\1\2'})
   (tmp_path / 'x.pt').write_bytes(content)
-  _equal(torch_files.load(tmp_path / 'x.pt'), np.array([False, True, True]))
+  got = torch_files.load(tmp_path / 'x.pt')
+  assert got.dtype == np.bool_ and got.view(np.uint8).tolist() == [0, 1, 1]
 
 
 def test_writing_without_torch_names_it(tmp_path, monkeypatch):
@@ -186,16 +190,48 @@ def test_safetensors_are_written_and_read(tmp_path):
   assert convert.find_state_dict(read).keys() == expected.keys()
 
 
+def test_networks_are_found_in_safetensors(tmp_path):
+  path, wanted = tmp_path / '000003_nets_ema.safetensors', step.EMA_NETWORKS
+  original = DATA / '000003_nets_ema.ckpt'
+  torch_files.save(path, torch_files.load(original))
+  got = official._load_networks(epath.Path(path), wanted)
+  expected = official._load_networks(epath.Path(original), wanted)
+  assert got.keys() == expected.keys() == set(wanted)
+  for name, state_dict in expected.items():
+    _equal({key: got[name][key] for key in state_dict}, state_dict)
+
+
+def test_names_of_safetensors_tell_the_step(tmp_path):
+  def named(name):
+    return official._parse_name(epath.Path(name), None)
+
+  assert named('000003_nets_ema.safetensors') == (3, True)
+  assert named('000003_nets.safetensors') == (3, False)
+  path = epath.Path('gen_00000007.safetensors')
+  assert two_domains_files._find_step(path, None) == 7
+  with pytest.raises(errors.UserError) as error:
+    official._siblings(epath.Path(tmp_path) / '000003_nets.safetensors')
+  assert str(error.value) == (
+    f'{tmp_path}/000003_nets.safetensors cannot be imported without '
+    '000003_nets_ema.safetensors and 000003_optims.ckpt beside it: to have the '
+    'averages only, import the file ..._nets_ema.safetensors'
+  )
+
+
+def _safetensors(content=b'0', **header):
+  header = json.dumps(header).encode()
+  return len(header).to_bytes(8, 'little') + header + content
+
+
 def test_half_precision_of_safetensors(tmp_path):
   half = np.array([1.5, -0.25], jnp.bfloat16)
   header = {
     'a': {'dtype': 'BF16', 'shape': [2], 'data_offsets': [0, 4]},
     'b': {'dtype': 'F16', 'shape': [], 'data_offsets': [4, 6]},
   }
-  header = json.dumps(header).encode()
-  content = len(header).to_bytes(8, 'little') + header + half.tobytes()
+  numbers = half.tobytes() + np.float16(0.5).tobytes()
   path = tmp_path / 'x.safetensors'
-  path.write_bytes(content + np.float16(0.5).tobytes())
+  path.write_bytes(_safetensors(numbers, **header))
   expected = {
     'a': np.array([1.5, -0.25], np.float32),
     'b': np.array(0.5, np.float32),
@@ -217,8 +253,10 @@ def test_half_precision_of_safetensors(tmp_path):
       'it has numbers that are NaN or infinite',
     ),
     (
-      safetensors.numpy.save({'x': np.ones(2, np.complex64)}),
-      'x is of the type C64',
+      _safetensors(
+        x={'dtype': 'F8_E5M2', 'shape': [1], 'data_offsets': [0, 1]}
+      ),
+      'x is of the type F8_E5M2',
     ),
   ],
 )

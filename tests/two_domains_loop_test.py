@@ -16,11 +16,10 @@ from jaxgan.apps import trained_model, translate_files
 from jaxgan.inference import translator
 from jaxgan.metrics import factors, translations
 from jaxgan.nets import vgg
-from jaxgan.pytorch import torch_files
 from jaxgan.runs import workdir
 from jaxgan.runtime import errors
 from jaxgan.systems import contract, frozen, munit, unit
-from tests import tiny_munit, tiny_unit
+from tests import pytorch_files, tiny_munit, tiny_unit
 from tests.tiny_unit import UNSHARED
 
 TINY = {'munit': tiny_munit, 'unit': tiny_unit}
@@ -298,7 +297,7 @@ def _write_vgg(path):
     state_dict[f'{name}.weight'] = kernel.astype(np.float32)
     state_dict[f'{name}.bias'] = np.full(2, 0.1, np.float32)
     width = 2
-  torch_files.save(path, state_dict)
+  pytorch_files.write(path, state_dict)
 
 
 @pytest.mark.parametrize('name', ['munit', 'unit'])
@@ -318,7 +317,6 @@ def test_a_perceptual_term_needs_its_network(name, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize('name', ['unit'])
 def test_a_run_keeps_its_perceptual_network(name, tmp_path):
-  pytest.importorskip('torch')
   path, directory = tmp_path / 'vgg.pth', tmp_path / 'run'
   _write_vgg(path)
   settings = {

@@ -7,8 +7,8 @@ import pytest
 
 from jaxgan.losses import distances
 from jaxgan.nets import layers, vgg
-from jaxgan.pytorch import torch_files
 from jaxgan.runtime import errors
+from tests import pytorch_files
 
 WIDTHS = (4, 3, 5, 4, 3, 5, 4, 6, 5, 4, 5, 6, 7)
 TORCHVISION = [0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28]
@@ -171,9 +171,8 @@ def test_normalised_features_forget_gain_and_offset_of_a_channel():
 
 @pytest.mark.parametrize('kind', KINDS)
 def test_a_file_is_read_and_kept(kind, tmp_path):
-  pytest.importorskip('torch')
   path = tmp_path / 'vgg16.weight'
-  torch_files.save(path, _state_dict(kind))
+  pytorch_files.write(path, _state_dict(kind))
   params = vgg.load(path)
   leaves = jax.tree.leaves(params)
   assert len(leaves) == 2 * 13 + 2
@@ -218,8 +217,7 @@ def test_another_network_is_one_line(kind, damage, message, tmp_path):
   damage(state_dict)
   with pytest.raises(ValueError, match=message):
     vgg.from_state_dict(state_dict)
-  pytest.importorskip('torch')
-  torch_files.save(tmp_path / 'x.pth', state_dict)
+  pytorch_files.write(tmp_path / 'x.pth', state_dict)
   message = f'x.pth holds no VGG-16: .*{message}'
   with pytest.raises(errors.UserError, match=message) as error:
     vgg.load(tmp_path / 'x.pth')
@@ -229,10 +227,9 @@ def test_another_network_is_one_line(kind, damage, message, tmp_path):
 def test_a_file_of_none_of_them(tmp_path):
   with pytest.raises(ValueError, match='no tensor features.0.weight'):
     vgg.from_state_dict({})
-  pytest.importorskip('torch')
   with pytest.raises(errors.UserError, match='there is no file .*x.pth'):
     vgg.load(tmp_path / 'x.pth')
-  torch_files.save(tmp_path / 'x.pth', [1])
+  pytorch_files.write(tmp_path / 'x.pth', [1])
   with pytest.raises(errors.UserError, match='x.pth holds no VGG-16: it is no'):
     vgg.load(tmp_path / 'x.pth')
 

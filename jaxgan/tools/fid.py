@@ -120,12 +120,6 @@ def _compare(*sides: tuple[str, Statistics]) -> dict[str, str | int | None]:
   }
   common: dict[str, str | int | None] = {}
   for path, values in facts.items():
-    if values['protocol'] is None:
-      logging.warning(
-        '%s does not tell which weights looked at its pictures, and how they '
-        'were resized: the FID is right only if both are as on the other side',
-        path,
-      )
     for name, value in values.items():
       known = common.setdefault(name, value)
       if known is None:
@@ -135,6 +129,12 @@ def _compare(*sides: tuple[str, Statistics]) -> dict[str, str | int | None]:
           f'{sides[0][0]} is of {name}={known} and {path} of {value}: their '
           'FID means nothing'
         )
+  for path in [p for p, values in facts.items() if values['protocol'] is None]:
+    logging.warning(
+      '%s does not tell which weights looked at its pictures, and how they '
+      'were resized: the FID is right only if both are as on the other side',
+      path,
+    )
   return common
 
 
