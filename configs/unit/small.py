@@ -6,18 +6,18 @@ r"""Draft.
 
 import ml_collections
 
-from jaxgan.systems.unit.config import default_config
+from jaxgan.systems.unit.config import unshared_config
 
 
 def get_config() -> ml_collections.ConfigDict:
   """Networks that two CPU cores train in less than an hour."""
-  config = default_config()
+  config = unshared_config()
   config.data.root = 'photos'
   config.data.val_split = 'val'
   config.data.img_size = 64
   img_size = config.data.get_oneway_ref('img_size')
   config.batch_size = 2
-  config.num_train_steps = 3000 * img_size // 64
+  config.num_train_steps = 2500 * img_size // 64
   config.log_every_steps = 25
   config.sample_every_steps = 250
   config.checkpoint_every_steps = 500
@@ -25,6 +25,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.model.dim = img_size // 4
   config.model.n_res = 2
   config.model.d_dim = img_size // 4
-  config.model.d_layers = 4
+  config.model.d_layers = 3
+  config.model.d_scales = 2
   config.optim.lr = 0.032 / img_size.to_float()  # 5e-4 at 64 px
   return config
