@@ -18,7 +18,7 @@ from etils import epath
 
 from jaxgan.metrics.translations import BATCH, METRICS, Options, Score, Scorer
 from jaxgan.runs import checkpoint, report, workdir
-from jaxgan.runtime import errors, files, output, sharding
+from jaxgan.runtime import errors, files, host, output, sharding
 from jaxgan.systems import contract
 
 _COLUMNS = (
@@ -76,6 +76,7 @@ def evaluate_run(
   scorer = _create_scorer(options, keep_best)
   _check_same(directory, config, scorer, seeds, keep_best, step)
   run, best = _open(directory, step, config, keep_best)
+  _say_devices(run)
   return _evaluate(directory, run, scorer, seeds, best)
 
 
@@ -115,7 +116,7 @@ def follow_run(
     raise errors.UserError(f'timeout must be 0 or more seconds: {timeout}')
   scorer = _create_scorer(options, keep_best)
   _check_same(directory, config, scorer, seeds, keep_best, 'each')
-  unreadable, last_news = set(), time.monotonic()
+  unreadable, last_news, said = set(), time.monotonic(), False
   while True:
     steps = files.numbers_in(path / 'checkpoints')
     unscored = [
@@ -136,6 +137,9 @@ def follow_run(
         unreadable.add(step)
         _say(f'step {step} is left out: {problem or "see another process"}')
       else:
+        if not said:
+          _say_devices(run)
+        said = True
         _evaluate(directory, run, scorer, seeds, best)
         last_news = time.monotonic()
       continue  # see what there is now
@@ -180,6 +184,11 @@ def _check_same(
 def _say(message: str) -> None:
   if jax.process_index() == 0:
     print(message, flush=True)
+
+
+def _say_devices(run: contract.Run) -> None:
+  for line in host.device_lines(run.config.model.dtype):
+    _say(line)
 
 
 def _open(

@@ -151,6 +151,8 @@ def train(
       functools.partial(report.update, path, system.COLLAPSE_SIGNS),
     )
     stack.enter_context(logger)
+    for line in host.device_lines(config.model.dtype):
+      logger.say(line)
     logger.write_parameters(sharding.replicate(state.params, mesh))
     if metadata:
       logger.say(f'resuming after step {start_step}')

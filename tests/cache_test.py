@@ -103,6 +103,20 @@ def test_other_content_and_size_are_kept_apart(root, decodings):
   assert len(decodings) == 15
 
 
+def test_backgrounds_are_kept_apart(root, decodings):
+  image = Image.new('RGBA', (10, 10), (9, 9, 9, 0))
+  image.save(root / 'data/train/ant/0.png')
+  source = sources.FolderSource(str(root / 'data'), 'train')
+  shown = {}
+  for background in ('', 'white', '#0000ff', ''):
+    images = pictures.FileImages(source, SIZE, background=background)
+    decoded = cache.load(images, SIZE, str(root / 'cache'))
+    shown[background] = decoded.images[0, 0, 0].tolist()
+    np.testing.assert_array_equal(decoded.images[0], images.get(0, 0))
+  assert shown == {'': [9, 9, 9], 'white': [255] * 3, '#0000ff': [0, 0, 255]}
+  assert len(decodings) == 3 * 5 + 4
+
+
 @pytest.mark.parametrize(
   'name, damage, reason',
   [

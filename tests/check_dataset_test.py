@@ -180,6 +180,37 @@ def test_every_fault_is_found_and_named(report):
   }
 
 
+def test_alpha_and_what_training_does_with_it(clean):
+  image = Image.new('RGBA', (40, 40), (0, 0, 0, 0))
+  image.paste((255, 0, 0, 255), (0, 0, 20, 40))
+  save(image, clean / 'train/cat/a.png')
+  save(image, clean / 'train/cat/b.gif')
+  save(noise(9).convert('RGBA'), clean / 'train/cat/opaque.png')
+  for flags, effect in (
+    (
+      (),
+      'Training drops alpha and sees the colours that are hidden under it,'
+      ' often black: config.data.background=white (here --background=white)'
+      ' blends them with white, or with another colour.',
+    ),
+    (('--background=#aaaaaa',), 'Training blends them with #aaaaaa.'),
+  ):
+    status, report, _ = run(clean, '--img_size=32', *flags)
+    what = 'images with see-through parts'
+    assert status == 0
+    assert findings(report)[what] == (
+      2,
+      ['train/cat/a.png', 'train/cat/b.gif'],
+    )
+    assert effect in ' '.join(report.split())
+  status, _, error = run(clean, '--img_size=32', '--background=whit')
+  assert (status, error) == (
+    1,
+    "error: config.data.background must be '' or a colour, as 'white' or"
+    " '#808080': 'whit'\n",
+  )
+
+
 def test_the_tables_count_and_measure(report):
   rows = [line.split(None, 5) for line in report.splitlines()]
   cat, val = [row for row in rows if row[:1] == ['cat']]

@@ -90,6 +90,22 @@ def test_micro_batches_that_cannot_be_are_refused(
   contract.check_config(contract.load('stargan_v2'), config)
 
 
+@pytest.mark.parametrize('name', contract.SYSTEMS)
+def test_a_background_that_is_no_colour_is_refused(name):
+  system = contract.load(name)
+  config = settings.create(system.SETTINGS)
+  for text in ('whit', '#80808080', 'x' * 200):
+    config.data.background = text
+    with pytest.raises(errors.UserError) as caught:
+      contract.check_config(system, config)
+    assert str(caught.value) == (
+      "config.data.background must be '' or a colour, as 'white' or '#808080': "
+      f'{text[:80]!r}'
+    )
+  # A resumed run goes on with it, on all processes.
+  assert 'data.background' not in workdir.RESUMABLE | workdir.PLACES
+
+
 def test_what_may_change_and_differ_are_settings():
   known = set()
   for name in contract.SYSTEMS:

@@ -293,8 +293,8 @@ def bombs():
   files['lossy.webp'] = bytes(lossy), (16383, 16383)
   for size in ((50_000, 50_000), (70_000, 9)):
     files[f'{size[0]}x{size[1]}.tiff'] = tiff(*size), size
-  layered = tiff(1000, 1000, [1000] * 20_000, rows=999)
-  files['layers.tiff'] = layered, (1000, 1000)
+  layered = tiff(3000, 3000, [1000] * 2000, rows=2999)
+  files['layers.tiff'] = layered, (3000, 3000)
   canvas, frame = (bytearray(encode(picture(), 'GIF')) for _ in range(2))
   canvas[6:10] = b'\xff\xff\xff\xff'
   files['canvas.gif'] = bytes(canvas), (65535, 65535)
@@ -370,8 +370,8 @@ def read_to_translate(folder):
   return model().read(path)
 
 
-def model():
-  config = tiny.config(data__domains=('cat',), data__img_size=SIZE)
+def model(**settings):
+  config = tiny.config(data__domains=('cat',), data__img_size=SIZE, **settings)
   translator = types.SimpleNamespace(system=contract.load('stargan_v2'))
   return trained_model.Model(translator, config, step=0, crop=False)
 
@@ -471,7 +471,7 @@ def test_bombs_are_refused_by_their_header(tmp_path):
     width, height = files[name][1]
     for error in found.values():
       if name == 'layers.tiff':
-        assert '1000 x 1000 pixels in 10000 layers would take' in str(error)
+        assert '3000 x 3000 pixels in 1000 layers would take' in str(error)
       elif width > 0 and name != 'scans.jpg':
         limit = (
           f'{width} x {height} pixels, and the limit is 67,108,864, 65,536'
@@ -586,6 +586,15 @@ def test_a_bad_image_is_not_kept_in_memory(tmp_path):
 def test_an_array_that_is_no_picture(array, message):
   with pytest.raises(UserError, match=f'^an array .*: .*{message}'):
     model().read(array)
+
+
+def test_a_run_blends_alpha_as_its_training_did(tmp_path):
+  image = Image.new('RGBA', (8, 8), (9, 9, 9, 0))
+  image.save(tmp_path / 'a.png')
+  for background, colour in (('', 9), ('white', 255)):
+    reader = model(data__background=background)
+    for given in (image, tmp_path / 'a.png'):
+      assert (reader.read(given) == colour).all()
 
 
 def test_a_damaged_image_that_pillow_opened(tmp_path):

@@ -113,10 +113,24 @@ def test_scores_of_another_version_are_put_aside(run):
   assert len(lines) == 1 + 3 and lines[0].startswith('time,step,seed,protocol')
 
 
+@pytest.mark.parametrize(
+  'key, value', [('background', 'white'), ('img_size', 64)]
+)
+def test_other_data_is_seen_as_the_run_sees_its_own(key, value):
+  own, other = tiny.config(), tiny.config(**{f'data__{key}': value})
+  message = (
+    f'config.data.{key} is {value!r}, that of the run is {own.data[key]!r}'
+  )
+  with pytest.raises(errors.ConfigMismatchError, match=f'^{message}$'):
+    evaluation._adopt(own, other)
+
+
 def test_follow_scores_each_step_once(run, capsys):
   # Step 4 of 4 is there: no waiting.
   assert evaluation.follow_run(str(run), timeout=5)
   out = capsys.readouterr().out
+  assert out.count(' x cpu, 1 process, float32\n') == 1
+  assert out.index(' x cpu') < out.index('evaluating step 2')
   assert out.index('evaluating step 2') < out.index('evaluating step 4')
   assert out.endswith('done: step 4 is reached\n')
   evaluation.follow_run(str(run), timeout=5)

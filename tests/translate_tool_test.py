@@ -582,8 +582,10 @@ def test_the_program_writes_what_it_says(workdir, pictures, tmp_path):
     '--fps=7',
   )
   assert (result.returncode, result.stderr) == (0, '')
-  assert result.stdout == (
-    f'{tmp_path / "out"}: 10 translations, grid.png, video.mp4\n'
+  devices, written = result.stdout.splitlines()
+  assert re.fullmatch(r'\d x cpu, 1 process, float32', devices)
+  assert written == (
+    f'{tmp_path / "out"}: 10 translations, grid.png, video.mp4'
   )
   assert (tmp_path / 'out' / 'a_to_triangle_r.png').exists()
   facts, frames = _read_video(tmp_path / 'out' / 'video.mp4')

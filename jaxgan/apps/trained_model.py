@@ -118,6 +118,7 @@ class Model:
     source_labels: attributes of a picture that its translations depend on,
       which the run's classifier tells unless `translate` is told.
     step: finished iterations.
+    dtype: of the computation.
   """
 
   def __init__(
@@ -140,6 +141,7 @@ class Model:
     labels = system.source_labels
     self.source_labels = labels(translator.model) if labels else ()
     self.step = step
+    self.dtype = config.model.dtype
 
   def read(self, picture: Picture) -> Pixels:
     """The pixels [img_size, img_size, 3] that the networks see of a picture.

@@ -135,7 +135,7 @@ def _heic_plugin() -> type[ImageFile.ImageFile]:
     from pillow_heif.as_plugin import HeifImageFile
   except ImportError as e:
     raise UnreadableImage(
-      f'HEIC needs pillow-heif ({e}): pip install pillow-heif'
+      'HEIC needs pillow-heif: pip install pillow-heif'
     ) from e
   return HeifImageFile
 

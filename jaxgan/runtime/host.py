@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 import pathlib
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,6 +26,13 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _PLUGINS = {
   'cuda': {'cuda13': 'jax-cuda13-plugin', 'cuda12': 'jax-cuda12-plugin'},
   'tpu': {'tpu': 'libtpu'},
+  'rocm': {'rocm7-local': 'jax-rocm7-plugin'},
+}
+# What tells of an accelerator, whether or not JAX can use it.
+_SIGNS = {
+  'cuda': ('an NVIDIA GPU', ('/dev/nvidia0', '/dev/nvidiactl', '/dev/dxg')),
+  'tpu': ('a TPU', ('/dev/accel0', '/dev/vfio/0')),
+  'rocm': ('an AMD GPU', ('/dev/kfd',)),
 }
 _PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
@@ -64,6 +72,48 @@ def _find_platforms(asked: str) -> str:
   finally:
     jax.extend.backend.clear_backends()  # the next to ask is refused again
     jax.config.update('jax_platforms', asked)
+
+
+def device_lines(dtype: str) -> list[str]:
+  """What computes, in a line to print; a second one where that seems wrong.
+
+  Args:
+    dtype: of the computation.
+
+  Returns:
+    '2 x NVIDIA H200, 1 process, bfloat16', and a warning where this machine has
+    an accelerator, JAX has none, and the CPU was not asked for.
+  """
+  count = jax.process_count()
+  processes = f'{count} process{"es" if count > 1 else ""}'
+  return [f'{_devices()}, {processes}, {dtype}', *_unused()]
+
+
+def _unused() -> Iterator[str]:
+  """Yields a warning of an accelerator that JAX does not use."""
+  config: Any = jax.config  # has its names from a table
+  if (
+    jax.default_backend() != 'cpu' or (config.jax_platforms or '')[:3] == 'cpu'
+  ):
+    return
+  for kind, (name, paths) in _SIGNS.items():
+    found = [path for path in paths if os.path.exists(path)]
+    if kind == 'cuda':
+      if os.environ.get('CUDA_VISIBLE_DEVICES', '0') in ('', '-1'):
+        continue
+      found += filter(None, [shutil.which('nvidia-smi')])
+    if found:
+      cure = _cure(kind, 'JAX finds no device')
+      yield (
+        f'warning: {name} is here ({found[0]}), but JAX uses the CPU: {cure}; '
+        'JAX_PLATFORMS=cpu says that this is meant'
+      )
+      return
+
+
+def _devices() -> str:
+  kinds = collections.Counter(d.device_kind for d in jax.devices())
+  return ', '.join(f'{n} x {kind}' for kind, n in kinds.items())
 
 
 def _cure(asked: str, reason: str) -> str:
@@ -119,9 +169,8 @@ def without_proxies() -> Iterator[None]:
 
 def describe() -> dict[str, str]:
   """What a run is computed by: devices of all processes, code, versions."""
-  kinds = collections.Counter(d.device_kind for d in jax.devices())
   described = {
-    'devices': ', '.join(f'{n} x {kind}' for kind, n in kinds.items()),
+    'devices': _devices(),
     'processes': str(jax.process_count()),
     'jaxgan': ' '.join([jaxgan.__version__, *_revision()]),
     'python': platform.python_version(),

@@ -19,7 +19,7 @@ from etils import epath
 
 from jaxgan.apps import trained_model
 from jaxgan.inference import translator
-from jaxgan.runtime import cli, errors, files
+from jaxgan.runtime import cli, errors, files, host
 
 _WORKDIR = cli.define_path('workdir', None, 'Work directory of the run.')
 _OUT = cli.define_path('out', None, 'Folder for the files.')
@@ -40,6 +40,7 @@ def main() -> None:
     if not flag.value:
       raise errors.UsageError(f'--{flag.name} is missing: see --help')
   model = trained_model.load(_WORKDIR.value, cli.parse_step(_STEP.value))
+  print(*host.device_lines(model.dtype), sep='\n', flush=True)
   made = {f'{name}.jaxexport': data for name, data in model.export().items()}
   about = _describe(model, [name.partition('.')[0] for name in made])
   made['model.json'] = (json.dumps(about, indent=2) + '\n').encode()

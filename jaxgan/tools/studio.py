@@ -52,6 +52,7 @@ def main() -> None:
     crop=_CROP.value,
     chunk=1,
   )
+  print(*host.device_lines(model.dtype), sep='\n', flush=True)
   with tempfile.TemporaryDirectory(prefix='jaxgan_studio_') as directory:
     _set_gradio(directory)
     try:

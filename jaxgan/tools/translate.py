@@ -33,7 +33,7 @@ import sys
 from absl import flags
 
 from jaxgan.apps import trained_model, translate_files
-from jaxgan.runtime import cli, errors
+from jaxgan.runtime import cli, errors, host
 
 _WORKDIR = cli.define_path('workdir', None, 'Work directory of the run.')
 _STEP = flags.DEFINE_string('step', 'latest', 'Step of the checkpoint.')
@@ -107,6 +107,7 @@ def main() -> int:
   model = trained_model.load(directory, step, crop=_CROP.value)
   if _SRC_LABEL.value is not None:
     model.check_source_label(_SRC_LABEL.value)
+  print(*host.device_lines(model.dtype), sep='\n', flush=True)
   if labels:
     if not _DOMAIN.value and model.sources == 'other':
       raise errors.UsageError(
