@@ -105,9 +105,9 @@ def main() -> int:
   references = translate_files.find(_REF.value or ())
   step = cli.parse_step(_STEP.value)
   model = trained_model.load(directory, step, crop=_CROP.value)
-  print(*host.device_lines(model.dtype), sep='\n', flush=True)
   if _SRC_LABEL.value is not None:
     model.check_source_label(_SRC_LABEL.value)
+  print(*host.device_lines(model.dtype), sep='\n', flush=True)
   if labels:
     if not _DOMAIN.value and model.sources == 'other':
       raise errors.UsageError(
