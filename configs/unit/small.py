@@ -1,7 +1,13 @@
-r"""Draft.
+r"""UNIT on pictures of one's own, two domains without pairs: a small recipe.
 
   python train.py --config=configs/unit/small.py --workdir=DIR \
     --config.data.root=photos
+
+photos holds train/<domain>/* and val/<domain>/*, of two domains; of more, name
+two: --config.data.domains=cats,dogs. The networks are of the later code, which
+shares no blocks.
+
+DRAFT
 """
 
 import ml_collections
@@ -17,7 +23,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.data.img_size = 64
   img_size = config.data.get_oneway_ref('img_size')
   config.batch_size = 2
-  config.num_train_steps = 2500 * img_size // 64
+  config.num_train_steps = 1500 * img_size // 64
   config.log_every_steps = 25
   config.sample_every_steps = 250
   config.checkpoint_every_steps = 500
@@ -27,5 +33,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.model.d_dim = img_size // 4
   config.model.d_layers = 3
   config.model.d_scales = 2
+  # With 10, the published weight, grounds and objects exchange their colours.
+  config.hparams.lambda_cyc = 1.0
   config.optim.lr = 0.032 / img_size.to_float()  # 5e-4 at 64 px
   return config
