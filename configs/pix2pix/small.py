@@ -16,7 +16,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.data.img_size = 64
   img_size = config.data.get_oneway_ref('img_size')
   config.data.load_size = 9 * img_size // 8
-  config.num_train_steps = 10_000 * img_size // 64
+  config.num_train_steps = 6000 * img_size // 64
   steps = config.get_oneway_ref('num_train_steps')
   config.log_every_steps = 50
   config.sample_every_steps = 500

@@ -20,7 +20,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.data.img_size = 64
   img_size = config.data.get_oneway_ref('img_size')
   config.batch_size = 8
-  config.num_train_steps = 8000 * img_size // 64
+  config.num_train_steps = 5000 * img_size // 64
   steps = config.get_oneway_ref('num_train_steps')
   config.log_every_steps = 50  # of n_critic a multiple, or G is not logged
   config.sample_every_steps = 500

@@ -20,7 +20,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.data.img_size = 64
   img_size = config.data.get_oneway_ref('img_size')
   config.seed = 0
-  config.num_train_steps = 2000 * img_size // 64
+  config.num_train_steps = 1200 * img_size // 64
   config.log_every_steps = 25
   config.sample_every_steps = 100
   config.checkpoint_every_steps = 500
