@@ -97,7 +97,7 @@ def _noise(
   arguments: Mapping[str, jax.ShapeDtypeStruct], num_domains: int
 ) -> dict[str, np.ndarray]:
   rng = np.random.default_rng(0)
-  made = {}
+  made: dict[str, np.ndarray] = {}
   for name, argument in arguments.items():
     shape = (_BATCH, *argument.shape[1:])
     if argument.dtype == np.int32:

@@ -34,7 +34,8 @@ def load(
   """Opens a run, to translate with; nothing there is changed.
 
   Args:
-    workdir: the run's work directory.
+    workdir: the run's work directory, or its place on the Hugging Face hub:
+      hf://user/name or hf://user/name@revision.
     step: of the checkpoint; None for the newest good one.
     crop: of a picture that is no square take the largest square in its middle;
       otherwise the part that the system sees, all of it or what its data
