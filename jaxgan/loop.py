@@ -14,7 +14,14 @@ from etils import epath
 
 from jaxgan.inference import outputs
 from jaxgan.inference.translator import Translator
-from jaxgan.runs import checkpoint, collapse, finetune, report, workdir
+from jaxgan.runs import (
+  checkpoint,
+  collapse,
+  finetune,
+  report,
+  wandb_writer,
+  workdir,
+)
 from jaxgan.runs.logger import Logger
 from jaxgan.runtime import (
   errors,
@@ -57,6 +64,7 @@ def train(
   init_from: str = '',
   allow_config_change: bool = False,
   profile: tuple[int, int] | None = None,
+  wandb: str = '',
 ) -> None:
   """Trains until `config.num_train_steps`, resuming what `directory` holds.
 
@@ -66,6 +74,7 @@ def train(
     init_from: work directory of another run to take the weights from.
     allow_config_change: resume although settings differ.
     profile: first and last step to profile into `directory/profile`.
+    wandb: project of Weights & Biases to send metrics and samples to.
 
   Raises:
     UserError: anything that the user can mend.
@@ -86,6 +95,8 @@ def train(
     path = files.user_path(directory)
     frozen = contract.load_frozen(path, config)
     if jax.process_index() == 0:
+      if wandb:
+        wandb_writer.import_library()
       stack.enter_context(workdir.opened(path))
     mesh = sharding.create_mesh(
       config.batch_size, config.get('micro_batches', 1)
@@ -149,6 +160,9 @@ def train(
         collapse.window_size(config),
       ),
       functools.partial(report.update, path, system.COLLAPSE_SIGNS),
+      functools.partial(wandb_writer.Writer, path, wandb, config)
+      if wandb
+      else None,
     )
     stack.enter_context(logger)
     for line in host.device_lines(config.model.dtype):

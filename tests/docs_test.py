@@ -223,7 +223,7 @@ def test_extras_in_the_documents_are_those_of_the_package():
     name
     for path in DOCUMENTS
     for names in re.findall(
-      r'install (?:-e )?"?\.\[([\w,]+)\]', path.read_text()
+      r'install (?:-e\s+)?"?\.\[([\w,]+)\]', path.read_text()
     )
     for name in names.split(',')
   }

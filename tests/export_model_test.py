@@ -1,20 +1,30 @@
 import dataclasses
+import importlib.metadata
 import json
 import os
 import pathlib
 import subprocess
 import sys
+import types
 
 import jax
 import numpy as np
 import pytest
 from jax import export
 
-from jaxgan.apps import trained_model
+from jaxgan.apps import onnx_programs, trained_model
 from jaxgan.data import shapes
 from jaxgan.inference.translator import Translator
+from jaxgan.runtime import errors
 from jaxgan.systems import contract, stargan_v2
-from tests import tiny
+from tests import (
+  programs,
+  tiny,
+  tiny_munit,
+  tiny_pix2pix,
+  tiny_stargan,
+  tiny_unit,
+)
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -132,3 +142,113 @@ def test_bad_input_is_one_line(tmp_path):
     got, stderr = _tool(*args)
     assert got == status and stderr.count('\n') == 1
     assert stderr.startswith('error: ') and message in stderr
+
+
+class _Proto:
+  def __init__(self):
+    self.graph = types.SimpleNamespace(value_info=['odd'])
+
+  def SerializeToString(self):
+    assert not self.graph.value_info
+    return b'onnx'
+
+
+def _stand_in_for_onnx(monkeypatch, images):
+  """Replaces jax2onnx, and ONNX Runtime by a function of its inputs."""
+  asked = []
+
+  def to_onnx(program, shapes, *, input_names, output_names):
+    del program
+    asked.append((input_names, [str(s.shape) for s in shapes], output_names))
+    return _Proto()
+
+  class Session:
+    def __init__(self, data, options, providers):
+      assert data == b'onnx' and providers == ['CPUExecutionProvider']
+
+    def run(self, names, inputs):
+      assert names is None
+      return [images(**inputs)]
+
+  modules = {
+    'jax2onnx': types.SimpleNamespace(to_onnx=to_onnx),
+    'onnxruntime': types.SimpleNamespace(
+      InferenceSession=Session, SessionOptions=types.SimpleNamespace
+    ),
+  }
+  for name, module in modules.items():
+    monkeypatch.setitem(sys.modules, name, module)
+  return asked
+
+
+def test_onnx_that_gives_other_images_is_not_written(monkeypatch):
+  b, *_ = export.symbolic_shape('b')
+  arguments = {
+    'x': jax.ShapeDtypeStruct((b, 4, 4, 3), 'float32'),
+    'y': jax.ShapeDtypeStruct((b,), 'int32'),
+  }
+
+  def program(x, y):
+    return x * (1 + y[:, None, None, None])
+
+  asked = _stand_in_for_onnx(monkeypatch, lambda x, y: program(x, y) + 5e-4)
+  converted = onnx_programs.convert(program, arguments, 2)
+  assert asked == [(['x', 'y'], ['(b, 4, 4, 3)', '(b,)'], ['image'])]
+  assert converted.data == b'onnx'
+  assert converted.difference == pytest.approx(5e-4, rel=1e-2)
+
+  _stand_in_for_onnx(monkeypatch, lambda x, y: program(x, y) + 2e-3)
+  with pytest.raises(errors.UserError, match='differ from .* by 0.002: take'):
+    onnx_programs.convert(program, arguments, 2)
+  _stand_in_for_onnx(monkeypatch, lambda x, y: program(x, y)[:, :2])
+  with pytest.raises(errors.UserError, match='differ from .* by inf: take'):
+    onnx_programs.convert(program, arguments, 2)
+  _stand_in_for_onnx(monkeypatch, lambda x, y: x[0, 0, 0, 7])
+  with pytest.raises(errors.UserError, match='cannot convert the run .IndexE'):
+    onnx_programs.convert(program, arguments, 2)
+
+
+def test_what_onnx_needs_is_named(monkeypatch, tmp_path):
+  monkeypatch.setitem(sys.modules, 'jax2onnx', None)
+  with pytest.raises(errors.UserError, match='^--onnx needs jax2onnx and onn'):
+    onnx_programs.import_libraries()
+  tiny_pix2pix.write_run(tmp_path / 'run')
+  model = trained_model.load(tmp_path / 'run')
+  with pytest.raises(errors.UserError, match='draw random numbers when they a'):
+    model.export_onnx()
+
+
+def test_model_json_says_how_to_call_onnx(monkeypatch):
+  monkeypatch.setattr(importlib.metadata, 'version', lambda name: f'{name} 1')
+  tool = programs.load('jaxgan.tools.export_model')
+  converted = {'latent': onnx_programs.Converted(b'', 2e-6)}
+  assert tool._describe_onnx(converted) == {
+    'call_onnx': {
+      'latent': [
+        'import onnxruntime',
+        "session = onnxruntime.InferenceSession('latent.onnx')",
+        "image, = session.run(None, {'x': x, 'z': z, 'y': y})",
+      ]
+    },
+    'onnx_difference': {'latent': 2e-6},
+    'jax2onnx': 'jax2onnx 1',
+  }
+
+
+@pytest.mark.parametrize(
+  'write_run',
+  [
+    tiny_unit.write_run,
+    tiny_stargan.write_run,
+    pytest.param(tiny.write_run, marks=pytest.mark.slow),
+    pytest.param(tiny_munit.write_run, marks=pytest.mark.slow),
+  ],
+)
+def test_onnx_runtime_gives_the_same_images(write_run, tmp_path):
+  pytest.importorskip('jax2onnx')
+  pytest.importorskip('onnxruntime')
+  write_run(tmp_path / 'run')
+  model = trained_model.load(tmp_path / 'run')
+  converted = model.export_onnx()
+  assert converted.keys() == set(model.kinds)
+  assert all(c.difference < 1e-4 for c in converted.values())

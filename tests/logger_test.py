@@ -1,23 +1,34 @@
 import functools
+import inspect
 import sys
 import threading
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from clu import asynclib
+from clu import asynclib, metric_writers
 from etils import epath
 
-from jaxgan.runs import collapse, logger
+from jaxgan import loop
+from jaxgan.runs import collapse, logger, wandb_writer
 from jaxgan.runs.logger import Logger
 from jaxgan.runtime import errors, images
+from tests import tiny_pix2pix
 
 _GRIDS = {'reference': np.zeros((4, 6, 3), np.uint8)}
 
 
-def _logger(tmp_path, write_report=lambda: None):
+def _logger(tmp_path, write_report=lambda: None, create_writer=None):
   create_watcher = functools.partial(collapse.Watcher, [], 10)
-  return Logger(epath.Path(tmp_path), 0, 10, 2, create_watcher, write_report)
+  return Logger(
+    epath.Path(tmp_path),
+    0,
+    10,
+    2,
+    create_watcher,
+    write_report,
+    create_writer,
+  )
 
 
 def test_images_are_written_while_the_run_goes_on(tmp_path, monkeypatch):
@@ -99,8 +110,120 @@ def test_events_that_cannot_be_written_are_told(tmp_path, monkeypatch):
     error = tf.errors.ResourceExhaustedError(None, None, message)
     raise asynclib.AsyncError('see its cause') from error
 
-  monkeypatch.setattr(log._writer, 'write_scalars', refuse)
+  monkeypatch.setattr(log._writers[0], 'write_scalars', refuse)
   message = 'TensorBoard events: run/events; No space left on device$'
   with pytest.raises(errors.UserError, match=message):
     log.write_metrics(1, {'loss': np.float32(1)})
   log.close()
+
+
+class _Wandb:
+  """Weights & Biases, whose calls are kept; `fails` raises in their place."""
+
+  def __init__(self):
+    self.started, self.logged, self.fails = [], [], None
+    self.finished = 0
+    self.url, self.offline = 'https://wandb.ai/me/cats/runs/1', False
+
+  def Settings(self, **settings):
+    return settings
+
+  def Image(self, x):
+    return x.shape, x.dtype
+
+  def init(self, **options):
+    self.started.append(options)
+    return self
+
+  def define_metric(self, name, step_metric):
+    assert (name, step_metric) == ('*', 'step')
+
+  def log(self, values):
+    if self.fails:
+      raise self.fails
+    self.logged.append(values)
+
+  def finish(self):
+    self.finished += 1
+
+
+@pytest.fixture
+def wandb(monkeypatch):
+  module = _Wandb()
+  monkeypatch.setitem(sys.modules, 'wandb', module)
+  return module
+
+
+def _create_writer(tmp_path, project='me/cats'):
+  config = tiny_pix2pix.config(data__root='/home/me/photos')
+  path = epath.Path(tmp_path)
+  return functools.partial(wandb_writer.Writer, path, project, config)
+
+
+def test_weights_and_biases_get_metrics_samples_and_settings(wandb, tmp_path):
+  for _ in range(2):
+    log = _logger(tmp_path, create_writer=_create_writer(tmp_path))
+    log.write_metrics(1, {'loss': np.float32(3)})
+    log.write_images(2, _GRIDS)
+    log.close()
+  first, second = wandb.started
+  assert first['project'] == 'cats' and first['entity'] == 'me'
+  assert first['name'] == tmp_path.name and first['dir'] == str(tmp_path)
+  assert first['config']['model.dim'] == 2
+  assert '/home/me' not in str(first['config'])
+  assert first['settings']['console'] == 'off'
+  assert first['settings']['x_disable_meta']
+  assert second['id'] == first['id'] and second['resume'] == 'allow'
+  scalars, samples = wandb.logged[:2]
+  assert scalars['step'] == 1 and scalars['loss'] == 3
+  assert samples == {'step': 2, 'samples/reference': ((4, 6, 3), np.uint8)}
+  assert len(wandb.logged) == 4 and wandb.finished == 2
+  _create_writer(tmp_path, 'dogs')(print)
+  assert wandb.started[2]['id'] != first['id']
+  assert wandb.started[2]['entity'] is None
+
+
+def test_failures_of_weights_and_biases_end_no_run(wandb, tmp_path, capsys):
+  log = _logger(tmp_path, create_writer=_create_writer(tmp_path))
+  wandb.fails = ConnectionError('no\nnetwork')
+  for step in (1, 2):
+    log.write_metrics(step, {'loss': np.float32(1)})
+  log.write_images(2, _GRIDS)
+  log.close()
+  line = 'nothing is sent to Weights & Biases from here on: no network'
+  assert capsys.readouterr().out.splitlines().count(line) == 1
+  assert not wandb.logged and not wandb.finished
+
+
+def test_missing_weights_and_biases_are_told_before_the_work(
+  monkeypatch, tmp_path
+):
+  monkeypatch.setitem(sys.modules, 'wandb', None)
+  path = tmp_path / 'run'
+  with pytest.raises(errors.UserError, match='^--wandb needs wandb .*: pip in'):
+    loop.train(tiny_pix2pix.config(), str(path), wandb='cats')
+  assert not path.exists()
+
+
+def test_weights_and_biases_offline(monkeypatch, tmp_path, capsys):
+  pytest.importorskip('wandb')
+  monkeypatch.setenv('WANDB_MODE', 'offline')
+  log = _logger(tmp_path, create_writer=_create_writer(tmp_path))
+  log.write_metrics(1, {'loss': np.float32(3)})
+  log.write_images(2, _GRIDS)
+  log.close()
+  (folder,) = (tmp_path / 'wandb').glob('offline-run-*')
+  said = capsys.readouterr().out
+  assert f'offline, to be sent by: wandb sync {folder}\n' in said
+  assert 'nothing is sent' not in said
+  assert list(folder.glob('run-*.wandb'))
+  assert list(folder.glob('files/media/images/samples/reference*.png'))
+
+
+def test_the_writer_takes_what_those_of_clu_take():
+  for name in ('write_scalars', 'write_images', 'close'):
+    ours, theirs = (
+      list(inspect.signature(getattr(kind, name)).parameters)
+      for kind in (wandb_writer.Writer, metric_writers.MetricWriter)
+    )
+    assert ours == theirs

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 import jax
@@ -13,6 +13,7 @@ from etils import epath
 from jax import export
 from PIL import Image
 
+from jaxgan.apps import onnx_programs
 from jaxgan.data import preprocess, sources
 from jaxgan.data.preprocess import Pixels
 from jaxgan.inference.translator import PROGRAM_INPUTS, Translator
@@ -34,7 +35,8 @@ def load(
   """Opens a run, to translate with; nothing there is changed.
 
   Args:
-    workdir: the run's work directory.
+    workdir: the run's work directory, or its place on the Hugging Face hub:
+      hf://user/name or hf://user/name@revision.
     step: of the checkpoint; None for the newest good one.
     crop: of a picture that is no square take the largest square in its middle;
       otherwise the part that the system sees, all of it or what its data
@@ -287,18 +289,43 @@ class Model:
     to float32 images like x. Images are in [-1, 1], y is int32, the batch may
     be of any size.
     """
+    serialized = {}
+    for name, (program, arguments) in self._programs().items():
+      exported = export.export(jax.jit(program), platforms=PLATFORMS)
+      serialized[name] = bytes(exported(*arguments.values()).serialize())
+    return serialized
+
+  def export_onnx(self) -> dict[str, onnx_programs.Converted]:
+    """The programs of `export` as ONNX: {name: program}.
+
+    Raises:
+      UserError: jax2onnx is missing or cannot convert them, or ONNX Runtime
+        gives other images.
+    """
+    if self._translator.system.DRAWS:
+      raise errors.UserError(
+        'jax2onnx cannot convert the run, whose networks draw random numbers '
+        'when they are used: leave out --onnx'
+      )
+    return {
+      name: onnx_programs.convert(program, arguments, len(self.domains))
+      for name, (program, arguments) in self._programs().items()
+    }
+
+  def _programs(
+    self,
+  ) -> dict[str, tuple[Callable, dict[str, jax.ShapeDtypeStruct]]]:
+    """{name: (program, what it takes)}."""
     b, *_ = export.symbolic_shape('b')
-    shape = (b, self.img_size, self.img_size, 3)
-    x = jax.ShapeDtypeStruct(shape, 'float32')
+    x = jax.ShapeDtypeStruct((b, self.img_size, self.img_size, 3), 'float32')
     z = jax.ShapeDtypeStruct((b, self.latent_dim), 'float32')
     y = jax.ShapeDtypeStruct((b,), 'int32')
-    arguments, serialized = {'x': x, 'x_ref': x, 'z': z, 'y': y}, {}
+    arguments = {'x': x, 'x_ref': x, 'z': z, 'y': y}
     programs = self._translator.programs(len(self.domains))
-    for name, program in programs.items():
-      exported = export.export(jax.jit(program), platforms=PLATFORMS)
-      inputs = [arguments[key] for key in PROGRAM_INPUTS[name]]
-      serialized[name] = bytes(exported(*inputs).serialize())
-    return serialized
+    return {
+      name: (program, {key: arguments[key] for key in PROGRAM_INPUTS[name]})
+      for name, program in programs.items()
+    }
 
   def check_domain(self, domain: str) -> None:
     """Raises UserError unless the run has such a domain."""

@@ -40,7 +40,8 @@ def at_least_float32(dtype: DType) -> DType:
 
 def avg_pool(x: Array) -> Array:
   """Halves height and width by the mean of 2 x 2 pixels."""
-  return nn.avg_pool(x, (2, 2), (2, 2))
+  # By names: jax2onnx, which replaces it, takes no others.
+  return nn.avg_pool(x, window_shape=(2, 2), strides=(2, 2))
 
 
 def upsample(x: Array) -> Array:

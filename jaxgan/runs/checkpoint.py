@@ -38,6 +38,7 @@ PARTIAL = 'ema_only'
 _SUMS = 'sha256sums.txt'
 # Of Orbax, in each checkpoint; its sum comes last: a list cut short lacks it.
 _LAST = '_CHECKPOINT_METADATA'
+_COMMITTED = 'commit_success.txt'  # of Orbax, with a path inside
 # Of an array that lies whole on many devices each writes a slice, by default
 # however small: with hundreds of arrays the time grows with the devices.
 _MIN_SLICE = 2**20  # bytes
@@ -371,6 +372,22 @@ def copy_step(directory: epath.Path, target: epath.Path, step: int) -> None:
   _, problem = _verify(target / str(step))
   if problem:
     raise OSError(f'{source}: {problem}')
+
+
+def forget_place(directory: epath.Path) -> None:
+  """Takes out of a copied checkpoint where it was written: Orbax notes it."""
+  places = [n for n in _own_files(directory) if n.endswith(_COMMITTED)]
+  for name in places:
+    files.write_whole(directory / name, 'Checkpoint commit was successful\n')
+  sums = directory / _SUMS
+  if not sums.exists():
+    return
+  lines = []
+  for line in sums.read_text().splitlines():
+    digest, _, name = line.partition('  ')
+    digest = _sha256(directory / name) if name in places else digest
+    lines.append(f'{digest}  {name}\n')
+  files.write_whole(sums, ''.join(lines))
 
 
 def absolute(path: epath.PathLike) -> epath.Path:

@@ -30,6 +30,8 @@ class Logger:
     batch_size: images per step, of all processes.
     create_watcher: makes what is shown all records, the kept ones first.
     write_report: writes the report of what is recorded so far.
+    create_writer: makes a writer beside that of TensorBoard events, whose
+      failures end no run, of what says a line; None for no other.
   """
 
   def __init__(
@@ -40,13 +42,14 @@ class Logger:
     batch_size: int,
     create_watcher: Callable[[], collapse.Watcher],
     write_report: Callable[[], None],
+    create_writer: Callable[[Callable[[str], None]], Any] | None = None,
   ):
     self._directory = directory
     self._num_train_steps = num_train_steps
     self._batch_size = batch_size
     self._create_watcher, self._write_report = create_watcher, write_report
     self._speaks = jax.process_index() == 0
-    self._writer = None  # of TensorBoard events
+    self._writers: list[Any] = []
     self._executor = concurrent.futures.ThreadPoolExecutor(1)
     self._writing: concurrent.futures.Future | None = None
     self.start_clock(resumed_step)  # the step of what is said from here on
@@ -54,24 +57,26 @@ class Logger:
     if self._speaks:
       self._history = workdir.History(directory)
       self._history.append(resumed_step, start=host.describe())
-      self._writer = self._create_writer()
+      self._writers += self._tensorboard_writers()
+      if create_writer:
+        self._writers.append(create_writer(self.say))
     self.go_back(resumed_step)
 
-  def _create_writer(self) -> Any:
-    """None where TensorFlow, which writes the events, is not installed."""
+  def _tensorboard_writers(self) -> list[Any]:
+    """One, or none where TensorFlow, which writes the events, is missing."""
     try:
       import tensorflow as tf
       from clu import metric_writers
     except ImportError as e:
       self.say(f'no TensorBoard events: TensorFlow cannot be imported ({e})')
-      return None
+      return []
     tf.config.set_visible_devices([], 'GPU')  # they are JAX's
     shown = errors.printable(shlex.quote(str(self._directory)))
     print(
       f'curves: tensorboard --logdir={shown}, or {shown}/report/index.html',
       flush=True,
     )
-    return metric_writers.create_default_writer(self._directory)
+    return [metric_writers.create_default_writer(self._directory)]
 
   def go_back(self, step: int) -> None:
     """Drops the records after a step, from which the run goes on."""
@@ -133,9 +138,9 @@ class Logger:
     values['peak_memory_gb'] = _peak_memory_gb()
     speed = {k: values[k] for k in _OF_THE_CLOCK if k in values}
     self._history.append(step, **speed)
-    if self._writer:
+    for writer in self._writers:
       with _failures_in_a_line():
-        self._writer.write_scalars(step, values)
+        writer.write_scalars(step, values)
     print(f'{line}  {totals}', flush=True)
     for warning in warnings:
       self.say(warning)
@@ -145,7 +150,7 @@ class Logger:
       self._writing = self._executor.submit(self._report)
 
   def write_images(self, step: int, grids: Mapping[str, np.ndarray]) -> None:
-    """Starts writing `samples/<step>/<name>.png`, also to TensorBoard.
+    """Starts writing `samples/<step>/<name>.png`, and to the other writers.
 
     Raises:
       OSError: the images before could not be written.
@@ -154,11 +159,10 @@ class Logger:
       return
     self.wait()
     self._writing = self._executor.submit(self._write_pngs, step, grids)
-    if self._writer:  # has a thread of its own
+    made = {f'samples/{name}': grid[None] for name, grid in grids.items()}
+    for writer in self._writers:  # they have threads of their own
       with _failures_in_a_line():
-        self._writer.write_images(
-          step, {f'samples/{name}': grid[None] for name, grid in grids.items()}
-        )
+        writer.write_images(step, made)
 
   def _report(self) -> None:
     self._write_report()
@@ -203,9 +207,9 @@ class Logger:
       if self._speaks:
         self._report()
     finally:
-      if self._writer:
+      for writer in self._writers:
         with _failures_in_a_line():
-          self._writer.close()
+          writer.close()
 
 
 @contextlib.contextmanager

@@ -97,7 +97,7 @@ def render(directory: epath.Path, signs: Sequence[collapse.Sign]) -> str:
   config = workdir.require_config(directory)
   metrics = list(workdir.read_metrics(directory))
   history = list(workdir.read_history(directory))
-  evaluations = list(_read_evaluations(directory))
+  evaluations = list(read_evaluations(directory))
   watcher = collapse.Watcher(signs, collapse.window_size(config))
   told = [line for record in metrics for line in watcher.update(record)]
   environment = jinja2.Environment(
@@ -127,7 +127,7 @@ def render(directory: epath.Path, signs: Sequence[collapse.Sign]) -> str:
       title: [(curve.title, _draw(curve, plotly)) for curve in curves]
       for title, curves in sections.items()
     },
-    tables=_tables(evaluations),
+    tables=tables(evaluations),
     said=[r for r in history if isinstance(r.get('said'), str)][-MAX_SAID:],
     settings=workdir.flatten(config),
     plotly_js=plotly.offline.get_plotlyjs(),
@@ -377,7 +377,7 @@ class Evaluation(NamedTuple):
   scores: Sequence[Record]
 
 
-def _read_evaluations(directory: epath.Path) -> Iterator[Evaluation]:
+def read_evaluations(directory: epath.Path) -> Iterator[Evaluation]:
   """By step; files that are no evaluations are passed over."""
   found = []
   for path in files.matching(directory / 'eval', '*.json'):
@@ -442,7 +442,7 @@ class Table(NamedTuple):
   rows: list[list[str]]
 
 
-def _tables(evaluations: Sequence[Evaluation]) -> list[Table]:
+def tables(evaluations: Sequence[Evaluation]) -> list[Table]:
   """Of each protocol the last evaluation, a table for each mode.
 
   Factors have one table, with a row for each mode; that of real images is what

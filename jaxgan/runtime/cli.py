@@ -192,6 +192,8 @@ class _Path(flags.ArgumentParser):
   def parse(self, argument: str) -> str:
     if self._required and not argument:
       raise ValueError('no path is given')
+    if argument.startswith('hf://'):  # no path: see `runs.hub`
+      return argument
     try:
       return os.fspath(files.user_path(argument)) if argument else ''
     except errors.UserError as e:

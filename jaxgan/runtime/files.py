@@ -40,8 +40,13 @@ def user_path(path: epath.PathLike) -> epath.Path:
   """A path as a user gives it: `~` in front is the home of the user.
 
   Raises:
-    UserError: of a user that there is not.
+    UserError: of a user that there is not, or on the hub (`runs.hub`).
   """
+  if os.fspath(path).startswith('hf://'):
+    raise UserError(
+      f'{path} is on the Hugging Face hub, where runs are only read: give a '
+      'folder'
+    )
   expanded = os.path.expanduser(path)
   first = os.fspath(expanded).partition('/')[0]
   if first.startswith('~') and not os.path.exists(first):

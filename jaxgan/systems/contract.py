@@ -21,7 +21,7 @@ from jaxgan.inference import grids
 from jaxgan.inference.translator import Translator
 from jaxgan.metrics import evaluate
 from jaxgan.metrics.translations import Score
-from jaxgan.runs import checkpoint, workdir
+from jaxgan.runs import checkpoint, hub, workdir
 from jaxgan.runs.collapse import Sign
 from jaxgan.runtime import errors, files, sharding
 from jaxgan.systems import frozen as frozen_lib
@@ -194,7 +194,7 @@ def check_config(system: System, config: ConfigDict) -> None:
 
 def system_of(directory: epath.PathLike) -> System:
   """The system of a run; raises UserError if there is no run."""
-  return find_system(workdir.require_config(files.user_path(directory)))
+  return find_system(workdir.require_config(hub.locate(directory)))
 
 
 def load_frozen(directory: epath.Path, config: ConfigDict) -> Tree:
@@ -245,14 +245,14 @@ def open_run(
   """Reads the config and a checkpoint of a run, changing nothing there.
 
   Args:
-    directory: the run's work directory.
+    directory: the run's work directory, or its place on the hub (hf://...).
     placement: of every array of the state.
     step: of the checkpoint; None for the newest good one.
 
   Raises:
     UserError: there is no such run, or no good checkpoint.
   """
-  directory = files.user_path(directory)
+  directory = hub.locate(directory)
   config = _read_config(directory)
   _check_domains(directory, config)
   system = get_system(config)

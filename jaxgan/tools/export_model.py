@@ -1,29 +1,35 @@
 r"""Writes a run as programs that need JAX alone, and not this package.
 
-python -m jaxgan.tools.export_model --workdir=DIR --out=DIR [--step=latest]
+python -m jaxgan.tools.export_model --workdir=DIR --out=DIR [--step=latest] \
+    [--onnx]
 
 OUT receives reference.jaxexport and latent.jaxexport (of a system without
 styles label.jaxexport), StableHLO with the weights inside, for CPU, CUDA and
 TPU and batches of any size, and model.json, which says what they take and how
-to call them.
+to call them. --onnx adds reference.onnx and latent.onnx (label.onnx), which
+need ONNX Runtime alone; each is compared with the program it is made of.
 """
 
+import importlib.metadata
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 from absl import flags
 from etils import epath
 
-from jaxgan.apps import trained_model
+from jaxgan.apps import onnx_programs, trained_model
 from jaxgan.inference import translator
 from jaxgan.runtime import cli, errors, files, host
 
 _WORKDIR = cli.define_path('workdir', None, 'Work directory of the run.')
 _OUT = cli.define_path('out', None, 'Folder for the files.')
 _STEP = flags.DEFINE_string('step', 'latest', 'Step of the checkpoint.')
+_ONNX = flags.DEFINE_bool(
+  'onnx', False, 'Write ONNX programs as well; needs jax2onnx.'
+)
 
 _IMAGES = 'float32 [B, {0}, {0}, 3], RGB in [-1, 1]'
 _CALL = (
@@ -33,16 +39,29 @@ _CALL = (
   'image = program.call({inputs})',
 )
 
+_CALL_ONNX = (
+  'import onnxruntime',
+  "session = onnxruntime.InferenceSession('{name}.onnx')",
+  'image, = session.run(None, {{{inputs}}})',
+)
+
 
 def main() -> None:
   """Writes the programs, and model.json last of all."""
   for flag in (_WORKDIR, _OUT):
     if not flag.value:
       raise errors.UsageError(f'--{flag.name} is missing: see --help')
+  if _ONNX.value:
+    onnx_programs.import_libraries()  # an error before the work
   model = trained_model.load(_WORKDIR.value, cli.parse_step(_STEP.value))
   print(*host.device_lines(model.dtype), sep='\n', flush=True)
-  made = {f'{name}.jaxexport': data for name, data in model.export().items()}
-  about = _describe(model, [name.partition('.')[0] for name in made])
+  programs = model.export()
+  made = {f'{name}.jaxexport': data for name, data in programs.items()}
+  about = _describe(model, [*programs])
+  if _ONNX.value:
+    converted = model.export_onnx()
+    made |= {f'{name}.onnx': onnx.data for name, onnx in converted.items()}
+    about |= _describe_onnx(converted)
   made['model.json'] = (json.dumps(about, indent=2) + '\n').encode()
   out = epath.Path(_OUT.value)
   for name in made:
@@ -84,6 +103,23 @@ def _describe(
     },
     'platforms': trained_model.PLATFORMS,
     'jax': jax.__version__,
+  }
+
+
+def _describe_onnx(
+  converted: Mapping[str, onnx_programs.Converted],
+) -> dict[str, Any]:
+  inputs = {
+    name: ', '.join(f"'{key}': {key}" for key in keys)
+    for name, keys in translator.PROGRAM_INPUTS.items()
+  }
+  return {
+    'call_onnx': {
+      name: [line.format(name=name, inputs=inputs[name]) for line in _CALL_ONNX]
+      for name in converted
+    },
+    'onnx_difference': {name: c.difference for name, c in converted.items()},
+    'jax2onnx': importlib.metadata.version('jax2onnx'),
   }
 
 

@@ -16,11 +16,10 @@ import tempfile
 import time
 
 from absl import flags
-from etils import epath
 
 from jaxgan.apps import trained_model
 from jaxgan.data import sources
-from jaxgan.runs import workdir
+from jaxgan.runs import hub, workdir
 from jaxgan.runtime import cli, errors, host
 
 _WORKDIR = cli.define_path(
@@ -118,13 +117,14 @@ def _check_address(host: str, port: int | None) -> None:
 
 def _build(studio, model: trained_model.Model, directory: pathlib.Path):
   """The page, when all that it computes is compiled."""
-  config = workdir.require_config(epath.Path(_WORKDIR.value))
+  directory_of_run = hub.locate(_WORKDIR.value)
+  config = workdir.require_config(directory_of_run)
   samples = studio.load_samples(config, directory)
   functions = studio.Studio(model, directory)
   start = time.monotonic()
   functions.warm_up()
   print(f'ready in {time.monotonic() - start:.0f} s', flush=True)
-  name = epath.Path(_WORKDIR.value).resolve().name
+  name = directory_of_run.resolve().name
   return studio.build(functions, samples, f'{name}, step {model.step}')
 
 

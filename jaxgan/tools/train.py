@@ -32,6 +32,9 @@ _COMPILATION_CACHE = cli.define_path(
 _PROFILE = flags.DEFINE_string(
   'profile', '', 'Steps a:b to profile into <workdir>/profile.'
 )
+_WANDB = flags.DEFINE_string(
+  'wandb', '', 'Project of Weights & Biases to send metrics and samples to.'
+)
 _given_processes = cli.define_process_flags()
 
 
@@ -47,6 +50,7 @@ def main() -> None:
       init_from=_INIT_FROM.value,
       allow_config_change=_ALLOW_CONFIG_CHANGE.value,
       profile=profile,
+      wandb=_WANDB.value,
     )
 
 

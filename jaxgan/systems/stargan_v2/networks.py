@@ -117,7 +117,8 @@ def high_pass(x: Array, w_hpf: float) -> Array:
 
   As in the original, a larger w_hpf makes the path weaker.
   """
-  mean = nn.avg_pool(x, (3, 3), (1, 1), 'SAME')  # counts the padding
+  # Padding is counted. By names, as in `layers.avg_pool`.
+  mean = nn.avg_pool(x, window_shape=(3, 3), padding='SAME')
   return 9 * (x - mean) / w_hpf
 
 
