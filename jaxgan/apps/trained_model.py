@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Callable, Collection, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -130,10 +130,9 @@ class Model:
     step: int,
     crop: bool,
   ):
-    self._translator = translator
+    self._translator, self._config = translator, config
     system = translator.system
     self._part = _central_square if crop else system.create_data(config).view
-    self._background = config.data.background
     self.domains = contract.domain_names(config)
     self.kinds = system.KINDS
     self.sources = system.SOURCES
@@ -165,7 +164,7 @@ class Model:
       UserError: it cannot be read.
     """
     image = _open(picture)
-    seen = self._part(preprocess.flatten(image, self._background))
+    seen = self._part(preprocess.flatten(image, self._config.data.background))
     side = self.img_size
     mask = alpha = None
     clear = image.getchannel('A') if image.mode == 'RGBA' else None
@@ -307,13 +306,20 @@ class Model:
         'jax2onnx cannot convert the run, whose networks draw random numbers '
         'when they are used: leave out --onnx'
       )
+    programs = self._programs(self._plain_model())
     return {
       name: onnx_programs.convert(program, arguments, len(self.domains))
-      for name, (program, arguments) in self._programs().items()
+      for name, (program, arguments) in programs.items()
     }
 
+  def _plain_model(self) -> Any:
+    """The networks in the one form of resampling that jax2onnx converts."""
+    config = self._config.copy_and_resolve_references()
+    config.model.resample = 'plain'
+    return self._translator.system.create_model(config)
+
   def _programs(
-    self,
+    self, model: Any = None
   ) -> dict[str, tuple[Callable, dict[str, jax.ShapeDtypeStruct]]]:
     """{name: (program, what it takes)}."""
     b, *_ = export.symbolic_shape('b')
@@ -321,7 +327,7 @@ class Model:
     z = jax.ShapeDtypeStruct((b, self.latent_dim), 'float32')
     y = jax.ShapeDtypeStruct((b,), 'int32')
     arguments = {'x': x, 'x_ref': x, 'z': z, 'y': y}
-    programs = self._translator.programs(len(self.domains))
+    programs = self._translator.programs(len(self.domains), model)
     return {
       name: (program, {key: arguments[key] for key in PROGRAM_INPUTS[name]})
       for name, program in programs.items()

@@ -149,15 +149,18 @@ class Translator:
     """
     return self._run(_jitted(fn, self.model), y, *arrays, size=self._chunk)
 
-  def programs(self, num_domains: int) -> dict[str, Callable[..., Array]]:
+  def programs(
+    self, num_domains: int, model: Any = None
+  ) -> dict[str, Callable[..., Array]]:
     """{kind: function} with the weights inside, to be exported.
 
     They map what `PROGRAM_INPUTS` says to float32 images like x; y is [B], the
-    target, which is also the domain of x_ref.
+    target, which is also the domain of x_ref. Another form of the model, equal
+    to rounding, can be given.
     """
     # NumPy arrays: those of JAX would bind the program to their devices.
     params, frozen = jax.device_get((self._params, self._frozen))
-    system, model = self.system, self.model
+    system, model = self.system, model or self.model
 
     def of_targets(y: Array | int, x: Array, source: Mapping[str, Array]):
       s = system.style(model, params, y, **source) if source else None
