@@ -227,7 +227,7 @@ cli.run(
 
 
 def _flags(*arguments):
-  command = [sys.executable, '-c', FLAGS, '--needed=~', *arguments]
+  command = [sys.executable, '-c', FLAGS, *arguments]
   return subprocess.run(
     command, cwd=ROOT, capture_output=True, text=True, env={'HOME': '/me'}
   )
@@ -235,7 +235,14 @@ def _flags(*arguments):
 
 def test_flags_are_read_as_people_write_them():
   done = _flags(
-    *('~/in', '--path=~/p', '--paths=~/a,b', '--paths=c', '--names=a, b'),
+    *(
+      '~/in',
+      '--needed=~',
+      '--path=~/p',
+      '--paths=~/a,b',
+      '--paths=c',
+      '--names=a, b',
+    ),
     *('--names=c', '--count=1e3', '--share=1'),
   )
   assert done.stdout.strip() == (
@@ -254,8 +261,13 @@ def test_flags_are_read_as_people_write_them():
   ],
 )
 def test_a_flag_out_of_bounds_is_one_line(argument, reason):
-  done = _flags('in', argument)
+  done = _flags('in', '--needed=~', argument)
   assert done.stderr == f'error: flag {argument}: {reason}\n'
+
+
+def test_a_flag_that_is_missing_is_one_line():
+  done = _flags('in')
+  assert done.stderr == 'error: --needed is missing: see --help\n'
 
 
 def test_programs_define_no_flags_that_take_nan_or_a_tilde():

@@ -367,7 +367,9 @@ def replace(path, make):
   make(path)
 
 
-@pytest.mark.parametrize('make', ['code', 'tar', 'names', 'bomb', 'nan'])
+@pytest.mark.parametrize(
+  'make', ['code', 'long', 'tar', 'names', 'bomb', 'nan']
+)
 def test_files_of_pytorch_are_data(tmp_path, make):
   """None runs code or writes; those that are no weights are one line."""
   path, evil = tmp_path / 'weights.ckpt', tmp_path / 'evil'
@@ -376,6 +378,12 @@ def test_files_of_pytorch_are_data(tmp_path, make):
     message = 'holds a Python object (getattr), which could run code: '
     pickled = pickle.dumps({'x': Evil(evil)}, 2)
     path.write_bytes(pytorch_files.archive(pickled))
+  elif make == 'long':
+    message = 'of a kind that is not read: torch._rebuild_'
+    name = pytorch_files.name('torch', '_rebuild_' * 9999 + '-')
+    path.write_bytes(
+      pytorch_files.archive(pytorch_files.PROTO + name + pytorch_files.STOP)
+    )
   elif make == 'tar':
     message = 'is a tar archive of the first PyTorch, no whole file'
     with tarfile.open(path, 'w') as archive:
@@ -425,6 +433,8 @@ _NO_KEY = 'it has a key that is no text and no number'
   [
     (_view(offset=1), _BEYOND),
     (_view(offset=2**70), _BEYOND),
+    # Their product would take minutes.
+    (_view(size=(2**2000,) * 500, stride=(0,) * 500), _BEYOND),
     (_view(stride=(2**62,)), _BEYOND),
     (_view(size=(1, 1)), _BEYOND),
     (_view(size=(1,) * 99, stride=(1,) * 99), _BEYOND),

@@ -134,6 +134,7 @@ class _Hub:
 
   def __init__(self, cache):
     self.cache, self.asked, self.fails = cache, [], None
+    self.private = True
 
   def HfApi(self):
     return self
@@ -145,7 +146,11 @@ class _Hub:
     self.asked.append(('create', repo_id, private))
     return f'https://huggingface.co/{repo_id}'
 
-  def upload_folder(self, *, repo_id, folder_path):
+  def repo_info(self, repo_id):
+    return types.SimpleNamespace(private=self.private)
+
+  def upload_folder(self, *, repo_id, folder_path, delete_patterns):
+    assert delete_patterns == ['checkpoints/*', 'samples/*']
     home = self.cache / f'models--{repo_id.replace("/", "--")}'
     (home / 'blobs').mkdir(parents=True)
     for name, path in _files(pathlib.Path(folder_path)).items():
@@ -183,6 +188,14 @@ def test_a_run_on_the_hub_is_opened_by_its_address(client, folder):
     ('me/cats', None, patterns),
     ('me/cats', 'main', patterns),
   ]
+
+
+def test_nothing_private_goes_to_a_public_repository(client, folder):
+  client.private = False
+  message = '^me/cats is there already, and public: make it private on the hub'
+  with pytest.raises(errors.UserError, match=message):
+    hub.upload(epath.Path(folder), 'me/cats', private=True)
+  assert not client.cache.exists()
 
 
 def test_what_the_hub_refuses_is_one_line(client, folder, monkeypatch):

@@ -37,7 +37,7 @@ def import_libraries() -> tuple[Any, Any]:
   except ImportError as e:
     raise errors.UserError(
       f'--onnx needs jax2onnx and onnxruntime ({e}): pip install onnx onnx-ir '
-      "onnxruntime einops, then pip install --no-deps 'jax2onnx>=0.17.1'"
+      'onnxruntime einops, then pip install --no-deps jax2onnx==0.17.1'
     ) from e
   return jax2onnx, onnxruntime
 

@@ -133,6 +133,7 @@ class Model:
     self._translator, self._config = translator, config
     system = translator.system
     self._part = _central_square if crop else system.create_data(config).view
+    self._background = config.data.background
     self.domains = contract.domain_names(config)
     self.kinds = system.KINDS
     self.sources = system.SOURCES
@@ -164,7 +165,7 @@ class Model:
       UserError: it cannot be read.
     """
     image = _open(picture)
-    seen = self._part(preprocess.flatten(image, self._config.data.background))
+    seen = self._part(preprocess.flatten(image, self._background))
     side = self.img_size
     mask = alpha = None
     clear = image.getchannel('A') if image.mode == 'RGBA' else None

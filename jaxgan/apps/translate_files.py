@@ -84,7 +84,7 @@ def find(paths: Sequence[str]) -> list[epath.Path]:
   Raises:
     UserError: there is no such file or folder, or no image in it.
   """
-  return [found for path in paths for found in sources_lib.find_images(path)]
+  return [source.path for source in find_sources(paths)]
 
 
 def reference_styles(

@@ -243,7 +243,10 @@ def _check_root(root: str, folder: epath.Path) -> None:
   if not root:
     raise UserError('data.root is empty: set it to the folder of the images')
   if not folder.parent.is_dir():
-    raise UserError(f'data.root {str(folder.parent)!r} is not a folder')
+    raise UserError(
+      f'data.root {str(folder.parent)!r} is not a folder: name that of the '
+      'images (--config.data.root)'
+    )
 
 
 def _instead(root: str) -> str:

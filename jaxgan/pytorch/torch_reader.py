@@ -29,6 +29,8 @@ _MAX_DEPTH = 100
 # What all that shares bytes, or repeats them, may come to: so many times the
 # file, or so many bytes.
 _MAX_SHARED, _MAX_BYTES = 4, 2**26
+_MAX_AXES, _MAX_NAME = 64, 100
+_BEYOND = 'it has a tensor that goes beyond its storage'
 _ITEM = 64  # bytes, of an item of a container; rather more
 
 _STORAGES = {
@@ -227,6 +229,9 @@ class _Unpickler:
       items = self._pop(2 if name == 'SETITEM' else None)
       pairs = zip(items[::2], items[1::2], strict=True)
       _expect(self._stack[-1], dict).update(_mapping(pairs))
+    elif name == 'ADDITEMS':
+      items = self._pop(None)
+      _expect(self._stack[-1], set).update(map(_key, items))
     elif name == 'GLOBAL':
       stack.append(_find_global(*argument.split(' ', 1)))
     elif name == 'STACK_GLOBAL':
@@ -292,18 +297,19 @@ _EMPTY: dict[str, Callable[[], Any]] = {
   'EMPTY_TUPLE': tuple,
   'EMPTY_LIST': list,
   'EMPTY_DICT': dict,
+  'EMPTY_SET': set,
 }
 _TUPLES = {'TUPLE': None, 'TUPLE1': 1, 'TUPLE2': 2, 'TUPLE3': 3}
 
 
 def _find_global(module: str, name: str) -> _Global:
-  full = f'{module}.{name}'
+  full = f'{module}.{name}'[:_MAX_NAME]
   full = full.removeprefix('__builtin__.').removeprefix('builtins.')
   if full in _STORAGES or full in _CONSTRUCTORS or _DTYPE.fullmatch(full):
     return _Global(full)
   if _OTHER_TENSOR.fullmatch(full):
     raise ValueError(f'it has a tensor of a kind that is not read: {full}')
-  raise HoldsCode(full[:100])
+  raise HoldsCode(full)
 
 
 def _copied(arguments: Any) -> int:
@@ -356,8 +362,9 @@ def _rebuild_tensor(
   del requires_grad, hooks
   if metadata:
     raise ValueError('it has a tensor of a kind that is not read: a lazy one')
-  for value in (offset, *_expect(size, tuple), *_expect(stride, tuple)):
-    _count(value)
+  numbers = (offset, *_expect(size, tuple), *_expect(stride, tuple))
+  if len(size) > _MAX_AXES or max(map(_count, numbers)) >= 2**63:
+    raise ValueError(_BEYOND)  # before they are multiplied
   return _Tensor(_expect(storage, _Storage), offset, size, stride)
 
 
@@ -485,7 +492,7 @@ class _Builder:
         x.size, words.dtype, words, x.offset * itemsize, strides
       )
     except (OverflowError, TypeError, ValueError) as e:
-      raise ValueError('it has a tensor that goes beyond its storage') from e
+      raise ValueError(_BEYOND) from e
     # A byte of a bool may be any.
     return array.astype(dtype) if dtype == np.bool_ else array.view(dtype)
 

@@ -71,9 +71,21 @@ def upload(folder: epath.Path, repo: str, *, private: bool) -> str:
   api = import_library().HfApi()
   try:
     address = api.create_repo(repo, private=private, exist_ok=True)
-    api.upload_folder(repo_id=repo, folder_path=os.fspath(folder))
+    is_public = not api.repo_info(repo).private
+    if not (private and is_public):
+      api.upload_folder(
+        repo_id=repo,
+        folder_path=os.fspath(folder),
+        # The newest would be opened, which another upload may have left.
+        delete_patterns=['checkpoints/*', 'samples/*'],
+      )
   except Exception as e:  # of the network, an account, a name
     raise failure(f'cannot upload to {repo}', e) from e
+  if private and is_public:
+    raise errors.UserError(
+      f'{repo} is there already, and public: make it private on the hub, or '
+      'leave out --private'
+    )
   return str(address)
 
 

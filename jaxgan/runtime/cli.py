@@ -29,6 +29,7 @@ _HELP = {'--help', '-help', '-h', '-?'}
 _THOUSANDS = re.compile(r'[+-]?\d{1,3}(,\d{3})+')
 # Of names between commas: in quotes of either kind, or without.
 _NAME = re.compile(r"""\s*(?:'([^']*)'|"([^"]*)"|([^,]*?))\s*(?:,|$)""")
+_NO_VALUE = re.compile(r'flag (--\w+)=None: Flag .* other than None\.')
 _NO_SWITCH = re.compile(r"\('Non-boolean argument to boolean flag', .*\)$")
 
 
@@ -304,6 +305,7 @@ def _parse_flags(argv: Sequence[str], positional: Sequence[str]) -> list[str]:
     message = ' '.join(str(e.args[0] if e.args else e).split())
     # Absl's own words for a switch come as a Python tuple.
     message = _NO_SWITCH.sub('neither True nor False', message)
+    message = _NO_VALUE.sub(r'\1 is missing: see --help', message)
     # These flags are there only after a config.
     if "flag 'config." in message and 'config' in flags.FLAGS:
       message += ': give the config before it, with --config'

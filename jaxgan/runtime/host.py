@@ -31,8 +31,8 @@ _PLUGINS = {
 }
 # What tells of an accelerator, whether or not JAX can use it.
 _SIGNS = {
-  'cuda': ('an NVIDIA GPU', ('/dev/nvidia0', '/dev/nvidiactl', '/dev/dxg')),
-  'tpu': ('a TPU', ('/dev/accel0', '/dev/vfio/0')),
+  'cuda': ('an NVIDIA GPU', ('/dev/nvidia0', '/dev/nvidiactl')),
+  'tpu': ('a TPU', ('/dev/accel0',)),
   'rocm': ('an AMD GPU', ('/dev/kfd',)),
 }
 _PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')

@@ -183,19 +183,9 @@ def write_video(
     *(imageio_ffmpeg.get_ffmpeg_exe(), '-y', '-v', 'error'),
     *('-f', 'rawvideo', '-pix_fmt', 'rgb24', '-s', f'{width}x{height}'),
     *('-r', str(fps), '-i', '-', *(heard if sound else [])),
-    *(
-      '-c:a',
-      'aac',
-      '-c:v',
-      'libx264',
-      '-crf',
-      '18',
-      '-pix_fmt',
-      'yuv420p',
-      '-f',
-      'mp4',
-    ),
-    str(partial),
+    *('-c:a', 'aac', '-c:v', 'libx264', '-crf', '18'),
+    *('-pix_fmt', 'yuv420p', '-f', 'mp4'),
+    f'file:{partial}',
   ]
   # Not imageio_ffmpeg.write_frames: it does not tell that the encoder failed.
   try:

@@ -9,6 +9,8 @@ from jaxgan.systems import contract
 
 # In a clone a link to the folder beside the package; a package holds the files.
 _FOLDER = pathlib.Path(__file__).parents[1] / 'configs'
+if not _FOLDER.is_dir():  # of a clone where links are files
+  _FOLDER = _FOLDER.parents[1] / 'configs'
 _WIDTH = 100
 
 

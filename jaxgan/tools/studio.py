@@ -124,7 +124,9 @@ def _build(studio, model: trained_model.Model, directory: pathlib.Path):
   start = time.monotonic()
   functions.warm_up()
   print(f'ready in {time.monotonic() - start:.0f} s', flush=True)
-  name = directory_of_run.resolve().name
+  name = _WORKDIR.value
+  if not name.startswith(hub.PREFIX):
+    name = directory_of_run.resolve().name
   return studio.build(functions, samples, f'{name}, step {model.step}')
 
 
