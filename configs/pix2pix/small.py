@@ -22,7 +22,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.sample_every_steps = 500
   config.checkpoint_every_steps = 1000
   config.model.dim = 32
-  config.model.depth = 6
+  config.model.depth = 4
   config.model.d_dim = 32
   config.model.d_layers = 2
   config.optim.lr = 5e-4

@@ -12,7 +12,9 @@ noise; at 300 (six minutes) the objects can be recognised, faces have eyes and
 mouths, and colours begin to follow the reference; at 1,200 outlines are sharp
 and colours are the reference's, or of the latent. An output has one or two
 colours, a fine grid lies over it, and small spots are left at some edges. The
-drawing stays the source's: the makers draw alike.
+drawing stays the source's: the makers draw alike. eval.py's pixel_distance of
+two outputs of a source (--num_sources=50 --num_outputs=2): latent 0.20,
+reference 0.26.
 
 Tried before, 3,000 steps: first width 8, a rate of 1e-3 and lambda_cyc 1, at
 twice the speed (28 minutes). Objects could be recognised at step 300 and
