@@ -79,12 +79,8 @@ def test_small_recipes_grow_with_the_picture(name):
   assert small.data.img_size == 64
   assert large.num_train_steps == 4 * small.num_train_steps
   if name == 'stargan_v2':
-    assert [
-      c.model.channel_base // c.data.img_size for c in (small, large)
-    ] == [
-      16,
-      64,
-    ]
+    widths = [c.model.channel_base // c.data.img_size for c in (small, large)]
+    assert widths == [16, 64]
     assert large.hparams.ds_iter == large.num_train_steps
   if name != 'pix2pix':  # its batch of 1 has the same rate at any size
     assert large.optim.lr == pytest.approx(small.optim.lr / 4)
