@@ -68,6 +68,24 @@ def test_published_settings():
     assert config.hparams.ema_decay == 0.999
 
 
+@pytest.mark.parametrize('name', sorted(NETWORKS))
+def test_small_recipes_grow_with_the_picture(name):
+  small, large = (
+    _load(ROOT / f'configs/{name}/small.py').get_config() for _ in range(2)
+  )
+  large.data.img_size = 256
+  large.data.domains = ('a', 'b')
+  contract.check_config(contract.load(name), large)
+  assert small.data.img_size == 64
+  assert large.num_train_steps == 4 * small.num_train_steps
+  if name == 'stargan_v2':
+    widths = [c.model.channel_base // c.data.img_size for c in (small, large)]
+    assert widths == [16, 64]
+    assert large.hparams.ds_iter == large.num_train_steps
+  if name != 'pix2pix':  # its batch of 1 has the same rate at any size
+    assert large.optim.lr == pytest.approx(small.optim.lr / 4)
+
+
 @pytest.mark.parametrize(
   'override, message',
   [

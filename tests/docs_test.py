@@ -339,7 +339,7 @@ def _draw_clip(path):
 
 def _draw_pairs(root):
   """photos/<split>/{edges,photos} of equal names, facades/<split>."""
-  for split, count in (('train', 4), ('val', 3)):
+  for split, count in (('train', 4), ('val', grids.NUM_SOURCES)):
     for side in ('edges', 'photos'):
       _draw_pictures(root / 'photos' / split / side, count)
     _draw_pictures(root / 'facades' / split, count)

@@ -1,7 +1,21 @@
-r"""Draft.
+r"""StarGAN on domains of one's own, two or more: a small recipe.
 
   python train.py --config=configs/stargan/small.py --workdir=DIR \
     --config.data.root=photos
+
+photos holds train/<domain>/* and val/<domain>/*.
+
+Measured on emoji of three makers (Noto, Twemoji, Fluent; 1,185 training
+pictures of each) at 64 px: 5,000 iterations in 8 minutes on one CPU core that
+other jobs used too (87 images/s). At iteration 500 the objects can be
+recognised; at the end faces have eyes and mouths, grounds are white, and
+yellow, red and brown are roughly the sources'. A fine halftone lies over
+everything, and the outputs for the three makers, whose drawings are alike,
+differ little.
+
+With --config.data.img_size=128 or 256, for one GPU, widths and steps grow and
+the rate falls with the side; at 256 px the first width is the published 64.
+Not measured: any GPU, and photographs with these settings.
 """
 
 import ml_collections
@@ -10,7 +24,7 @@ from jaxgan.systems.stargan.config import default_config
 
 
 def get_config() -> ml_collections.ConfigDict:
-  """Networks that two CPU cores train in less than an hour."""
+  """Networks that two CPU cores train in some ten minutes."""
   config = default_config()
   config.data.name = 'folder'
   config.data.root = 'photos'

@@ -5,7 +5,26 @@ r"""StarGAN v2 on pictures of one's own, two domains or more: a small recipe.
 
 photos holds train/<domain>/* and val/<domain>/*.
 
-DRAFT
+Measured on emoji of three makers (Noto, Twemoji, Fluent; 1,185 training
+pictures of each) at 64 px: 1,200 steps in 20 minutes on one CPU core that
+other jobs used too, compiled in one more (8 images/s). At step 100 all is
+noise; at 300 (six minutes) the objects can be recognised, faces have eyes and
+mouths, and colours begin to follow the reference; at 1,200 outlines are sharp
+and colours are the reference's, or of the latent. An output has one or two
+colours, a fine grid lies over it, and small spots are left at some edges. The
+drawing stays the source's: the makers draw alike. eval.py's pixel_distance of
+two outputs of a source (--num_sources=50 --num_outputs=2): latent 0.20,
+reference 0.26.
+
+Tried before, 3,000 steps: first width 8, a rate of 1e-3 and lambda_cyc 1, at
+twice the speed (28 minutes). Objects could be recognised at step 300 and
+colours came to follow the reference, but eyes and mouths were lost, and from
+step 1,000 on each output had a spot of another colour.
+
+With --config.data.img_size=128 or 256, for one GPU, widths and steps grow and
+the rate falls with the side; at 256 px the widths are the published ones and
+the rate is nearly theirs. Not measured: any GPU, and photographs with these
+settings.
 """
 
 import ml_collections
