@@ -82,6 +82,9 @@ def test_small_recipes_grow_with_the_picture(name):
     widths = [c.model.channel_base // c.data.img_size for c in (small, large)]
     assert widths == [16, 64]
     assert large.hparams.ds_iter == large.num_train_steps
+    # Or a run could not be made longer.
+    large.num_train_steps += 1
+    assert large.hparams.ds_iter == large.num_train_steps - 1
   if name != 'pix2pix':  # its batch of 1 has the same rate at any size
     assert large.optim.lr == pytest.approx(small.optim.lr / 4)
 

@@ -500,7 +500,7 @@ def _look_at(paths):
     assert min(pixels.shape[:2]) >= 32, f'{path}: {pixels.shape}'
     assert pixels.std() > 1, f'{path} is of one colour'
     if 'samples' in path.parts:
-      _, columns = _cells(path, 32)
+      _, columns = _cells(path, images.MIN_CELL)  # enlarged, of 32 px
       assert columns - grids.NUM_SOURCES in (0, 1), f'{path}: {columns} columns'
 
 

@@ -36,7 +36,6 @@ def get_config() -> ml_collections.ConfigDict:
   img_size = config.data.get_oneway_ref('img_size')
   config.data.load_size = 9 * img_size // 8
   config.num_train_steps = 6000 * img_size // 64
-  steps = config.get_oneway_ref('num_train_steps')
   config.log_every_steps = 50
   config.sample_every_steps = 500
   config.checkpoint_every_steps = 1000
@@ -45,6 +44,6 @@ def get_config() -> ml_collections.ConfigDict:
   config.model.d_dim = 32
   config.model.d_layers = 2
   config.optim.lr = 5e-4
-  config.optim.decay_start = steps // 2
-  config.optim.decay_steps = steps // 2
+  config.optim.decay_start = 3000 * img_size // 64
+  config.optim.decay_steps = 3000 * img_size // 64
   return config

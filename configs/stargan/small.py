@@ -35,7 +35,6 @@ def get_config() -> ml_collections.ConfigDict:
   img_size = config.data.get_oneway_ref('img_size')
   config.batch_size = 8
   config.num_train_steps = 5000 * img_size // 64
-  steps = config.get_oneway_ref('num_train_steps')
   config.log_every_steps = 50  # of n_critic a multiple, or G is not logged
   config.sample_every_steps = 500
   config.checkpoint_every_steps = 1000
@@ -45,6 +44,6 @@ def get_config() -> ml_collections.ConfigDict:
   config.model.d_conv_dim = img_size // 4
   config.model.d_repeat_num = 5
   config.optim.lr = 0.032 / img_size.to_float()  # 5e-4 at 64 px
-  config.optim.decay_start = steps // 2
-  config.optim.decay_steps = steps // 2
+  config.optim.decay_start = 2500 * img_size // 64
+  config.optim.decay_steps = 2500 * img_size // 64
   return config

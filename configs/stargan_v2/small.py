@@ -51,7 +51,8 @@ def get_config() -> ml_collections.ConfigDict:
   config.model.latent_dim = 8
   config.hparams.lambda_ds = 1.0
   config.hparams.lambda_cyc = 5.0  # with 1, small parts are lost
-  config.hparams.ds_iter = config.get_oneway_ref('num_train_steps')
+  # Not by the steps: a run that has begun may become longer.
+  config.hparams.ds_iter = 1200 * img_size // 64
   config.hparams.ema_decay = 0.99
   config.optim.lr = 0.032 / img_size.to_float()  # 5e-4 at 64 px
   config.optim.f_lr = 0.0032 / img_size.to_float()
