@@ -1,5 +1,6 @@
 """The training loop: iterate, log, sample, checkpoint; it knows no system."""
 
+import collections
 import contextlib
 import functools
 import itertools
@@ -38,6 +39,7 @@ from jaxgan.training.state import State
 Tree = Any
 
 
+_MAX_AHEAD = 2  # steps that may be asked for before one is done
 _MAX_TRIES = 3  # times that a run goes back from a NaN before it gives up
 _NAN_CURE = (
   'look for black or broken images in the data, or run again from the last '
@@ -272,6 +274,7 @@ def _iterate(
   first = next(batches)
   health = program.start(state, first, range(start_step, end))
   unlogged = None  # metrics of a step that the devices may still be computing
+  ahead: collections.deque[Any] = collections.deque()  # of steps asked for
   logger.start_clock(step)
   broken_data = None
   batches = itertools.chain([first], batches)
@@ -290,6 +293,10 @@ def _iterate(
         state, health, metrics = program(state, health, batch, step)
     step += 1
     profiler.after(step, state)
+    # A signal is seen between waits, so none may last for many steps.
+    ahead.append(metrics)
+    if len(ahead) > _MAX_AHEAD:
+      jax.block_until_ready(ahead.popleft())
     if unlogged:
       _log(logger, *unlogged)
       unlogged = None

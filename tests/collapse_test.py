@@ -143,7 +143,8 @@ def test_a_run_is_well_when_it_has_begun_to_work_and_not_before():
   [
     ([GOOD] * 2, 'UNKNOWN'),  # too few
     ([GOOD] * 3, 'WELL'),
-    ([GOOD, ROUGH, GOOD], 'NOT_BEGUN'),
+    ([GOOD, ROUGH, GOOD], 'UNKNOWN'),  # it may be about to begin
+    ([ROUGH, GOOD, GOOD, ROUGH], 'NOT_BEGUN'),
     ([ROUGH, GOOD] * 20, 'NOT_BEGUN'),  # half of them
     ([GOOD] * 3 + [ROUGH, ALIKE, GOOD] * 9, 'WELL'),  # never three
     ([(float('nan'), 0.5)] * 9, 'UNKNOWN'),

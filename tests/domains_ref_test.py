@@ -33,6 +33,7 @@ def make_config(**changes):
         'img_size': 32,
         'domains': (),
         'augment': True,
+        'background': '',
         'skip_bad_images': False,
         'check_images': False,
         'timeout': 300.0,

@@ -34,6 +34,7 @@ def make_config(**changes):
         'load_size': 0,
         'domains': (),
         'augment': True,
+        'background': '',
         'skip_bad_images': False,
         'check_images': False,
         'timeout': 300.0,

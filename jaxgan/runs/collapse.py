@@ -149,7 +149,8 @@ class _Outputs:
       return self.state
     if all(self._work):
       return State.WELL
-    if self.state is State.UNKNOWN:
+    # Not while the last look was good, and others before it were not.
+    if self.state is State.UNKNOWN and not self._work[-1]:
       return State.NOT_BEGUN
     if self.state is State.WELL and not any(self._work):
       return State.COLLAPSED
