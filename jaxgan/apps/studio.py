@@ -33,13 +33,14 @@ THEME = gr.themes.Default(
   font=['system-ui', 'sans-serif'], font_mono=['monospace']
 )
 # Small pictures as large as there is room, galleries no wider than the page;
-# what Gradio lays over a picture hides no name.
+# what Gradio lays over a picture hides no name, and none of the first in a row.
 CSS = """
 #source img, #result img, #grid img, [id$=_reference] img {
   width: 100%; height: 100%; object-fit: contain; }
 #source img, #result img, [id$=_reference] img { image-rendering: pixelated; }
 #grid img { box-sizing: border-box; padding-top: 40px; }
 .caption-label { max-width: 100% !important; padding: 0 4px !important; }
+.grid-wrap { padding-top: 32px !important; }
 .grid-container { min-width: 0;
   grid-template-columns: repeat(6, minmax(0, 1fr)) !important; }
 """
