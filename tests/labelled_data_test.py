@@ -59,7 +59,7 @@ def test_a_list_that_does_not_fit_its_images_is_told(celeba, monkeypatch):
   lines.clear()
   path = celeba / 'list_attr_celeba.txt'
   first, *rest = path.read_text().splitlines()
-  for name in ('extra.jpg', 'scan.tif', '.DS_Store'):
+  for name in ('extra.jpg', 'scan.jxl', '.DS_Store'):
     (celeba / 'images' / name).touch()
   gone = rest[4].partition(' ')[0]
   (celeba / 'images' / gone).unlink()
@@ -68,7 +68,7 @@ def test_a_list_that_does_not_fit_its_images_is_told(celeba, monkeypatch):
   assert lines == []
   labelled.CelebaSource(str(celeba), (), is_test=False, num_test=3)
   assert lines == [
-    f'{path}: not used: pictures of formats that are not read: 1 (.tif); '
+    f'{path}: not used: pictures of formats that are not read: 1 (.jxl); '
     'images that the list does not name: 3 (2 .png, 1 .jpg); names in the list '
     f'without an image: 1 ({gone}); names that the list has more than once: 1 '
     f'({rest[5].partition(" ")[0]}); hidden files and folders: 1 (.DS_Store)',

@@ -557,7 +557,7 @@ def _style_panel(
       row = gr.Gallery(
         label='Choose one',
         columns=NUM_LATENTS,
-        height=130,
+        height=154,
         allow_preview=False,
         selected_index=number,
         format='png',
@@ -586,7 +586,7 @@ def _sample_gallery(samples: Sequence[Sample], name: str) -> gr.Gallery:
     [(sample.path, sample.domain) for sample in samples],
     label='or one of these',
     columns=NUM_LATENTS,
-    height=230,
+    height=254,
     allow_preview=False,
     interactive=False,
     visible=bool(samples),
