@@ -23,6 +23,7 @@ from jaxgan.runs import workdir
 from jaxgan.runtime import errors
 from jaxgan.systems.munit import config as munit_config
 from jaxgan.systems.unit import config as unit_config
+from tests import cells
 
 ROOT = pathlib.Path(__file__).parents[1]
 TINY = (
@@ -45,7 +46,6 @@ TINY_STARGAN = (
 )
 WITHOUT_TENSORFLOW = """
 import runpy, sys
-from tests import cells
 try:
   runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)
 finally:
