@@ -488,5 +488,5 @@ def _less_is_better(name: str) -> bool:
   return (
     metric.startswith(('fid', 'kid', 'classification'))
     or (metric == 'shapes' and 'error' in last)
-    or (metric == 'paired' and 'l1' in how)
+    or (metric == 'paired' and how[-1].startswith('l1'))
   )

@@ -584,11 +584,11 @@ def test_one_and_two_devices_agree():
 
 def test_scores_of_two_pairs_never_have_one_name():
   domains = ('1', '12', '2', '22')
-  assert translations._names(domains, [(0, 2), (2, 0)]) == {
+  assert translations.name_pairs(domains, [(0, 2), (2, 0)]) == {
     '122': (0, 2),
     '221': (2, 0),
   }
   with pytest.raises(
     errors.UserError, match='^1222 would be .* 1 to 22 and of'
   ):
-    translations._names(domains, [(0, 3), (1, 2)])
+    translations.name_pairs(domains, [(0, 3), (1, 2)])

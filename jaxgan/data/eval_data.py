@@ -21,6 +21,7 @@ class EvalData:
     # A sum of all that the images of a domain are made from; reads them all, a
     # part on each process.
     self.digest = functools.cache(images.digest)
+    self.name = images.name
     self._images = images
     self._skips = pictures.Skips(skip_bad_images)
 

@@ -126,6 +126,10 @@ class _AttributeImages:
 
   original = picture
 
+  def name(self, domain: int, index: int) -> str:
+    del domain
+    return str(index)
+
   def digest(self, domain: int) -> str:
     return (
       f'shapes_attributes x {self.counts[0]}, seed {self._seed}, role '

@@ -42,6 +42,12 @@ class Images(Protocol):
   def original(self, domain: int, index: int) -> Image.Image:
     """The whole of image `index` of a domain, as stored, mode RGB."""
 
+  def name(self, domain: int, index: int) -> str:
+    """Name of image `index` of a domain: the file's, without its ending.
+
+    Images of two domains that show one item have one name.
+    """
+
   def digest(self, domain: int) -> str:
     """A sum of all that the images of a domain are made from."""
 
@@ -91,6 +97,10 @@ class FileImages:
   def describe(self, domain: int, index: int) -> str:
     """What to call an image in a message."""
     return self._source.describe(domain, index)
+
+  def name(self, domain: int, index: int) -> str:
+    """Name of the file, without folder and ending."""
+    return sources.name_of(self._source, domain, index)
 
   def digest(self, domain: int) -> str:
     """A sum of all that the images of a domain are made from.
@@ -172,6 +182,10 @@ class ShapesImages:
 
   original = picture
 
+  def name(self, domain: int, index: int) -> str:
+    """One that no image of another domain has: each is drawn by itself."""
+    return f'{self.domains[domain]} {index}'
+
   def digest(self, domain: int) -> str:
     """What the images of a domain are drawn from."""
     return (
@@ -209,6 +223,10 @@ class Viewed:
   def original(self, domain: int, index: int) -> Image.Image:
     """The whole picture that the view is of."""
     return self._images.original(domain, index)
+
+  def name(self, domain: int, index: int) -> str:
+    """Name of the whole picture."""
+    return self._images.name(domain, index)
 
   def digest(self, domain: int) -> str:
     """A sum of all that the images of a domain are made from."""

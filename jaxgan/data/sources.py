@@ -3,6 +3,7 @@
 import difflib
 import json
 import os
+import pathlib
 import re
 import string
 import uuid
@@ -52,6 +53,11 @@ def create_source(
     f'data.name {name!r} is unknown{near} (known: shapes, folder,'
     ' unpaired, paired, tfds:<data set>)'
   )
+
+
+def name_of(source: Source, domain: int, index: int) -> str:
+  """The name of an image's file, without folder and ending."""
+  return pathlib.PurePath(source.describe(domain, index)).stem
 
 
 def select_domains(

@@ -14,7 +14,7 @@ from jaxgan.data import preprocess, shapes, streams
 from jaxgan.data.contracts.base import Data
 from jaxgan.data.eval_data import EvalData
 from jaxgan.data.streams import Stream
-from jaxgan.metrics import factors, translations
+from jaxgan.metrics import factors, paired, translations
 from jaxgan.metrics import shapes as shapes_metrics
 from jaxgan.metrics.translations import Score
 from jaxgan.runtime import errors, sharding
@@ -59,9 +59,10 @@ def evaluate(
     save_dir: for the translations, if the scorer's options ask for them.
 
   Returns:
-    shapes/<mode>/<score> where the factors of the data are known, and what
-    `translations` measures where there are networks for it. The modes are the
-    system's KINDS.
+    shapes/<mode>/<score> where the factors of the data are known;
+    paired/<mode>/<score> where `data.paired_names` tells the counterparts; and
+    what `translations` measures where there are networks for it. The modes are
+    the system's KINDS.
 
   Raises:
     UsageError: nothing is to be measured, or saved.
@@ -78,9 +79,20 @@ def evaluate(
     )
   elif is_drawn:
     scores += _evaluate_shapes(translator, config, seed)
+  known = []
+  if config.data.paired_names:
+    train, val = data.evaluation()
+    known = paired.evaluate(
+      _create_paired_outputs(translator, train, val, options.num_outputs),
+      train,
+      val,
+      options,
+      img_size=config.data.img_size,
+      seed=seed,
+    )
   # Of one output of a source there are no distances.
   networks = scorer.labels.keys() - ({'lpips'} if by_label else set())
-  if not (networks or options.save_images or scores) and by_label:
+  if not (networks or options.save_images or scores or known) and by_label:
     raise nothing_measured(scorer.unavailable)
   alone = not by_label and (options.shortened or not scores)
   if networks or options.save_images or alone:
@@ -96,7 +108,7 @@ def evaluate(
         seed=seed,
         save_dir=save_dir,
       )
-  return scores
+  return scores + known
 
 
 def nothing_measured(reasons: Sequence[str]) -> errors.UsageError:
@@ -118,6 +130,16 @@ def _create_outputs(
     'label': LabelOutputs(translator),
   }
   return {kind: ways[kind] for kind in translator.system.KINDS}
+
+
+def _create_paired_outputs(
+  translator: Translator, train: EvalData, val: EvalData, count: int
+) -> dict[str, translations.Outputs]:
+  """The same, with references that no counterpart of a source is among."""
+  outputs = _create_outputs(translator, val, count)
+  if 'reference' in outputs:
+    outputs['reference'] = _TrainingOutputs(translator, train, val, count)
+  return outputs
 
 
 class _LatentOutputs:
@@ -198,6 +220,60 @@ class _ReferenceOutputs:
         f'no validation image of {self._val.domains[domain]!r} can be read'
       )
     return gathered
+
+
+class _TrainingOutputs:
+  """Translates with training images of the target, of other names than any
+  held-out image: a counterpart as reference would give the answer away."""
+
+  def __init__(
+    self, translator: Translator, train: EvalData, val: EvalData, count: int
+  ):
+    self._translator, self._train, self._val = translator, train, val
+    self._count = count
+
+  def draw(
+    self, num_sources: int, target: int, rng: np.random.Generator
+  ) -> np.ndarray:
+    """Numbers of references, those of a source all different if it can be.
+
+    Returns:
+      int [num_sources, count].
+    """
+    held_out = {
+      self._val.name(domain, number)
+      for domain, num_images in enumerate(self._val.counts)
+      for number in range(num_images)
+    }
+    others = [
+      number
+      for number in range(self._train.counts[target])
+      if self._train.name(target, number) not in held_out
+    ]
+    if not others:
+      raise errors.UserError(
+        f'all training images of {self._train.domains[target]!r} have names of '
+        'validation images, and references must have others: set '
+        'config.data.paired_names=False'
+      )
+    again = len(others) < self._count
+    drawn = [
+      rng.choice(others, self._count, replace=again) for _ in range(num_sources)
+    ]
+    return np.stack(drawn)
+
+  def translate(
+    self, x: np.ndarray, drawn: np.ndarray, target: int
+  ) -> np.ndarray:
+    """Outputs [N, count, S, S, 3] of sources [N, S, S, 3]."""
+    numbers = drawn.reshape(-1).tolist()
+    pixels = [self._train.readable(target, number) for number in numbers]
+    y, x_ref = (
+      np.full(len(numbers), target),
+      preprocess.to_float(np.stack(pixels)),
+    )
+    s = self._translator.style(y, x_ref=x_ref)
+    return _translate(self._translator, x, s, target)
 
 
 def _shuffled(count: int, rng: np.random.Generator) -> Iterator[np.ndarray]:

@@ -1,85 +1,456 @@
-"""How far translations are from their targets, where these are known."""
+"""Translations held beside their true counterparts, where these are known.
 
+Images of one name in two domains show one item: the counterpart of a held-out
+source is the held-out image of its name in the target domain. No network is
+needed. A score's name is paired/<mode>/<score>/<source>2<target>, and .../mean
+is that of all pairs of domains. The scores are
+
+  retrieval: share of sources whose output is nearer to the true counterpart
+    than to any other held-out image of the target; a tie is a miss.
+  style: share of outputs whose nearest training image, of both domains, is one
+    of the target; a tie is a miss.
+  l1, psnr, ssim: distance to the counterpart, in levels of 255, in dB (100 at
+    most) and in similarity. They reward a grey mean; do not rank by them.
+
+`retrieval` and `style` are by `features`. Where there are several outputs of a
+source, scores are means over them, and <score>_best counts the best of them.
+The modes `source`, `mean_picture`, `nearest_pair` and `chance` are floors: what
+no translation at all would score.
+"""
+
+import dataclasses
+import functools
 import itertools
-from collections.abc import Iterator
-from typing import Any, Protocol
+import math
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
+import dm_pix
+import jax
+import jax.numpy as jnp
 import numpy as np
+import tqdm
+from absl import logging
+from scipy.spatial import distance
 
-from jaxgan.data import preprocess
+from jaxgan.data import preprocess, streams
 from jaxgan.data.eval_data import EvalData
+from jaxgan.data.streams import Stream
+from jaxgan.metrics import translations
 from jaxgan.metrics.translations import BATCH, Score
-from jaxgan.runtime import errors, images, sharding
+from jaxgan.runtime import errors, host, images, processes, sharding
 
+MAX_TRAINING = 5000  # images of a domain that outputs are held beside
 NO_PAIR = (
   'no pair of validation images can be read: repair both images of one, or add'
   ' a pair'
 )
+_NAMES = ('retrieval', 'style', 'l1', 'psnr', 'ssim')
+_LOWER_IS_BETTER = np.array([False, False, True, False, False])
+_COLOUR_SIZE, _EDGE_SIZE = 16, 32  # px
+_LEAST_DEVIATION = 0.02  # of features
+_SSIM_WINDOW = 11  # px
+_MOST_PSNR = 100.0  # dB, of equal images
 
 
-class Translator(Protocol):
-  """`inference.translator.Translator`, of which this is asked."""
-
-  def translate(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Images x [N, S, S, 3] as of domains y [N]."""
+def match(val: EvalData, pair: tuple[int, int]) -> list[tuple[int, int]]:
+  """Numbers of the images of a name in both domains, in the first's order."""
+  source, target = pair
+  names = range(val.counts[target])
+  by_name = {val.name(target, number): number for number in names}
+  return [
+    (number, by_name[name])
+    for number in range(val.counts[source])
+    if (name := val.name(source, number)) in by_name
+  ]
 
 
 def read_pairs(
-  val: EvalData, numbers: range | None = None
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-  """Sources and targets, uint8 [S, S, 3] each, where both can be read.
+  val: EvalData,
+  pair: tuple[int, int],
+  matches: Sequence[tuple[int, int]],
+  rows: range | None = None,
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+  """Sources and their counterparts, where both can be read.
 
   Args:
-    val: sources are domain 0, their targets domain 1.
-    numbers: of the pairs; None for all.
+    val: held-out images.
+    pair: domains of the source and of the target.
+    matches: answer of `match`.
+    rows: of the matches; None for all.
+
+  Yields:
+    Row; source and counterpart, uint8 [S, S, 3] each.
   """
-  for number in range(val.counts[0]) if numbers is None else numbers:
-    sides = [x for side in (0, 1) for _, x in val.images(side, [number])]
+  for row in range(len(matches)) if rows is None else rows:
+    sides = [
+      x
+      for domain, number in zip(pair, matches[row], strict=True)
+      for _, x in val.images(domain, [number])
+    ]
     if len(sides) == 2:
-      yield sides[0], sides[1]
+      yield row, sides[0], sides[1]
 
 
 def evaluate(
-  translator: Translator, val: EvalData, num_sources: int = 0
+  ways: Mapping[str, translations.Outputs],
+  train: EvalData,
+  val: EvalData,
+  options: translations.Options,
+  *,
+  img_size: int,
+  seed: int,
+  pairs: Sequence[tuple[int, int]] = (),
 ) -> list[Score]:
-  """Mean absolute differences from the targets, in levels of 255.
+  """Scores of translations, and floors, of all pairs with known counterparts.
 
   Several processes translate and measure a part each, and all get the scores.
 
   Args:
-    translator: of the run; it has one domain.
-    val: sources are domain 0, their targets domain 1.
-    num_sources: how many; 0 for all.
-
-  Returns:
-    paired/label/l1/<source>2<target>, and paired/source/l1/..., the same of the
-    sources themselves: what doing nothing gives.
-
-  Raises:
-    UserError: no pair can be read.
+    ways: how to translate, by mode.
+    train: training images.
+    val: held-out images: sources and their counterparts.
+    options: which domains, and how many sources.
+    img_size: S.
+    seed: of the random numbers of `Outputs.draw`.
+    pairs: (source, target) domains; () for all that the options ask for.
   """
-  count = min(val.counts[0], num_sources or val.counts[0])
-  pairs = read_pairs(val, range(count)[sharding.own_part(count)])
-  distances = [np.zeros((0, 2))]
-  while batch := list(itertools.islice(pairs, BATCH)):
-    x, target = (np.stack(side) for side in zip(*batch, strict=True))
-    y = np.zeros(len(x), np.int32)
-    fake = images.to_uint8(translator.translate(preprocess.to_float(x), y))
-    distances.append(np.stack([_l1(fake, target), _l1(x, target)], axis=1))
-  measured = sharding.gather(np.concatenate(distances))
-  if not len(measured):
+  pairs = pairs or translations.domain_pairs(val.domains, options.domains)
+  read = functools.cache(
+    lambda domain: _read_domain(train, val, domain, img_size)
+  )
+  label = 'paired (shortened)' if options.shortened else 'paired'
+  by_pair = {}
+  for name, pair in translations.name_pairs(val.domains, pairs).items():
+    matches = match(val, pair)
+    _tell_of_unmatched(val, pair, len(matches))
+    if matches:
+      judge = _Judge(train, read(pair[0]), read(pair[1]))
+      chosen = matches[: options.num_sources or len(matches)]
+      scores = _score_pair(ways, judge, val, chosen, seed)
+      by_pair[name] = [dataclasses.replace(s, protocol=label) for s in scores]
+  return translations.add_means(by_pair)
+
+
+def _tell_of_unmatched(
+  val: EvalData, pair: tuple[int, int], count: int
+) -> None:
+  """Warns of sources without a counterpart, once of all processes."""
+  source, target = pair
+  if count < val.counts[source] and processes.is_first():
+    logging.warning(
+      '%d of %d images of %r have no image of their name in %r: paired scores '
+      'leave them out',
+      val.counts[source] - count,
+      val.counts[source],
+      val.domains[source],
+      val.domains[target],
+    )
+
+
+def _score_pair(
+  ways: Mapping[str, translations.Outputs],
+  judge: '_Judge',
+  val: EvalData,
+  matches: Sequence[tuple[int, int]],
+  seed: int,
+) -> list[Score]:
+  """Scores of a pair of domains, named paired/<mode>/<score>."""
+  pair = judge.source.number, judge.target.number
+  answers = judge.floors()
+  for mode, way in ways.items():
+    answers[mode] = _create_answer(mode, way, pair, len(matches), seed)
+  own = range(len(matches))[sharding.own_part(len(matches))]
+  # There may be nothing for this process to do.
+  found = {m: [np.zeros((0, a.count, 5))] for m, a in answers.items()}
+  sources = read_pairs(val, pair, matches, own)
+  with tqdm.tqdm(
+    desc='paired', total=len(own), unit='source', **host.progress()
+  ) as bar:
+    while batch := list(itertools.islice(sources, BATCH)):
+      rows, x, truths = zip(*batch, strict=True)
+      numbers = [matches[row][1] for row in rows]
+      for mode, answer in answers.items():
+        fakes = answer.make(np.stack(x), list(rows))
+        found[mode].append(judge.score(fakes, truths, numbers))
+      bar.update(len(batch))
+  gathered = {m: sharding.gather(np.concatenate(f)) for m, f in found.items()}
+  if not len(gathered['source']):
     raise errors.UserError(NO_PAIR)
-  name = f'{val.domains[0]}2{val.domains[1]}'
-  protocol = 'paired' if count == val.counts[0] else 'paired (shortened)'
-  means: Any = measured.mean(axis=0).tolist()
+  num_real = len(judge.target.held_out)
+  scores = [
+    dataclasses.replace(score, n_real=num_real)
+    for mode, rows in gathered.items()
+    for score in _summarize(mode, rows)
+  ]
+  chance = Score('paired/chance/retrieval', 1 / num_real, n_real=num_real)
+  return [*scores, chance]
+
+
+def _summarize(mode: str, rows: np.ndarray) -> list[Score]:
+  """Means of scores [N, K, 5], and of the best of K."""
+  ways = {'': rows.mean(axis=1)}
+  if rows.shape[1] > 1:
+    best = np.where(_LOWER_IS_BETTER, rows.min(axis=1), rows.max(axis=1))
+    ways['_best'] = best
   return [
     Score(
-      f'paired/{of}/l1/{name}', mean, protocol=protocol, n_fake=len(measured)
+      f'paired/{mode}/{name}{suffix}',
+      None if np.isnan(value) else float(value),
+      n_fake=rows.shape[0] * rows.shape[1],
     )
-    for of, mean in zip(('label', 'source'), means, strict=True)
+    for suffix, of_sources in ways.items()
+    for name, value in zip(_NAMES, of_sources.mean(axis=0), strict=True)
   ]
 
 
-def _l1(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-  """Mean absolute difference of each two images: [N]."""
-  return np.abs(a.astype(np.float32) - b).mean(axis=(1, 2, 3))
+class _Answer(NamedTuple):
+  """A way to answer a source with `count` outputs."""
+
+  count: int
+  # (sources uint8 [N, S, S, 3], their rows) -> uint8 [N, count, S, S, 3]
+  make: Callable[[np.ndarray, list[int]], np.ndarray]
+
+
+def _create_answer(
+  mode: str,
+  way: translations.Outputs,
+  pair: tuple[int, int],
+  num_sources: int,
+  seed: int,
+) -> _Answer:
+  source, target = pair
+  rng = streams.generator(
+    seed,
+    Stream.OUTPUTS,
+    attempt=zlib.crc32(f'paired {mode}'.encode()),
+    slot=source,
+    step=target,
+  )
+  drawn = way.draw(num_sources, target, rng)
+
+  def translate(x: np.ndarray, rows: list[int]) -> np.ndarray:
+    fakes = way.translate(preprocess.to_float(x), drawn[rows], target)
+    return images.to_uint8(fakes)
+
+  return _Answer(drawn.shape[1], translate)
+
+
+def features(x: np.ndarray) -> np.ndarray:
+  """What images are compared by: colours at 16 px, and edges at 32 px.
+
+  Luma and two colour differences (BT.601, of [0, 1]), area-averaged, and the
+  differences of the luma of neighbouring pixels.
+
+  Args:
+    x: uint8 [N, S, S, 3].
+
+  Returns:
+    float32 [N, 2752].
+  """
+  rgb = x.astype(np.float32) / 255
+  luma = rgb @ np.array([0.299, 0.587, 0.114], np.float32)
+  channels = (
+    luma,
+    (rgb[..., 2] - luma) / 1.772,
+    (rgb[..., 0] - luma) / 1.402,
+  )
+  colours = [_averaged(channel, _COLOUR_SIZE) for channel in channels]
+  shown = _averaged(luma, _EDGE_SIZE)
+  edges = [np.diff(shown, axis=axis) for axis in (1, 2)]
+  parts = [
+    part.reshape(len(x), math.prod(part.shape[1:]))
+    for part in (*colours, *edges)
+  ]
+  return np.concatenate(parts, axis=1)
+
+
+def _averaged(x: np.ndarray, size: int) -> np.ndarray:
+  """Images [N, S, S] at `size`: means over the area of each pixel."""
+  weights = _area_weights(x.shape[1], size)
+  return np.einsum('ah,nhw,bw->nab', weights, x, weights, optimize=True)
+
+
+@functools.cache
+def _area_weights(old: int, new: int) -> np.ndarray:
+  """[new, old], the share of each old pixel in a new one."""
+  edges = np.arange(new + 1) * old / new
+  first, last = edges[:-1, None], edges[1:, None]
+  pixel = np.arange(old)
+  overlap = np.minimum(last, pixel + 1) - np.maximum(first, pixel)
+  return (np.maximum(overlap, 0) * new / old).astype(np.float32)
+
+
+class _Domain(NamedTuple):
+  """Images of a domain that can be read, as scores see them.
+
+  Attributes:
+    number: of the domain.
+    training: numbers of training images, at most MAX_TRAINING, evenly spread.
+    training_features: of these, [N, D].
+    mean_picture: of these, uint8 [S, S, 3].
+    held_out: numbers of held-out images.
+    held_out_features: of these, [M, D].
+  """
+
+  number: int
+  training: np.ndarray
+  training_features: np.ndarray
+  mean_picture: np.ndarray
+  held_out: np.ndarray
+  held_out_features: np.ndarray
+
+
+def _read_domain(
+  train: EvalData, val: EvalData, domain: int, img_size: int
+) -> _Domain:
+  """Reads a domain; each process takes a part of it."""
+  count = train.counts[domain]
+  taken = min(count, MAX_TRAINING)
+  spread = [i * count // taken for i in range(taken)]
+  training, seen, mean = _read(train, domain, spread, img_size)
+  every = range(val.counts[domain])
+  held_out, held_out_seen, _ = _read(val, domain, every, img_size)
+  mean_picture = np.rint(mean).astype(np.uint8)
+  return _Domain(domain, training, seen, mean_picture, held_out, held_out_seen)
+
+
+def _read(
+  data: EvalData, domain: int, numbers: Sequence[int], img_size: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Numbers [N], features [N, D], and mean [S, S, 3] of readable images."""
+  own = numbers[sharding.own_part(len(numbers))]
+  # One iterator: each batch would start the bar anew.
+  shown = iter(
+    tqdm.tqdm(
+      data.images(domain, own),
+      f'images of {data.domains[domain]}',
+      len(own),
+      unit='image',
+      leave=False,
+      **host.progress(),
+    )
+  )
+  # There may be nothing for this process to read.
+  none = np.zeros((0, img_size, img_size, 3), np.uint8)
+  found, seen = [np.zeros(0, np.int64)], [features(none)]
+  total = np.zeros((1, img_size, img_size, 3))
+  while batch := list(itertools.islice(shown, BATCH)):
+    index, x = zip(*batch, strict=True)
+    found.append(np.array(index))
+    seen.append(features(np.stack(x)))
+    total += np.sum(x, axis=0)
+  found, seen = (sharding.gather(np.concatenate(v)) for v in (found, seen))
+  if not len(found):
+    raise errors.UserError(f'no image of {data.domains[domain]!r} can be read')
+  return found, seen, sharding.gather(total).sum(axis=0) / len(found)
+
+
+class _Space:
+  """Features in units of their deviation over some images."""
+
+  def __init__(self, known: np.ndarray):
+    """Takes features [N, D]."""
+    self._mean = known.mean(axis=0)
+    self._deviation = known.std(axis=0) + _LEAST_DEVIATION
+
+  def __call__(self, seen: np.ndarray) -> np.ndarray:
+    """Features [N, D], scaled."""
+    return (seen - self._mean) / self._deviation
+
+
+class _Judge:
+  """Scores images as translations from one domain to another."""
+
+  def __init__(self, train: EvalData, source: _Domain, target: _Domain):
+    self.source, self.target = source, target
+    self._train = train
+    self._space = _Space(target.training_features)
+    self._held_out = self._space(target.held_out_features)
+    self._row_of = {n: row for row, n in enumerate(target.held_out.tolist())}
+    self._own, self._other = (
+      self._space(domain.training_features) for domain in (target, source)
+    )
+
+  def score(
+    self,
+    fakes: np.ndarray,
+    truths: Sequence[np.ndarray],
+    numbers: Sequence[int],
+  ) -> np.ndarray:
+    """All scores of all outputs of some sources, float64 [N, K, 5].
+
+    Args:
+      fakes: outputs, uint8 [N, K, S, S, 3].
+      truths: counterparts of the N sources, uint8 [S, S, 3] each.
+      numbers: of these in the target domain.
+    """
+    seen = self._space(features(fakes.reshape(-1, *fakes.shape[2:])))
+    own = _distances(seen, self._own).min(axis=1)
+    other = _distances(seen, self._other).min(axis=1)
+    away = distance.cdist(seen, self._held_out, 'sqeuclidean')
+    away = away.reshape(*fakes.shape[:2], -1)
+    scores = np.zeros((*fakes.shape[:2], len(_NAMES)))
+    for i, number in enumerate(numbers):
+      row = self._row_of[number]
+      others = np.delete(away[i], row, axis=1).min(axis=1, initial=np.inf)
+      scores[i, :, 0] = away[i, :, row] < others
+      scores[i, :, 2:] = _compare(fakes[i], truths[i]).T
+    scores[..., 1] = (own < other).reshape(fakes.shape[:2])
+    return scores
+
+  def floors(self) -> dict[str, _Answer]:
+    """Answers without a translation, by the names of their modes."""
+    mean = self.target.mean_picture[None]
+    floors = {
+      'source': _Answer(1, lambda x, rows: x[:, None]),
+      'mean_picture': _Answer(1, lambda x, rows: np.stack([mean] * len(x))),
+    }
+    partners = match(self._train, (self.source.number, self.target.number))
+    readable = set(self.target.training.tolist())
+    partner_of = {s: t for s, t in partners if t in readable}
+    rows = [i for i, s in enumerate(self.source.training) if s in partner_of]
+    if rows:
+      floors['nearest_pair'] = _Answer(1, self._nearest_pairs(rows, partner_of))
+    return floors
+
+  def _nearest_pairs(
+    self, rows: list[int], partner_of: Mapping[int, int]
+  ) -> Callable:
+    """Answers with the partner of the training source that is nearest."""
+    space = _Space(self.source.training_features)
+    known = space(self.source.training_features[rows])
+    partners = [partner_of[n] for n in self.source.training[rows].tolist()]
+
+    def answer(x: np.ndarray, _: list[int]) -> np.ndarray:
+      nearest = _distances(space(features(x)), known).argmin(axis=1)
+      numbers = [partners[i] for i in nearest]
+      found = dict(self._train.images(self.target.number, numbers))
+      return np.stack([found[number] for number in numbers])[:, None]
+
+    return answer
+
+
+def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+  """Squared distances of features [N, D] and [M, D], fast: [N, M]."""
+  squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)
+  return squares - 2 * a @ b.T
+
+
+def _compare(fakes: np.ndarray, truth: np.ndarray) -> np.ndarray:
+  """L1, PSNR and SSIM [3, K] of outputs [K, S, S, 3] and the truth, uint8."""
+  # In 32 bits SSIM is off by 5e-5 where images are white.
+  with jax.enable_x64(True):
+    return np.asarray(_compare_exactly(fakes, truth))
+
+
+@jax.jit
+def _compare_exactly(fakes: Any, truth: Any) -> jax.Array:
+  x = fakes.astype(jnp.float64) / 255
+  y = jnp.broadcast_to(truth.astype(jnp.float64) / 255, x.shape)
+  l1 = jnp.abs(x - y).mean(axis=(1, 2, 3)) * 255
+  psnr = jnp.minimum(dm_pix.psnr(x, y), _MOST_PSNR)
+  fits = x.shape[1] >= _SSIM_WINDOW
+  ssim = dm_pix.ssim(x, y) if fits else jnp.full_like(l1, jnp.nan)
+  return jnp.stack([l1, psnr, ssim])

@@ -9,7 +9,7 @@ import itertools
 import json
 import os
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -207,8 +207,8 @@ class Scorer:
     Raises:
       UserError: there are too few images, or two pairs have one name.
     """
-    pairs = pairs or _pairs(val.domains, self.options.domains)
-    named = _names(val.domains, pairs)
+    pairs = pairs or domain_pairs(val.domains, self.options.domains)
+    named = name_pairs(val.domains, pairs)
     for _, target in pairs if self._inception else ():
       _check_enough(train.counts[target], train.domains[target])
     if self._judges:
@@ -241,10 +241,14 @@ class Scorer:
         if self.options.save_images:
           _clear(save_dir / mode / name)
           batches = _saved(batches, save_dir / mode / name)
-        by_pair[name] = self._score_pair(
+        scores = self._score_pair(
           batches, drawn.shape[1], train, val, (source, target), img_size, bar
         )
-    return _named(by_pair, mode)
+        by_pair[name] = [
+          dataclasses.replace(score, name=f'{score.name}/{mode}')
+          for score in scores
+        ]
+    return add_means(by_pair)
 
   def _load(self, metric: str, load: Callable):
     options = self.options
@@ -542,7 +546,7 @@ def _mean_of_batches(distances: np.ndarray) -> float:
   return float(np.mean(means))
 
 
-def _pairs(
+def domain_pairs(
   domains: Sequence[str], wanted: Sequence[str]
 ) -> list[tuple[int, int]]:
   """(source, target) of different domains; a single domain with itself."""
@@ -552,7 +556,7 @@ def _pairs(
   return [(s, t) for t in chosen for s in chosen if s != t]
 
 
-def _names(
+def name_pairs(
   domains: Sequence[str], pairs: Sequence[tuple[int, int]]
 ) -> dict[str, tuple[int, int]]:
   """The pairs by their names, of scores and of folders."""
@@ -621,23 +625,35 @@ def _shown(data: EvalData, domain: int) -> Iterator[Image.Image]:
   )
 
 
-def _named(by_pair: dict[str, list[Score]], mode: str) -> list[Score]:
-  """All scores under their full names, and their means over the pairs."""
+def add_means(by_pair: Mapping[str, Sequence[Score]]) -> list[Score]:
+  """Scores of pairs as <score>/<pair>, and <score>/mean of those that have it.
+
+  Args:
+    by_pair: scores by the names of pairs.
+  """
+  by_name: dict[str, dict[str, Score]] = {}
+  for pair, scores in by_pair.items():
+    for score in scores:
+      by_name.setdefault(score.name, {})[pair] = score
   named = []
-  for rows in zip(*by_pair.values(), strict=True):
-    metric = rows[0].name
+  for name, of_pairs in by_name.items():
+    rows = list(of_pairs.values())
     values = [row.value for row in rows]
-    mean = None if None in values else float(np.mean(values))
-    for pair, row in zip(by_pair, rows, strict=True):
-      named.append(dataclasses.replace(row, name=f'{metric}/{mode}/{pair}'))
+    for pair, row in of_pairs.items():
+      named.append(dataclasses.replace(row, name=f'{name}/{pair}'))
     named.append(
       dataclasses.replace(
         rows[0],
-        name=f'{metric}/{mode}/mean',
-        value=mean,
+        name=f'{name}/mean',
+        value=None if None in values else float(np.mean(values)),
         weights='+'.join(dict.fromkeys(row.weights for row in rows)),
-        n_real=None if rows[0].n_real is None else sum(r.n_real for r in rows),
-        n_fake=sum(row.n_fake for row in rows),
+        n_real=_sum(row.n_real for row in rows),
+        n_fake=_sum(row.n_fake for row in rows),
       )
     )
   return named
+
+
+def _sum(counts: Iterable[int | None]) -> int | None:
+  known = [count for count in counts if count is not None]
+  return sum(known) if known else None

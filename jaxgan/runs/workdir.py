@@ -40,6 +40,7 @@ RESUMABLE = frozenset(
     'keep_every_steps',
     'on_nan',
     'data.timeout',
+    'data.paired_names',
     'micro_batches',
     'shard_state',
     'model.remat',

@@ -97,6 +97,11 @@ BASE: Declared = {
     '',
     about='Colour that alpha is blended with, as white; empty: it is dropped.',
   ),
+  'data.paired_names': Setting(
+    False,
+    about='Files of one name in two domains show one item: evaluation compares '
+    'translations with their true counterparts.',
+  ),
   'data.check_images': Setting(
     True, about='Decode every image once before training.'
   ),

@@ -194,14 +194,13 @@ class Matched:
 
 def _by_name(source: sources.Source, domain: int) -> dict[str, int]:
   """{name without its ending: number}; UserError if two have one name."""
-  paths = [
-    source.describe(domain, index) for index in range(source.counts[domain])
-  ]
-  names = [path.rpartition('/')[2].rpartition('.')[0] for path in paths]
+  numbers = range(source.counts[domain])
+  names = [sources.name_of(source, domain, index) for index in numbers]
   (name, count), *_ = Counter(names).most_common(1)
   if count > 1:
+    first = source.describe(domain, names.index(name))
     raise UserError(
-      f'{paths[names.index(name)]} is one of {count} images named {name!r}: '
+      f'{first} is one of {count} images named {name!r}: '
       'keep one, as names tell which images are pairs'
     )
   return {name: index for index, name in enumerate(names)}
@@ -237,6 +236,11 @@ class Halves:
 
   original = picture
 
+  def name(self, domain: int, index: int) -> str:
+    """Name of the whole picture."""
+    del domain
+    return self._images.name(0, index)
+
   def digest(self, domain: int) -> str:
     """A sum of all that the halves are made from."""
     return f'{self._images.digest(0)} {self.domains[domain]}'
@@ -268,6 +272,10 @@ class _DrawnPairs:
     return Image.fromarray(self.get(domain, index))
 
   original = picture
+
+  def name(self, domain: int, index: int) -> str:
+    del domain
+    return str(index)
 
   def digest(self, domain: int) -> str:
     return (

@@ -131,6 +131,9 @@ class _Ordered:
 
   original = picture
 
+  def name(self, domain: int, index: int) -> str:
+    return self._images.name(self._order[domain], index)
+
   def digest(self, domain: int) -> str:
     return self._images.digest(self._order[domain])
 

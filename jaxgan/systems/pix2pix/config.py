@@ -27,6 +27,9 @@ SETTINGS = settings.extend(
       about='Source and target: names of folders; A, the left half, and B; or '
       'contour and filled. Swapped, it is the other direction.',
     ),
+    'data.paired_names': Setting(
+      True, about='Evaluation compares outputs with their known targets.'
+    ),
     'data.load_size': Setting(
       286, about='Both sides before a square is cut; 0: img_size.'
     ),

@@ -16,6 +16,7 @@ from jaxgan.metrics.translations import Score
 from jaxgan.runtime import errors, images
 
 NUM_SHOWN = 8
+_PAIR = (0, 1)  # domains of sources and of targets
 
 
 def grids(
@@ -33,10 +34,12 @@ def grids(
     targets, with their names.
   """
   del rng
-  pairs = list(itertools.islice(paired.read_pairs(val), NUM_SHOWN))
-  if not pairs:
+  matches = paired.match(val, _PAIR)
+  pairs = itertools.islice(paired.read_pairs(val, _PAIR, matches), NUM_SHOWN)
+  sides = [(source, target) for _, source, target in pairs]
+  if not sides:
     raise errors.UserError(paired.NO_PAIR)
-  x, y = preprocess.to_float(np.stack(pairs, axis=1))
+  x, y = preprocess.to_float(np.stack(sides, axis=1))
   fake = translator.translate(x, np.zeros(len(x), np.int32))
   source, target = images.name_all(val.domains, 'domain')
   grid = images.labelled_grid(
@@ -58,18 +61,32 @@ def scores(
 ) -> list[Score]:
   """paired/label/..., and what `translations` measures of all outputs."""
   train, val = data.evaluation()
-  measured = paired.evaluate(translator, val, scorer.options.num_sources)
-  # Of one output of a source there are no distances.
-  if scorer.options.save_images or scorer.labels.keys() - {'lpips'}:
-    measured += scorer.score(
-      'label',
-      # The run's only domain, 0, is that of the targets: 1 of the data.
-      evaluate.LabelOutputs(translator, first=-1),
+  options, img_size = scorer.options, config.data.img_size
+  # The run's only domain, 0, is that of the targets: 1 of the data.
+  outputs = evaluate.LabelOutputs(translator, first=-1)
+  measured = []
+  if config.data.paired_names:
+    measured += paired.evaluate(
+      {'label': outputs},
       train,
       val,
-      img_size=config.data.img_size,
+      options,
+      img_size=img_size,
+      seed=seed,
+      pairs=[_PAIR],
+    )
+  # Of one output of a source there are no distances.
+  if options.save_images or scorer.labels.keys() - {'lpips'}:
+    measured += scorer.score(
+      'label',
+      outputs,
+      train,
+      val,
+      img_size=img_size,
       seed=seed,
       save_dir=save_dir,
-      pairs=[(0, 1)],
+      pairs=[_PAIR],
     )
+  if not measured and not options.save_images:
+    raise evaluate.nothing_measured(scorer.unavailable)
   return measured

@@ -18,7 +18,13 @@ from jaxgan.data.feeding import HostFeed
 from jaxgan.data.labels import Labels, LabelSet, find_labels
 from jaxgan.data.streams import Stream
 from jaxgan.inference.translator import Translator
-from jaxgan.metrics import classification, evaluate, factors, translations
+from jaxgan.metrics import (
+  classification,
+  evaluate,
+  factors,
+  paired,
+  translations,
+)
 from jaxgan.metrics import shapes as shapes_metrics
 from jaxgan.metrics.translations import Score
 from jaxgan.runtime import errors, files, images, sharding
@@ -75,11 +81,22 @@ def scores(
     if not labelled.exclusive:
       if 'classification' in options.metrics:
         found += _score_attributes(translator, index, config, scorer)
-    elif scorer.labels.keys() - {'lpips'} or options.save_images:
-      train, val = data.evaluation(index)
+      continue
+    train, val = data.evaluation(index)
+    outputs = evaluate.LabelOutputs(translator, labels.span(index).start)
+    if config.data.paired_names:
+      found += paired.evaluate(
+        {_MODES[index]: outputs},
+        train,
+        val,
+        options,
+        img_size=config.data.img_size,
+        seed=seed,
+      )
+    if scorer.labels.keys() - {'lpips'} or options.save_images:
       found += scorer.score(
         _MODES[index],
-        evaluate.LabelOutputs(translator, labels.span(index).start),
+        outputs,
         train,
         val,
         img_size=config.data.img_size,
