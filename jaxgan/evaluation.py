@@ -393,12 +393,22 @@ def _print_table(
   if len(seeds) > 1:
     title = f'step {step}, seeds {seeds[0]} to {seeds[-1]}'
   rows = [(title, 'value', 'protocol', 'weights', 'real', 'fake')]
+  paired = report.paired_tables(records, title)
   for r in records:
+    if paired and r['name'].startswith('paired/'):
+      continue
     value = 'not measured' if r['value'] is None else f'{r["value"]:.5g}'
     if r['std'] is not None:
       value += f' +- {r["std"]:.2g}'
     counts = ('-' if r[n] is None else str(r[n]) for n in ('n_real', 'n_fake'))
     rows.append((r['name'], value, r['protocol'], r['weights'] or '-', *counts))
+  if len(rows) > 1:
+    _print_columns(rows)
+  for table in paired:
+    _print_columns([[table.title, *table.columns], *table.rows])
+
+
+def _print_columns(rows: Sequence[Sequence[str]]) -> None:
   widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
   for row in rows:
     cells = (cell.ljust(w) for cell, w in zip(row, widths, strict=True))

@@ -106,10 +106,13 @@ class _Inception:
     return self.compute(pictures, img_size)
 
 
-def _evaluate(monkeypatch, folder, seed=0, **options):
+def _evaluate(monkeypatch, folder, seed=0, paired_names=False, **options):
   monkeypatch.setattr(features, 'Inception', _Inception)
   config = tiny.config(
-    data__name='folder', data__root=str(folder), data__skip_bad_images=True
+    data__name='folder',
+    data__root=str(folder),
+    data__skip_bad_images=True,
+    data__paired_names=paired_names,
   )
   system, (model, state) = contract.get_system(config), tiny.create()
   options = translations.Options(
@@ -144,6 +147,21 @@ def test_scores_of_a_folder(monkeypatch, folder):
   other = _evaluate(monkeypatch, folder, seed=1)
   name = 'fid/latent/square2circle'
   assert other[name].value != scores[name].value
+
+
+def test_outputs_are_held_beside_counterparts_where_names_tell_these(
+  monkeypatch, folder
+):
+  scores = _evaluate(monkeypatch, folder, paired_names=True)
+  # Modes and floors, of which two have the best of two outputs as well.
+  kinds = 5 * (2 * 2 + 3) + 1
+  assert len(scores) == 2 * 2 * 7 + kinds * 7
+  l1 = scores['paired/latent/l1/square2circle']
+  assert (l1.n_real, l1.n_fake) == (3, 6) and 40 < l1.value < 200
+  assert scores['paired/latent/l1_best/square2circle'].value < l1.value
+  noise = scores['paired/source/l1/mean'].value
+  assert noise == pytest.approx(44.19, abs=0.01)
+  assert scores['paired/chance/retrieval/mean'].value == pytest.approx(1 / 3)
 
 
 def test_saved_images_of_an_earlier_look_go(monkeypatch, folder):

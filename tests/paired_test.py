@@ -102,6 +102,15 @@ def test_the_pair_tells_the_direction(side_by_side):
   assert opened.resolved['model.num_domains'] == 1
 
 
+@pytest.mark.parametrize('layout', ['folder', 'side_by_side'])
+def test_both_sides_have_the_name_of_the_item(request, layout):
+  root = request.getfixturevalue(layout)
+  _, val = paired.Data(config(root)).evaluation()
+  for side in (0, 1):
+    names = [val.name(side, number) for number in range(NUM)]
+    assert names == ['0', '1', '2', '3', '4']
+
+
 def test_validation_sees_all_of_a_picture(folder):
   _, val = paired.Data(config(folder, data__load_size=24)).evaluation()
   assert (val.domains, val.counts) == (PAIR, (NUM, NUM))

@@ -13,9 +13,9 @@ from PIL import Image
 from jaxgan import evaluation, loop
 from jaxgan.apps import import_export, trained_model
 from jaxgan.data import preprocess
-from jaxgan.data.eval_data import EvalData
+from jaxgan.data.contracts import paired
 from jaxgan.inference.translator import Translator
-from jaxgan.metrics import paired as metrics
+from jaxgan.metrics import translations
 from jaxgan.nets import layers, unet
 from jaxgan.runtime import errors, images
 from jaxgan.systems import contract, pix2pix
@@ -226,37 +226,6 @@ def test_running_statistics_are_used_where_they_are_asked_for():
   np.testing.assert_array_equal(plain.translate(x, y), other.translate(x, y))
 
 
-class _Negative:
-  """Translates to the negative."""
-
-  def translate(self, x, y):
-    assert (y == 0).all()
-    return -x
-
-
-class _Images:
-  domains, counts = ('a', 'b'), (3, 3)
-
-  def digest(self, domain):
-    return ''
-
-  def get(self, domain, index):
-    level = 100 + 10 * index
-    return np.full((4, 4, 3), level if domain == 0 else 255 - level, np.uint8)
-
-
-def test_distances_are_to_the_known_targets():
-  val = EvalData(_Images(), False)
-  by_name = {s.name: s for s in metrics.evaluate(_Negative(), val)}
-  assert by_name['paired/label/l1/a2b'].value == 0
-  # 155 - 100, 145 - 110, 135 - 120
-  expected = (55 + 35 + 15) / 3
-  assert by_name['paired/source/l1/a2b'].value == pytest.approx(expected)
-  assert by_name['paired/source/l1/a2b'].n_fake == 3
-  few = metrics.evaluate(_Negative(), val, 2)
-  assert few[1].value == 45 and few[1].n_fake == 2
-
-
 @pytest.mark.parametrize(
   'override, message',
   [
@@ -290,12 +259,19 @@ def test_a_run_leaves_what_it_promises(run):
 
 
 def test_a_run_is_scored_and_translates(run, tmp_path):
-  scores = evaluation.evaluate_run(str(run))
-  assert set(scores) == {
-    'paired/label/l1/contour2filled',
-    'paired/source/l1/contour2filled',
-  }
-  assert all(0 < value < 255 for value in scores.values())
+  few = translations.Options(num_sources=40)
+  scores = evaluation.evaluate_run(str(run), options=few)
+  for mode in ('label', 'source', 'mean_picture', 'nearest_pair'):
+    assert 0 < scores[f'paired/{mode}/l1/contour2filled'] < 255
+  _, val = paired.Data(tiny.config()).evaluation()
+  x, y = (
+    np.stack([x for _, x in val.images(side, range(40))]).astype(int)
+    for side in (0, 1)
+  )
+  expected = pytest.approx(np.abs(x - y).mean())
+  assert scores['paired/source/l1/contour2filled'] == expected
+  assert scores['paired/chance/retrieval/contour2filled'] == 0.001
+  assert all(name.startswith('paired/') for name in scores)
   rng = np.random.default_rng(0)
   source = tmp_path / 'in' / 'a.png'
   source.parent.mkdir()

@@ -404,8 +404,12 @@ def test_scores_of_a_folder(run, folder, monkeypatch, tmp_path):
     'DOMAINS',
     metrics=('fid',),
     options={'weights_dir': 'w', 'save_images': True},
+    data__paired_names=True,
     **folder,
   )
+  known = {n: scores.pop(n) for n in [*scores] if n.startswith('paired/')}
+  l1 = known['paired/label/l1/circle2square']
+  assert 0 < l1.value < 255 and (l1.n_real, l1.n_fake) == (3, 3)
   assert len(scores) == 6 + 1
   score = scores['fid/label/circle2square']
   assert (score.n_real, score.n_fake) == (4, 3)  # one output of a source

@@ -202,7 +202,7 @@ def test_validation_images_come_in_order_and_round_the_domain(config):
   assert factors(x_b).tolist() == [[1, i, 1] for i in (0, 1, 2, 0)]
 
 
-def test_the_first_domain_is_the_one_that_is_named_first(config):
+def test_the_first_domain_is_the_one_that_is_named_first(config, folder):
   config.data.domains = ('bee', 'ant')
   train = open_train(config)
   assert train.domains == train.val.domains == ('bee', 'ant')
@@ -214,6 +214,11 @@ def test_the_first_domain_is_the_one_that_is_named_first(config):
   data, _ = unpaired.Data(config).evaluation()
   assert data.counts == (3, 5)
   assert [x[0, 0, 0] for _, x in data.images(0, range(3))] == [1, 1, 1]
+  (folder / 'train' / 'bee' / '2.png').rename(
+    folder / 'train' / 'bee' / 'z.png'
+  )
+  data, _ = unpaired.Data(config).evaluation()
+  assert (data.name(0, 2), data.name(1, 2)) == ('z', '2')
   config.data.domains = ()
   other, _ = unpaired.Data(config).evaluation()
   assert data.digest(0) == other.digest(1) != data.digest(1)

@@ -32,7 +32,6 @@ import jax.numpy as jnp
 import numpy as np
 import tqdm
 from absl import logging
-from scipy.spatial import distance
 
 from jaxgan.data import preprocess, streams
 from jaxgan.data.eval_data import EvalData
@@ -50,6 +49,7 @@ _NAMES = ('retrieval', 'style', 'l1', 'psnr', 'ssim')
 _LOWER_IS_BETTER = np.array([False, False, True, False, False])
 _COLOUR_SIZE, _EDGE_SIZE = 16, 32  # px
 _LEAST_DEVIATION = 0.02  # of features
+_TIE = 1e-9
 _SSIM_WINDOW = 11  # px
 _MOST_PSNR = 100.0  # dB, of equal images
 
@@ -352,6 +352,7 @@ class _Space:
 
   def __init__(self, known: np.ndarray):
     """Takes features [N, D]."""
+    known = known.astype(np.float64)
     self._mean = known.mean(axis=0)
     self._deviation = known.std(axis=0) + _LEAST_DEVIATION
 
@@ -369,9 +370,9 @@ class _Judge:
     self._space = _Space(target.training_features)
     self._held_out = self._space(target.held_out_features)
     self._row_of = {n: row for row, n in enumerate(target.held_out.tolist())}
-    self._own, self._other = (
+    self._training = [
       self._space(domain.training_features) for domain in (target, source)
-    )
+    ]
 
   def score(
     self,
@@ -386,19 +387,19 @@ class _Judge:
       truths: counterparts of the N sources, uint8 [S, S, 3] each.
       numbers: of these in the target domain.
     """
-    seen = self._space(features(fakes.reshape(-1, *fakes.shape[2:])))
-    own = _distances(seen, self._own).min(axis=1)
-    other = _distances(seen, self._other).min(axis=1)
-    away = distance.cdist(seen, self._held_out, 'sqeuclidean')
-    away = away.reshape(*fakes.shape[:2], -1)
-    scores = np.zeros((*fakes.shape[:2], len(_NAMES)))
-    for i, number in enumerate(numbers):
-      row = self._row_of[number]
-      others = np.delete(away[i], row, axis=1).min(axis=1, initial=np.inf)
-      scores[i, :, 0] = away[i, :, row] < others
-      scores[i, :, 2:] = _compare(fakes[i], truths[i]).T
-    scores[..., 1] = (own < other).reshape(fakes.shape[:2])
-    return scores
+    flat = fakes.reshape(-1, *fakes.shape[2:])
+    count = fakes.shape[1]
+    seen = self._space(features(flat))
+    away = _distances(seen, self._held_out)
+    rows = np.repeat([self._row_of[n] for n in numbers], count)[:, None]
+    true = np.take_along_axis(away, rows, axis=1)[:, 0]
+    np.put_along_axis(away, rows, np.inf, axis=1)
+    found = [
+      _is_less(true, away.min(axis=1)),
+      _is_less(*(_distances(seen, k).min(axis=1) for k in self._training)),
+    ]
+    compared = _compare(flat, np.repeat(truths, count, axis=0))
+    return np.stack([*found, *compared], axis=1).reshape(-1, count, len(_NAMES))
 
   def floors(self) -> dict[str, _Answer]:
     """Answers without a translation, by the names of their modes."""
@@ -433,22 +434,26 @@ class _Judge:
 
 
 def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-  """Squared distances of features [N, D] and [M, D], fast: [N, M]."""
+  """Squared distances of features [N, D] and [M, D]: [N, M]."""
   squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)
   return squares - 2 * a @ b.T
 
 
-def _compare(fakes: np.ndarray, truth: np.ndarray) -> np.ndarray:
-  """L1, PSNR and SSIM [3, K] of outputs [K, S, S, 3] and the truth, uint8."""
+def _is_less(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+  """Whether distances are less, and not equal but for rounding."""
+  return a < b * (1 - _TIE) - _TIE
+
+
+def _compare(fakes: np.ndarray, truths: np.ndarray) -> np.ndarray:
+  """L1, PSNR and SSIM [3, N] of images uint8 [N, S, S, 3]."""
   # In 32 bits SSIM is off by 5e-5 where images are white.
   with jax.enable_x64(True):
-    return np.asarray(_compare_exactly(fakes, truth))
+    return np.asarray(_compare_exactly(fakes, truths))
 
 
 @jax.jit
-def _compare_exactly(fakes: Any, truth: Any) -> jax.Array:
-  x = fakes.astype(jnp.float64) / 255
-  y = jnp.broadcast_to(truth.astype(jnp.float64) / 255, x.shape)
+def _compare_exactly(fakes: Any, truths: Any) -> jax.Array:
+  x, y = (images.astype(jnp.float64) / 255 for images in (fakes, truths))
   l1 = jnp.abs(x - y).mean(axis=(1, 2, 3)) * 255
   psnr = jnp.minimum(dm_pix.psnr(x, y), _MOST_PSNR)
   fits = x.shape[1] >= _SSIM_WINDOW

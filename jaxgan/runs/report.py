@@ -31,6 +31,7 @@ MAX_POINTS = 400  # of a curve; where there are more, means of as many bins
 MAX_STEPS = 12  # of samples, spread evenly over the run, and the last
 MAX_SIZE = (1024, 4096)  # pixels; larger grids are made smaller
 MAX_SAID = 200  # last lines of what the run said
+_BEST = '_best'  # ending of the names of scores of the best output
 _LOSSLESS = 2**19  # pixels; smaller grids are kept as they are
 
 # By the end of a grid's name: in a picture that is small, or of an earlier
@@ -395,7 +396,7 @@ def read_evaluations(directory: epath.Path) -> Iterator[Evaluation]:
         of_what += f', a shorter look ({json.dumps(shortened)})'
       of_what += f', {seeds} seeds' if seeds > 1 else ''
       scores = [
-        {**score, 'parts': (*score['name'].split('/'), '', '')[:3]}
+        {**score, 'parts': (*score['name'].split('/'), '', '', '')[:4]}
         for score in content['scores']
       ]
       found.append(Evaluation(int(content['step']), of_what, scores))
@@ -409,10 +410,10 @@ def _score_curves(evaluations: Sequence[Evaluation]) -> list[Curve]:
   charts: dict[str, dict[str, list[tuple[int, float]]]] = {}
   for evaluation in evaluations:
     for score in evaluation.scores:
-      metric, mode, what = score['parts']
+      metric, mode, what, pair = score['parts']
       if not collapse.is_number(score.get('value')):
         continue
-      if score.get('protocol') == 'factors':
+      if score.get('protocol') == 'factors' or pair == 'mean':
         title = f'{metric}: {what}'
       elif what == 'mean':
         title = f'{metric}, {evaluation.of_what}'
@@ -453,26 +454,62 @@ def tables(evaluations: Sequence[Evaluation]) -> list[Table]:
   for of_what, evaluation in last.items():
     where = f'step {evaluation.step}'
     groups: dict[str, dict[str, dict[str, Record]]] = {}
+    tables += paired_tables(evaluation.scores, where)
     for score in evaluation.scores:
-      metric, mode, what = score['parts']
+      metric, mode, what, pair = score['parts']
+      if pair:
+        continue
       if score.get('protocol') == 'factors':
         title, row, column = f'{metric}, {where}', mode, what
       else:
         title, row, column = f'{mode}: {of_what}, {where}', what, metric
       groups.setdefault(title, {}).setdefault(row, {})[column] = score
-    for title, rows in groups.items():
-      columns = list(dict.fromkeys(c for row in rows.values() for c in row))
-      tables.append(
-        Table(
-          title + _seen_through(rows),
-          columns,
-          [
-            [name, *(_format(row.get(column)) for column in columns)]
-            for name, row in rows.items()
-          ],
-        )
-      )
+    tables += [
+      _create_table(title + _seen_through(rows), rows)
+      for title, rows in groups.items()
+    ]
   return tables
+
+
+def _create_table(
+  title: str, rows: Mapping[str, Mapping[str, Record]]
+) -> Table:
+  columns = list(dict.fromkeys(c for row in rows.values() for c in row))
+  return Table(
+    title,
+    columns,
+    [
+      [name, *(_format(row.get(column)) for column in columns)]
+      for name, row in rows.items()
+    ],
+  )
+
+
+def paired_tables(scores: Iterable[Record], where: str) -> list[Table]:
+  """Scores beside true counterparts: a row for each mode, and each floor.
+
+  There is a table for each pair of domains; of more than two pairs one, of
+  their means.
+
+  Args:
+    scores: of an evaluation.
+    where: the step, for the titles.
+  """
+  by_pair: dict[str, dict[str, dict[str, Record]]] = {}
+  for score in scores:
+    metric, *rest = score['name'].split('/')
+    if metric == 'paired' and len(rest) == 3:
+      mode, column, pair = rest
+      if column.endswith(_BEST):
+        mode, column = f'{mode}, best of its outputs', column[: -len(_BEST)]
+      by_pair.setdefault(pair, {}).setdefault(mode, {})[column] = score
+  mean = by_pair.pop('mean', {})
+  if len(by_pair) > 2:
+    by_pair = {f'mean of {len(by_pair)} pairs': mean}
+  return [
+    _create_table(f'paired, {pair}, {where}', rows)
+    for pair, rows in by_pair.items()
+  ]
 
 
 def _seen_through(rows: Mapping[str, Mapping[str, Record]]) -> str:
