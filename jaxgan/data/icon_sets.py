@@ -9,7 +9,6 @@ import concurrent.futures
 import contextlib
 import gzip
 import io
-import math
 import os
 import re
 import tarfile
@@ -37,6 +36,7 @@ _MAX_RATIO, _SMALL = 16, 2**20
 _MAX_MEMBERS = 100
 # Of the format: what an icon has where neither it nor its set says.
 _BOX = {'left': 0, 'top': 0, 'width': 16, 'height': 16}
+_FARTHEST = 1e6  # that a box reaches
 _TURNS = {'rotate', 'hFlip', 'vFlip'}
 # resvg recurses into elements, 500 of which exhaust a usual stack. The largest
 # drawing known has 5,241 tags.
@@ -111,39 +111,41 @@ def find(folder: epath.Path, package: Package) -> epath.Path | None:
   Raises:
     UserError: there are several, all of other versions.
   """
-  found = [*_archives(folder, package.name), *_folders(folder, package.name)]
+  found = [*_archives(folder, package), *_folders(folder, package)]
   wanted = [path for version, path in found if version == package.version]
   if len(found) > 1 and not wanted:
     names = ', '.join(os.fspath(path) for _, path in found)
     raise errors.UserError(
       f'{names} are several versions of @iconify-json/{package.name}: keep one'
     )
-  return next(iter([*wanted, *(path for _, path in found)]), None)
+  return next(iter(wanted or [path for _, path in found]), None)
 
 
 def _archives(
-  folder: epath.Path, name: str
+  folder: epath.Path, package: Package
 ) -> Iterator[tuple[str, epath.Path]]:
   """(version, archive) by the names that npm and its registry give."""
-  named = re.compile(rf'(?:iconify-json-)?{name}-(\d.*)\.tgz')
+  named = re.compile(rf'(?:iconify-json-)?{package.name}-(\d.*)\.tgz')
   for path in files.matching(folder, '*.tgz'):
     if match := named.fullmatch(path.name):
       yield match[1], path
 
 
-def _folders(folder: epath.Path, name: str) -> Iterator[tuple[str, epath.Path]]:
+def _folders(
+  folder: epath.Path, package: Package
+) -> Iterator[tuple[str, epath.Path]]:
   """(version, folder) of packages that are unpacked."""
   for place in _PLACES:
-    path = folder / place.format(name)
+    path = folder / place.format(package.name)
     if all((path / file).exists() for file in ('icons.json', 'package.json')):
       try:
         told = files.parse_json(_read_file(path / 'package.json'))
       except ValueError as e:
         raise errors.UserError(
-          f'{path}/package.json cannot be read ({e}): npm pack '
-          f'@iconify-json/{name} again'
+          f'{path}/package.json cannot be read ({e}): get it again, npm pack '
+          f'{package}'
         ) from e
-      if told.get('name') == f'@iconify-json/{name}':
+      if told.get('name') == f'@iconify-json/{package.name}':
         yield str(told.get('version')), path
 
 
@@ -207,9 +209,9 @@ def _unpack(data: bytes) -> dict[str, bytes]:
         raise ValueError(f'it has more than {_MAX_MEMBERS} files')
       # A sparse file may claim any size.
       if member.name in wanted and member.isreg() and not member.issparse():
-        file = archive.extractfile(member)
-        assert file  # of a regular file
-        contents[wanted[member.name]] = file.read()
+        extracted = archive.extractfile(member)
+        assert extracted  # of a regular file
+        contents[wanted[member.name]] = extracted.read()
   return contents
 
 
@@ -266,7 +268,7 @@ def _icon(content: dict[str, Any], name: str) -> Icon | None:
   box = tuple(
     icon.get(key, content.get(key, usual)) for key, usual in _BOX.items()
   )
-  if not all(type(x) in (int, float) and math.isfinite(x) for x in box):
+  if not all(type(x) in (int, float) and abs(x) < _FARTHEST for x in box):
     raise ValueError(f'its icon {name!r} has a box that is not of numbers')
   if min(box[2:]) <= 0:
     raise ValueError(f'its icon {name!r} has no size')

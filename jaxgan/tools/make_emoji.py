@@ -34,6 +34,8 @@ from jaxgan.data import icon_sets
 from jaxgan.data.icon_sets import IconSet, Package
 from jaxgan.runtime import cli, errors, files, host, images
 
+Index = dict[str, dict[str, str]]
+
 # The versions are those of the published pictures.
 STYLES = {
   'noto': Package('noto', '1.2.9'),
@@ -90,7 +92,7 @@ def main(out: str) -> int:
   return int(undrawn)
 
 
-def create_index() -> dict[str, dict[str, str]]:
+def create_index() -> Index:
   """{name: its caption, category and split}, of all emoji, by name.
 
   They are the names that noto, twemoji, fluent and openmoji share; one of each
@@ -142,9 +144,7 @@ def _check_out(out: epath.Path) -> None:
     )
 
 
-def _read_sets(
-  styles: Sequence[str], names: dict[str, dict[str, str]]
-) -> dict[str, IconSet]:
+def _read_sets(styles: Sequence[str], names: Index) -> dict[str, IconSet]:
   """{style: its icons}; prints a line for each."""
   folder = epath.Path(_ICONS.value)
   if not folder.is_dir():
@@ -169,7 +169,7 @@ def _describe(
   style: str,
   icon_set: IconSet,
   path: epath.Path,
-  names: dict[str, dict[str, str]],
+  names: Index,
 ) -> str:
   """The names that a style has, and how it is not that which is published."""
   told = f'{len(icon_set.icons):,} of {len(names):,} names, of {path}'
@@ -206,45 +206,42 @@ def _filled(out: epath.Path) -> Iterator[epath.Path]:
     raise
 
 
-def _draw(
-  sets: dict[str, IconSet], index: dict[str, dict[str, str]], out: epath.Path
-) -> bool:
-  """Writes the pictures; drops icons that cannot be drawn, and says so."""
-  failed = False
+def _draw(sets: dict[str, IconSet], index: Index, out: epath.Path) -> bool:
+  """Writes the pictures, and drops icons that cannot be drawn.
+
+  Returns:
+    Whether there were such icons, which it has named then.
+  """
+  undrawn = collections.defaultdict[str, list[str]](list)
   total = sum(len(icon_set.icons) for icon_set in sets.values())
-  with (
-    icon_sets.drawing() as draw,
-    tqdm.tqdm(
-      desc='pictures', total=total, unit='picture', **host.progress()
-    ) as bar,
-  ):
+  bar = tqdm.tqdm(
+    desc='pictures', total=total, unit='picture', **host.progress()
+  )
+  with icon_sets.drawing() as draw, bar:
     for style, icon_set in sets.items():
       for split in SPLITS:
         (out / split / style).mkdir(parents=True)
-      undrawn = {}
-      for name, icon in icon_set.icons.items():
-        path = out / index[name]['split'] / style / f'{name}.png'
+      for name, icon in list(icon_set.icons.items()):
         try:
           image = draw(icon, _SIZE.value)
         except ValueError as e:
-          undrawn[name] = errors.printable(f'{name} ({e})')
+          undrawn[style].append(errors.printable(f'{name} ({e})'))
+          del icon_set.icons[name]
         else:
-          images.write_png(path, image)
+          split = index[name]['split']
+          images.write_png(out / split / style / f'{name}.png', image)
         bar.update()
-      for name in undrawn:
-        del icon_set.icons[name]
-      if undrawn:
-        failed = True
-        bar.write(
-          f'error: {style}: {len(undrawn):,} icons cannot be drawn and are '
-          f'left out: {_some(list(undrawn.values()))}',
-          file=sys.stderr,
-        )
-  return failed
+  for style, names in undrawn.items():
+    print(
+      f'error: {style}: {len(names):,} of its icons cannot be drawn and are '
+      f'left out: {_some(names)}',
+      file=sys.stderr,
+    )
+  return bool(undrawn)
 
 
 def _write_texts(
-  sets: dict[str, IconSet], index: dict[str, dict[str, str]], out: epath.Path
+  sets: dict[str, IconSet], index: Index, out: epath.Path
 ) -> None:
   files.write_whole(out / 'index.json', json.dumps(index, indent=0))
   (out / 'licences').mkdir()
@@ -253,7 +250,7 @@ def _write_texts(
   files.write_whole(out / 'README.md', _readme(sets, index))
 
 
-def _readme(sets: dict[str, IconSet], index: dict[str, dict[str, str]]) -> str:
+def _readme(sets: dict[str, IconSet], index: Index) -> str:
   splits = collections.Counter(facts['split'] for facts in index.values())
   rows = [
     f'| {style} | {len(icon_set.icons):,} | {icon_set.title}, '
