@@ -29,8 +29,8 @@ _PLACES = (
   *('', 'package', '{}', '{}/package'),
   *('@iconify-json/{}', 'node_modules/@iconify-json/{}'),
 )
-# Bytes; the largest set known, fluent-emoji, has 2^26.7, and unpacks to 7 times
-# its archive. noto has 8 times.
+# Bytes; the largest set known, fluent-emoji, has 2^26.6. Sets unpack to 3 to 8
+# times their archives.
 _MAX_BYTES = 2**27
 _MAX_RATIO, _SMALL = 16, 2**20
 _MAX_MEMBERS = 100
