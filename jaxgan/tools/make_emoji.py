@@ -198,7 +198,7 @@ def _filled(out: epath.Path) -> Iterator[epath.Path]:
   partial.mkdir(parents=True)
   try:
     yield partial
-    for path in partial.iterdir():
+    for path in sorted(partial.iterdir()):
       path.rename(out / path.name)
     partial.rmdir()
   except BaseException:
