@@ -345,6 +345,13 @@ def _draw_pairs(root):
     _draw_pictures(root / 'facades' / split, count)
 
 
+def _draw_emoji(root):
+  """Styles whose pictures have equal names, as `make_emoji` leaves them."""
+  for split, count in (('train', 4), ('val', grids.NUM_SOURCES)):
+    for style in ('noto', 'twemoji', 'fluent', 'openmoji'):
+      _draw_pictures(root / split / style, count)
+
+
 def _draw_celeba(root):
   """Pictures and attributes as CelebA has them."""
   names = 'Black_Hair Blond_Hair Brown_Hair Male Young'.split()
@@ -412,6 +419,7 @@ def furnished(tmp_path_factory, environment):
   _draw_data(folder / 'data/celeba_hq', ('female', 'male'))
   (folder / 'my_data').symlink_to('data/afhq')
   _draw_celeba(folder / 'data/celeba')
+  _draw_emoji(folder / 'data/emoji')
   (folder / 'shared').mkdir()
   (folder / 'shared/data').symlink_to('../data')
   for name in ('photos', 'fakes', 'refs/dog', 'refs/female', 'refs/male'):

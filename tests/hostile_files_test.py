@@ -56,6 +56,8 @@ METADATA = re.compile(
   r'^import importlib\.metadata$'
   r'|\bimportlib\.metadata\.(version|PackageNotFoundError)\b'
 )
+# What might unpack to any path, used for the names and bytes in an archive.
+READ_IN_MEMORY = {'icon_sets.py': {'tarfile'}}
 
 
 class Evil:
@@ -89,12 +91,13 @@ def test_nothing_unpickles_or_evaluates():
     for node in ast.walk(ast.parse(path.read_text())):
       if isinstance(node, ast.Import):
         names = {a.name.split('.')[0] for a in node.names}
-        assert not names & modules, path
+        assert names & modules <= READ_IN_MEMORY.get(path.name, set()), path
       elif isinstance(node, ast.ImportFrom):
         assert node.module.split('.')[0] not in modules, path
       elif isinstance(node, ast.Call):
         name = ast.unparse(node.func)
         assert name not in forbidden, path
+        assert name.rpartition('.')[2] not in ('extract', 'extractall'), path
         keywords = {ast.unparse(keyword) for keyword in node.keywords}
         assert 'shell=True' not in keywords, path
         if name in wanted:

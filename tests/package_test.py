@@ -38,6 +38,7 @@ def test_the_package_builds_installs_and_works_away_from_its_source(tmp_path):
     'requirements.txt',
     'jaxgan/configs/stargan_v2/shapes.py',
     'jaxgan/runs/templates/report.html',
+    'jaxgan/tools/emoji.json',
   ):
     assert f'{version}/{name}' in names
 

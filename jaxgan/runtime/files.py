@@ -280,8 +280,13 @@ def read_json(path: epath.Path) -> dict[str, Any]:
   """The object in a JSON file; raises ValueError if there is none."""
   if not is_regular(path):
     raise ValueError('not a file')
+  return parse_json(path.read_text())
+
+
+def parse_json(text: str | bytes) -> dict[str, Any]:
+  """The object in a JSON text; raises ValueError if there is none."""
   try:
-    content = json.loads(path.read_text())
+    content = json.loads(text)
   except RecursionError:
     raise ValueError('nested too deeply') from None
   if not isinstance(content, dict):
