@@ -163,7 +163,7 @@ def _score_pair(
     answers[mode] = _create_answer(mode, way, pair, len(matches), seed)
   own = range(len(matches))[sharding.own_part(len(matches))]
   # There may be nothing for this process to do.
-  found = {m: [np.zeros((0, a.count, 5))] for m, a in answers.items()}
+  found = {m: [np.zeros((0, a.num_outputs, 5))] for m, a in answers.items()}
   sources = read_pairs(val, pair, matches, own)
   with tqdm.tqdm(
     desc='paired', total=len(own), unit='source', **host.progress()
@@ -206,10 +206,10 @@ def _summarize(mode: str, rows: np.ndarray) -> list[Score]:
 
 
 class _Answer(NamedTuple):
-  """A way to answer a source with `count` outputs."""
+  """A way to answer a source with K outputs."""
 
-  count: int
-  # (sources uint8 [N, S, S, 3], their rows) -> uint8 [N, count, S, S, 3]
+  num_outputs: int
+  # (sources uint8 [N, S, S, 3], their rows) -> uint8 [N, K, S, S, 3]
   make: Callable[[np.ndarray, list[int]], np.ndarray]
 
 
@@ -341,10 +341,14 @@ def _read(
     found.append(np.array(index))
     seen.append(features(np.stack(x)))
     total += np.sum(x, axis=0)
-  found, seen = (sharding.gather(np.concatenate(v)) for v in (found, seen))
-  if not len(found):
+  gathered = sharding.gather(np.concatenate(found))
+  if not len(gathered):
     raise errors.UserError(f'no image of {data.domains[domain]!r} can be read')
-  return found, seen, sharding.gather(total).sum(axis=0) / len(found)
+  return (
+    gathered,
+    sharding.gather(np.concatenate(seen)),
+    sharding.gather(total).sum(axis=0) / len(gathered),
+  )
 
 
 class _Space:

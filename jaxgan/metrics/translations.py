@@ -638,14 +638,14 @@ def add_means(by_pair: Mapping[str, Sequence[Score]]) -> list[Score]:
   named = []
   for name, of_pairs in by_name.items():
     rows = list(of_pairs.values())
-    values = [row.value for row in rows]
+    values = [row.value for row in rows if row.value is not None]
     for pair, row in of_pairs.items():
       named.append(dataclasses.replace(row, name=f'{name}/{pair}'))
     named.append(
       dataclasses.replace(
         rows[0],
         name=f'{name}/mean',
-        value=None if None in values else float(np.mean(values)),
+        value=float(np.mean(values)) if len(values) == len(rows) else None,
         weights='+'.join(dict.fromkeys(row.weights for row in rows)),
         n_real=_sum(row.n_real for row in rows),
         n_fake=_sum(row.n_fake for row in rows),

@@ -205,7 +205,7 @@ class _Split(pictures.FileImages):
   ):
     self._tap = _Tap(source)
     super().__init__(self._tap, data.img_size, background=data.background)
-    self.name = data.train_split if is_train else data.val_split
+    self.split = data.train_split if is_train else data.val_split
     self.is_train = is_train
     self.matched = isinstance(source, paired.Matched)
     self.miscount = ''
@@ -425,7 +425,7 @@ def _find_faults(
   yield _Finding(
     'domains in one split only',
     [
-      f'{split.name}/{domain}'
+      f'{split.split}/{domain}'
       for split, other in zip(splits, splits[::-1], strict=True)
       for domain in split.domains
       if domain not in other.domains
@@ -472,7 +472,7 @@ def _find_single(splits: Sequence[_Split]) -> Iterator[_Finding]:
   yield _Finding(
     'training domains of one image',
     [
-      f'{split.name}/{domain}'
+      f'{split.split}/{domain}'
       for split in splits
       for domain, count in zip(split.domains, split.counts, strict=True)
       if count == 1 and split.is_train
@@ -700,7 +700,7 @@ def _advise_on_validation(split: _Split) -> Iterator[str]:
 
 def _print_table(split: _Split) -> None:
   total = sum(split.counts)
-  _say(f'{split.name}: {total:,} images, sizes ranked by the shorter side')
+  _say(f'{split.split}: {total:,} images, sizes ranked by the shorter side')
   header = ('domain', 'images', 'smallest', 'median', 'largest', 'format/mode')
   seen = split.seen
   rows = [header] + [
