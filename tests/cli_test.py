@@ -125,6 +125,14 @@ def test_a_change_of_no_config_is_one_line():
   )
 
 
+def test_a_setting_without_its_prefix_is_told_where_it_belongs():
+  status, stderr = _run('train.py', f'--config={CONFIG}', '--data.root=y')
+  assert status == 2 and stderr == (
+    "error: Unknown command line flag 'data.root': did you mean "
+    '--config.data.root?\n'
+  )
+
+
 def test_missing_workdir_flag_is_one_line():
   status, stderr = _run('train.py', f'--config={CONFIG}')
   assert status == 2 and '--workdir' in stderr.splitlines()[-1]

@@ -94,7 +94,7 @@ _LEFT = {
 # Rows and columns of the grids, their number following from the command.
 _GRIDS = {
   'README.md': {'dogs/grid.png': (5, 2)},
-  'tutorial.md': {'squares/grid.png': (5, 2), 'dogs_of_cats/grid.png': (4, 4)},
+  'tutorial.md': {'squares/grid.png': (5, 2), 'dogs_of_cats/grid.png': (3, 2)},
   'translating.md': {
     'like_the_references/grid.png': (3, 3),
     'wild/grid.png': (5, 2),
@@ -554,6 +554,8 @@ def test_every_command_runs(path, furnished, environment, tmp_path):
     _draw_clip(folder / 'clip.mp4')
   if path.name == 'tutorial.md':
     _draw_data(folder / 'photos', ('cats', 'dogs'))
+    for domain in ('cats', 'dogs'):
+      _draw_pictures(folder / 'photos' / 'val' / domain, 2)
   before = _pictures(folder)
   commands = [*_blocks(path, 'bash'), *_inline_commands(path)]
   said = _run('\n'.join(commands), folder, environment)

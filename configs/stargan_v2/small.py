@@ -16,6 +16,13 @@ drawing stays the source's: the makers draw alike. eval.py's pixel_distance of
 two outputs of a source (--num_sources=50 --num_outputs=2): latent 0.20,
 reference 0.26.
 
+Measured on clothing (dresses, trousers and T-shirts of a CC0 data set, 1,504
+training pictures) at 64 px: 1,200 steps in 22 minutes of CPU time. `The run has
+begun to work` comes at step 300. At 1,200 colours and grounds are the
+reference's, trousers get legs and shirts sleeves, place and pose are the
+source's; all is blurred, a checkerboard lies over it, and of some sources the
+ground is taken for the object.
+
 Tried before, 3,000 steps: first width 8, a rate of 1e-3 and lambda_cyc 1, at
 twice the speed (28 minutes). Objects could be recognised at step 300 and
 colours came to follow the reference, but eyes and mouths were lost, and from
@@ -23,8 +30,7 @@ step 1,000 on each output had a spot of another colour.
 
 With --config.data.img_size=128 or 256, for one GPU, widths and steps grow and
 the rate falls with the side; at 256 px the widths are the published ones and
-the rate is nearly theirs. Not measured: any GPU, and photographs with these
-settings.
+the rate is nearly theirs. Not measured: any GPU.
 """
 
 import ml_collections

@@ -1,5 +1,6 @@
 """A trained run as a function of pictures; `jaxgan.load` is `load` of here."""
 
+import difflib
 import math
 import os
 from collections.abc import Callable, Collection, Sequence
@@ -337,8 +338,11 @@ class Model:
   def check_domain(self, domain: str) -> None:
     """Raises UserError unless the run has such a domain."""
     if domain not in self.domains:
+      near = difflib.get_close_matches(domain, self.domains, 1)
+      meant = f' (did you mean {near[0]!r}?)' if near else ''
       raise errors.UserError(
-        f'the run has no domain {domain!r}, but: {", ".join(self.domains)}'
+        f'the run has no domain {domain!r}{meant}, but: '
+        f'{", ".join(self.domains)}'
       )
 
   def check_source_label(self, names: Collection[str]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import tqdm
 from etils import epath
 from PIL import Image
 
@@ -14,7 +15,7 @@ from jaxgan.apps import trained_model, translate_videos
 from jaxgan.apps.trained_model import Opened
 from jaxgan.data import sources as sources_lib
 from jaxgan.data import videos
-from jaxgan.runtime import errors, files, images
+from jaxgan.runtime import errors, files, host, images
 
 GRID_SIDE = 16  # sources, and styles, that grid.png shows at most
 VIDEO_WIDTH = 4096  # pixels; H.264 decoders need not know wider pictures
@@ -322,7 +323,7 @@ def _check_video(
   if len(pictures) > most:
     raise errors.UserError(
       f'a video has room for {most} sources of {model.img_size} pixels, and '
-      f'there are {len(pictures)}'
+      f'there are {len(pictures)}: name fewer, or leave out --video'
     )
 
 
@@ -334,29 +335,43 @@ def _write_images(
   options: Options,
 ) -> tuple[list[Source], dict[Source, list[np.ndarray]]]:
   """Returns the sources that could be read, and the columns of the grid."""
+  if len(styles) > 1:
+    print(
+      f'{len(sources) * len(styles):,} translations: each of {len(sources)} '
+      f'sources in each of {len(styles)} styles',
+      flush=True,
+    )
   done: list[Source] = []
   columns: dict[Source, list[np.ndarray]] = {}
   in_part, example = 0, ''
-  for chunk in _chunks(sources, _SOURCES):
-    opened = _open(model, chunk, options)
-    if not opened:
-      continue
-    done += opened
-    for source, x in opened.items():
-      if options.keep_size and x.size != x.whole:
-        in_part += 1
-        example = example or f'{source.path}: {_by(x.size)} of {_by(x.whole)}'
-      if len(columns) < GRID_SIDE:
-        columns[source] = [_to_cell(x.on_white(Image.fromarray(x.pixels)))]
-    rows = _translate(
-      model, list(opened.values()), styles, options.source_label
-    )
-    for style, row in zip(styles, rows, strict=True):
-      for (source, x), image in zip(opened.items(), row, strict=True):
-        path = out / _target(source, style)
-        images.write_png(path, np.asarray(x.finish(image)))
-        if source in columns and len(columns[source]) <= GRID_SIDE:
-          columns[source].append(_to_cell(x.on_white(image)))
+  with tqdm.tqdm(
+    total=len(sources),
+    unit='source',
+    leave=False,
+    delay=5,
+    **host.progress(),
+  ) as bar:
+    for chunk in _chunks(sources, _SOURCES):
+      bar.update(len(chunk))
+      opened = _open(model, chunk, options)
+      if not opened:
+        continue
+      done += opened
+      for source, x in opened.items():
+        if options.keep_size and x.size != x.whole:
+          in_part += 1
+          example = example or f'{source.path}: {_by(x.size)} of {_by(x.whole)}'
+        if len(columns) < GRID_SIDE:
+          columns[source] = [_to_cell(x.on_white(Image.fromarray(x.pixels)))]
+      rows = _translate(
+        model, list(opened.values()), styles, options.source_label
+      )
+      for style, row in zip(styles, rows, strict=True):
+        for (source, x), image in zip(opened.items(), row, strict=True):
+          path = out / _target(source, style)
+          images.write_png(path, np.asarray(x.finish(image)))
+          if source in columns and len(columns[source]) <= GRID_SIDE:
+            columns[source].append(_to_cell(x.on_white(image)))
   if in_part:
     print(
       f'{in_part} of {len(done)} sources were seen in part, their middle, and '

@@ -30,6 +30,7 @@ _THOUSANDS = re.compile(r'[+-]?\d{1,3}(,\d{3})+')
 # Of names between commas: in quotes of either kind, or without.
 _NAME = re.compile(r"""\s*(?:'([^']*)'|"([^"]*)"|([^,]*?))\s*(?:,|$)""")
 _NO_VALUE = re.compile(r'flag (--\w+)=None: Flag .* other than None\.')
+_SETTING = re.compile(r"flag '((?:data|hparams|model|optim)\.\w+)'")
 _NO_SWITCH = re.compile(r"\('Non-boolean argument to boolean flag', .*\)$")
 
 
@@ -309,6 +310,8 @@ def _parse_flags(argv: Sequence[str], positional: Sequence[str]) -> list[str]:
     # These flags are there only after a config.
     if "flag 'config." in message and 'config' in flags.FLAGS:
       message += ': give the config before it, with --config'
+    elif found := _SETTING.search(message):
+      message += f': did you mean --config.{found[1]}?'
     raise errors.UsageError(message) from e
   given = len(rest) - 1
   if given > len(positional):
