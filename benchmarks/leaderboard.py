@@ -44,7 +44,7 @@ _PAIRS = cli.define_names(
   'From which style to which; several seeds and originals on the first.',
 )
 _SEEDS = cli.define_integer(
-  'seeds', None, 'Trainings of a row; default 3 of StarGAN v2, 1 of others.', 1
+  'seeds', None, "Trainings on the first pair; default: each row's own.", 1
 )
 _MINUTES = cli.define_integer('minutes', None, 'When all is to be over.', 0)
 _CHANGE = cli.define_names('change', [], 'Settings of all rows, key=value.')

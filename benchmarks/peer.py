@@ -170,6 +170,8 @@ class Peer:
         rows = (x[start : start + _CHUNK] for x in arrays)
         made.append(fn(*map(self.device.tensor, rows)).cpu().numpy())
     found = np.concatenate(made)
+    if not np.isfinite(found).all():
+      raise errors.UserError(f'{self.home}: outputs are not finite')
     return found.transpose(0, 2, 3, 1) if found.ndim == 4 else found
 
   @contextlib.contextmanager

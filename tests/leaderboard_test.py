@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from benchmarks import leaderboard_rows as rows
 from jaxgan.runtime import errors
@@ -116,6 +117,37 @@ def test_a_peer_is_of_a_row_that_has_one(text):
     rows.parse_peers([text], ['unit', 'munit'])
   line = f'--peer={text} must be SYSTEM=DIR, a system of these rows: munit'
   assert str(e.value) == line
+
+
+def _draw(folder, names):
+  folder.mkdir(parents=True)
+  for i, name in enumerate(names):
+    pixels = np.full((8, 8, 3), i, np.uint8)
+    Image.fromarray(pixels).save(folder / f'{name}.png')
+
+
+@pytest.mark.parametrize('system', ['stargan_v2', 'stargan', 'munit'])
+def test_images_without_equal_names_are_no_emoji(tmp_path, system):
+  for split in ('train', 'val'):
+    _draw(tmp_path / split / 'noto', ['abacus', 'zebra'])
+  _draw(tmp_path / 'train/twemoji', ['abacus', 'ant'])
+  _draw(tmp_path / 'val/twemoji', ['ant'])
+  training, *_ = rows.plan([system], [PAIR], str(tmp_path))
+  with pytest.raises(errors.UserError) as e:
+    rows.sum_images(training)
+  assert str(e.value) == (
+    f"{tmp_path} has no emoji: no image of 'noto' has the name of one of "
+    "'twemoji' in 'val'; jaxgan.tools.make_emoji makes pictures that do"
+  )
+  path = tmp_path / 'val/twemoji/zebra.png'
+  found = []
+  for shade in (100, 200):
+    Image.new('RGB', (8, 8), (shade,) * 3).save(path)
+    found.append(rows.sum_images(training))
+  splits = [f'{split}/{style}' for split in ('train', 'val') for style in PAIR]
+  assert list(found[0]) == splits
+  changed = [name for name in splits if found[0][name] != found[1][name]]
+  assert changed == ['val/twemoji']
 
 
 def test_what_has_changed_is_told():
