@@ -23,6 +23,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
+import jax
 import numpy as np
 from absl import logging
 from etils import epath
@@ -56,6 +57,7 @@ _PEER = cli.define_names(
 def main() -> int:
   """Trains, prints and draws; returns the exit status."""
   start = time.monotonic()
+  jax.config.update('jax_platforms', 'cpu')  # a GPU is for the trainings
   root, directory = cli.required(_ROOT), epath.Path(cli.required(_WORKDIR))
   pairs = [*dict.fromkeys(map(leaderboard_rows.parse_pair, _PAIRS.value))]
   systems = [*dict.fromkeys(_ROWS.value)]
