@@ -47,7 +47,9 @@ _PAIRS = cli.define_names(
 _SEEDS = cli.define_integer(
   'seeds', None, "Trainings on the first pair; default: each row's own.", 1
 )
-_MINUTES = cli.define_integer('minutes', None, 'When all is to be over.', 0)
+_MINUTES = cli.define_integer(
+  'minutes', None, 'After them no training is to be at work.', 0
+)
 _CHANGE = cli.define_names('change', [], 'Settings of all rows, key=value.')
 _PEER = cli.define_names(
   'peer', [], 'Checkouts of originals to train as well, SYSTEM=DIR.'

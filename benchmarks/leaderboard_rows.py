@@ -55,6 +55,7 @@ class Row(NamedTuple):
   original_minutes: float | None = None
 
 
+# TODO-NUMBERS: minutes as measured.
 ROWS = {
   'stargan_v2': Row(minutes=10, seeds=3, original_minutes=20),
   'stargan': Row(minutes=10),
@@ -179,10 +180,11 @@ def plan(
 def _create(
   system: str, pair: tuple[str, str], root: str, changes: Sequence[str]
 ) -> Training:
-  places = {'data.domains': pair}
+  settings: dict[str, Any] = {'data.root': root, 'data.paired_names': True}
   if _has_pairs(system):
-    places = {'data.name': 'folder', 'data.pair': pair}
-  settings = {'data.root': root, 'data.paired_names': True, **places}
+    settings |= {'data.name': 'folder', 'data.pair': ','.join(pair)}
+  else:
+    settings['data.domains'] = ','.join(pair)
   name = f'--config={system}/emoji'
   known = workdir.flatten(config_flag.read([name]))
   for change in changes:
@@ -194,11 +196,7 @@ def _create(
         f'--change={change}: {system} has no setting {key}'
       )
     settings[key] = value
-  flat = {
-    key: ','.join(value) if isinstance(value, tuple) else value
-    for key, value in settings.items()
-  }
-  changed = (f'--config.{key}={value}' for key, value in flat.items())
+  changed = (f'--config.{key}={value}' for key, value in settings.items())
   arguments = (name, *changed)
   config = config_flag.read(arguments)
   contract.check_config(contract.find_system(config), config)
@@ -244,7 +242,7 @@ def read_record(path: epath.Path) -> Record | None:
     record = files.read_json(path)
     kinds = {'config': dict, 'data': dict, 'seconds': int | float}
     if is_finished(record):
-      kinds |= {'scores': dict, 'shown': list}
+      kinds |= {'scores': dict, 'scoring_seconds': float, 'shown': list}
     for key, kind in kinds.items():
       if not isinstance(record[key], kind):
         raise ValueError(f'{key} is {str(record[key])[:40]!r}')
