@@ -183,6 +183,9 @@ def remove_domains(root):
   [
     (None, '', 'data.root is empty'),
     (None, 'nowhere', "data.root '.*nowhere' is not a folder"),
+    (None, 'trian', r"config.data.root\): did you mean 'train'\?$"),
+    (None, 'train', "config.data.root=.*, which has 'train'. Else put the"),
+    (None, 'train/cat', r"root=[^ ]*\d, which has 'train'. Else put the"),
     (lambda root: (root / 'train').rename(root / 't'), '.', 'train is missing'),
     (remove_domains, '.', 'train holds no folders'),
     (lambda root: (root / 'train/cow').mkdir(), '.', 'cow holds no images'),

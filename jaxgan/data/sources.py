@@ -231,8 +231,8 @@ def _domain_folders(
   _check_root(root, folder)
   if not folder.is_dir():
     raise UserError(
-      f'{folder} is missing: put the images in {folder}/<domain>/'
-      f'{_unpaired(folder)}{_instead(root)}'
+      f'{folder} is missing: {_above(epath.Path(root), split)}'
+      f'put the images in {folder}/<domain>/{_unpaired(folder)}{_instead(root)}'
     )
   there = listing.entries(folder)
   folders = {e.name: e for e in there if listing.is_visible(e) and e.is_dir()}
@@ -249,10 +249,25 @@ def _check_root(root: str, folder: epath.Path) -> None:
   if not root:
     raise UserError('data.root is empty: set it to the folder of the images')
   if not folder.parent.is_dir():
+    named = folder.parent
+    near = ''
+    if named.parent.is_dir():
+      folders = [e.name for e in listing.entries(named.parent) if e.is_dir()]
+      near = _did_you_mean(named.name, folders)
     raise UserError(
-      f'data.root {str(folder.parent)!r} is not a folder: name that of the '
-      'images (--config.data.root)'
+      f'data.root {str(named)!r} is not a folder: name that of the images '
+      f'(--config.data.root){near}'
     )
+
+
+def _above(root: epath.Path, split: str) -> str:
+  """The folder of all the data, where the root seems to be one of its parts."""
+  for above in (root.parent, root.parent.parent):
+    if (above / split).is_dir():
+      return (
+        f'did you mean --config.data.root={above}, which has {split!r}? Else '
+      )
+  return ''
 
 
 def _instead(root: str) -> str:

@@ -49,7 +49,7 @@ _NAMES = ('retrieval', 'style', 'l1', 'psnr', 'ssim')
 _LOWER_IS_BETTER = np.array([False, False, True, False, False])
 _COLOUR_SIZE, _EDGE_SIZE = 16, 32  # px
 _LEAST_DEVIATION = 0.02  # of features
-_TIE = 1e-9
+_TIE = 1e-6
 _SSIM_WINDOW = 11  # px
 _MOST_PSNR = 100.0  # dB, of equal images
 
@@ -123,6 +123,8 @@ def evaluate(
   label = 'paired (shortened)' if options.shortened else 'paired'
   by_pair = {}
   for name, pair in translations.name_pairs(val.domains, pairs).items():
+    if pair[0] == pair[1]:
+      continue  # a single domain is its own target
     matches = match(val, pair)
     _tell_of_unmatched(val, pair, len(matches))
     if matches:
@@ -163,7 +165,9 @@ def _score_pair(
     answers[mode] = _create_answer(mode, way, pair, len(matches), seed)
   own = range(len(matches))[sharding.own_part(len(matches))]
   # There may be nothing for this process to do.
-  found = {m: [np.zeros((0, a.num_outputs, 5))] for m, a in answers.items()}
+  found = {
+    m: [np.zeros((0, a.num_outputs, len(_NAMES)))] for m, a in answers.items()
+  }
   sources = read_pairs(val, pair, matches, own)
   with tqdm.tqdm(
     desc='paired', total=len(own), unit='source', **host.progress()

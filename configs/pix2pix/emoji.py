@@ -1,0 +1,31 @@
+r"""pix2pix on emoji: Noto to Twemoji, as pairs, 32 px.
+
+  python train.py --config=configs/pix2pix/emoji.py --workdir=DIR
+
+The pictures are made by jaxgan.tools.make_emoji (docs/emoji.md).
+"""
+
+import ml_collections
+
+from jaxgan.systems.pix2pix.config import default_config
+
+
+def get_config() -> ml_collections.ConfigDict:
+  """Networks that two CPU cores train in some ten minutes."""
+  config = default_config()
+  config.data.name = 'folder'
+  config.data.root = 'data/emoji'
+  config.data.pair = ('noto', 'twemoji')
+  config.data.img_size = 32
+  config.data.load_size = 36
+  config.num_train_steps = 8000
+  config.log_every_steps = 50
+  config.sample_every_steps = 2000
+  config.checkpoint_every_steps = 2000
+  config.model.dim = 32
+  config.model.depth = 5
+  config.model.d_dim = 16
+  config.model.d_layers = 2
+  config.optim.decay_start = 4000
+  config.optim.decay_steps = 4000
+  return config

@@ -1,0 +1,34 @@
+r"""StarGAN on emoji: Noto and Twemoji, without pairs, 32 px.
+
+  python train.py --config=configs/stargan/emoji.py --workdir=DIR
+
+The pictures are made by jaxgan.tools.make_emoji (docs/emoji.md).
+"""
+
+import ml_collections
+
+from jaxgan.systems.stargan.config import default_config
+
+
+def get_config() -> ml_collections.ConfigDict:
+  """Networks that two CPU cores train in some ten minutes."""
+  config = default_config()
+  config.data.name = 'folder'
+  config.data.root = 'data/emoji'
+  config.data.val_split = 'val'
+  config.data.domains = ('noto', 'twemoji')
+  config.data.paired_names = True  # to score by; training does not see it
+  config.data.crop_size = 0
+  config.data.img_size = 32
+  config.num_train_steps = 7500
+  config.log_every_steps = 50  # of n_critic a multiple, or G is not logged
+  config.sample_every_steps = 1500
+  config.checkpoint_every_steps = 1500
+  config.model.g_conv_dim = 16
+  config.model.g_repeat_num = 3
+  config.model.d_conv_dim = 16
+  config.model.d_repeat_num = 4
+  config.optim.lr = 5e-4
+  config.optim.decay_start = 4500
+  config.optim.decay_steps = 3000
+  return config

@@ -1,0 +1,36 @@
+r"""StarGAN v2 on emoji: Noto and Twemoji, without pairs, 32 px.
+
+  python train.py --config=configs/stargan_v2/emoji.py --workdir=DIR
+
+The pictures are made by jaxgan.tools.make_emoji (docs/emoji.md).
+"""
+
+import ml_collections
+
+from jaxgan.systems.stargan_v2.config import default_config
+
+
+def get_config() -> ml_collections.ConfigDict:
+  """Networks that two CPU cores train in some ten minutes."""
+  config = default_config()
+  config.data.root = 'data/emoji'
+  config.data.domains = ('noto', 'twemoji')
+  config.data.paired_names = True  # to score by; training does not see it
+  config.data.img_size = 32
+  config.seed = 0
+  config.num_train_steps = 2500
+  config.log_every_steps = 25
+  config.sample_every_steps = 500
+  config.checkpoint_every_steps = 500
+  config.model.channel_base = 512  # first width 16
+  config.model.max_conv_dim = 64
+  config.model.hidden_dim = 64
+  config.model.style_dim = 16
+  config.model.latent_dim = 8
+  config.hparams.lambda_ds = 1.0
+  config.hparams.lambda_cyc = 5.0
+  config.hparams.ds_iter = 2500
+  config.hparams.ema_decay = 0.99
+  config.optim.lr = 1e-3
+  config.optim.f_lr = 1e-4
+  return config

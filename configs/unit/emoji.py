@@ -1,0 +1,32 @@
+r"""UNIT on emoji: Noto and Twemoji, without pairs, 32 px.
+
+  python train.py --config=configs/unit/emoji.py --workdir=DIR
+
+The pictures are made by jaxgan.tools.make_emoji (docs/emoji.md).
+"""
+
+import ml_collections
+
+from jaxgan.systems.unit.config import default_config
+
+
+def get_config() -> ml_collections.ConfigDict:
+  """Networks that two CPU cores train in some ten minutes."""
+  config = default_config()
+  config.data.root = 'data/emoji'
+  config.data.name = 'folder'
+  config.data.val_split = 'val'
+  config.data.domains = ('noto', 'twemoji')
+  config.data.paired_names = True  # to score by; training does not see it
+  config.data.img_size = 32
+  config.batch_size = 8
+  config.num_train_steps = 3000
+  config.log_every_steps = 25
+  config.sample_every_steps = 500
+  config.checkpoint_every_steps = 500
+  config.model.dim = 16
+  config.model.n_res = 1
+  config.model.d_dim = 16
+  config.model.d_layers = 4
+  config.optim.lr = 5e-4
+  return config
