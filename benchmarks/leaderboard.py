@@ -198,7 +198,7 @@ def _tell_missing(
     for t in missing
   }
   _tell(
-    f'{len(missing)} trainings are missing, about '
+    f'missing trainings: {len(missing)}, about '
     f'{_minutes(sum(needed.values()))} minutes'
   )
   for name, seconds in needed.items():

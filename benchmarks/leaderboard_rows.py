@@ -25,6 +25,7 @@ Record = dict[str, Any]
 
 # Settings that change nothing that is learned. The steps do.
 _NO_MATTER = (workdir.RESUMABLE - {'num_train_steps'}) | workdir.PLACES
+_LEAST_MINUTES = 1  # to start, to compile and to score
 _COLUMNS = {  # of the table: name of the score, digits
   'retrieval': ('retrieval', 3),
   'best of ten': ('retrieval_best', 3),
@@ -288,7 +289,7 @@ def estimate_seconds(
   """What a training will still take, with its scores.
 
   As long as a finished one of its system took, or else the minutes of ROWS, by
-  the steps; less what it has had. An original begins anew.
+  the number of steps; less what it has had. An original begins anew.
 
   Args:
     training: not finished.
@@ -308,7 +309,8 @@ def estimate_seconds(
     row = ROWS[training.system]
     minutes = row.original_minutes if training.is_original else row.minutes
     usual = config_flag.read(training.arguments[:1]).num_train_steps
-    total = 60 * minutes * training.config.num_train_steps / usual
+    share = training.config.num_train_steps / usual
+    total = 60 * max(_LEAST_MINUTES, minutes * share)
   if training.is_original:
     return total
   return max(0.0, total - records.get(training.name, {}).get('seconds', 0))

@@ -198,6 +198,8 @@ def test_time_is_that_of_a_row_or_of_one_like_it():
   (short,) = _plan('unit', changes=[f'num_train_steps={steps}'])
   quarter = rows.estimate_seconds(short, [short], {})
   assert quarter == 15 * rows.ROWS['unit'].minutes
+  (shortest,) = _plan('unit', changes=['num_train_steps=1'])
+  assert rows.estimate_seconds(shortest, [shortest], {}) == 60
 
 
 def test_the_table_has_floors_first_and_means_of_seeds():
@@ -291,7 +293,7 @@ def test_nothing_is_begun_that_would_not_be_over(monkeypatch, capsys):
   begun, failed, _ = _finish_all(monkeypatch, minutes=15)
   assert (begun, failed) == (['stargan', 'pix2pix'], False)
   lines = capsys.readouterr().err.splitlines()
-  assert lines[0] == '3 trainings are missing, about 26.0 minutes'
+  assert lines[0] == 'missing trainings: 3, about 26.0 minutes'
   assert lines[2] == '  noto2twemoji/unit_0: 12.0'
   assert (
     'noto2twemoji/unit_0 is left out: about 12.0 minutes, and 5.0 of '
