@@ -24,6 +24,7 @@ from jax.sharding import AxisType
 from ml_collections import config_flags
 
 from jaxgan.data.contracts import base
+from jaxgan.runs import workdir
 from jaxgan.runtime import errors, files, host, sharding
 from jaxgan.systems import contract
 from jaxgan.systems import frozen as frozen_lib
@@ -502,18 +503,19 @@ def print_records(records: Iterable[Mapping[str, Any]]) -> None:
   """Prints a Markdown table, each line when it is known, then all as JSON."""
   done = []
   for record in records:
-    if not done:
-      _print_row(record)
-      _print_row(dict.fromkeys(record, '---'), keys=False)
-    _print_row(record, keys=False)
+    lines = markdown_lines([record])
+    print('\n'.join(lines[2:] if done else lines), flush=True)
     done.append(record)
   print(json.dumps(done), flush=True)
 
 
-def _print_row(record: Mapping[str, Any], keys: bool = True) -> None:
-  cells = record if keys else record.values()
-  texts = ('' if cell is None else str(cell) for cell in cells)
-  print(f'| {" | ".join(texts)} |', flush=True)
+def markdown_lines(records: Sequence[Mapping[str, Any]]) -> list[str]:
+  """A Markdown table, of records that all have the keys of the first."""
+  head = [list(records[0]), ['---'] * len(records[0])]
+  return [
+    f'| {" | ".join("" if cell is None else str(cell) for cell in row)} |'
+    for row in (*head, *(record.values() for record in records))
+  ]
 
 
 def config_arguments(settings: Mapping[str, Any] | None = None) -> list[str]:
@@ -543,6 +545,15 @@ def run_script(
     UserError: it ended with another status than 0.
   """
   command = script_command(script, path, settings, *options)
+  run_child(command, f'{pathlib.Path(path).name}: {script}')
+
+
+def run_child(command: Sequence[str], what: str) -> None:
+  """Runs a program, its output on stderr; ends it where this one is ended.
+
+  Raises:
+    UserError: `what` ended with another status than 0.
+  """
   # In a session of its own: Ctrl-C reaches it once, from here.
   with subprocess.Popen(
     command, stdout=sys.stderr, start_new_session=True
@@ -554,8 +565,15 @@ def run_script(
       child.wait()
       raise
   if status:
-    name = pathlib.Path(path).name
-    raise errors.UserError(f'{name}: {script} ended with status {status}')
+    raise errors.UserError(f'{what} ended with status {status}')
+
+
+def require_finished(path: epath.Path) -> int:
+  """The last step of a run; UserError where it was stopped before."""
+  steps = workdir.require_config(path).num_train_steps
+  if not (path / 'checkpoints' / str(steps)).exists():
+    raise errors.UserError(f'{path} was stopped: the same command goes on')
+  return steps
 
 
 def exit_when_terminated() -> None:

@@ -1,4 +1,4 @@
-"""The original PyTorch code of a system, run from a checkout, to be timed.
+"""The original PyTorch code of a system, run from a checkout beside ours.
 
 Nothing of it is kept here: its own class (a `Solver`, a trainer) builds the
 networks and optimisers and its own methods run each iteration, so that the
@@ -14,6 +14,7 @@ import contextlib
 import importlib
 import importlib.util
 import io
+import itertools
 import pathlib
 import sys
 import types
@@ -27,6 +28,7 @@ import numpy as np
 from jaxgan.runtime import errors
 
 NEVER = 10**9  # iterations between two logs, samples, checkpoints, evaluations
+_CHUNK = 32  # images that are translated at a time
 
 
 def create(
@@ -42,10 +44,22 @@ def create(
   Raises:
     UserError: something is missing.
   """
+  return _import(config).create(directory, config, backend)
+
+
+def check(directory: str, config: ml_collections.ConfigDict) -> None:
+  """Raises UserError where `create` would miss a library, or the code."""
+  peer = _import(config).Peer
+  for name in peer.libraries:
+    import_library(name)
+  peer.read_sources(directory, config)
+
+
+def _import(config: ml_collections.ConfigDict) -> Any:
   name = f'benchmarks.peer_{config.system}'
   if importlib.util.find_spec(name) is None:
     raise errors.UserError(f'--peer: no original is known of {config.system}')
-  return importlib.import_module(name).create(directory, config, backend)
+  return importlib.import_module(name)
 
 
 class Peer:
@@ -62,12 +76,20 @@ class Peer:
     load_batch(batch) -> a batch like `common.example_batch`, on the device
     train(loaded) runs on it what is a step here
     translation(batch, dtype) -> what translates as `common.build` does
+
+  and, where the leaderboard has it, on tensors and by the networks to use:
+
+    encode(y, z= or x_ref=) -> styles [N, style_dim] of domain y, an int
+    generate(x, y, s) -> sources x as of domain y in styles s
   """
 
   home: str
   files: Sequence[str]
   stand_ins: Mapping[str, Sequence[str]]
+  libraries: Sequence[str] = ('torch',)
   settings: Any
+  encode: Callable[..., Any]
+  generate: Callable[..., Any]
 
   def __init__(
     self, directory: str, config: ml_collections.ConfigDict, backend: str
@@ -107,6 +129,25 @@ class Peer:
       self.train(loaded)
       self.device.wait()
 
+  def learn(self, batches: Iterator[Mapping[str, Any]], steps: int) -> None:
+    """Runs so many steps, as its own loop does, each on a batch of its own."""
+    with self._running():
+      self.train_on(map(self.load_batch, batches), steps)
+
+  def train_on(self, loaded: Iterator[Any], steps: int) -> None:
+    """The steps of `learn`, on batches of `load_batch`."""
+    for batch in itertools.islice(loaded, steps):
+      self.train(batch)
+
+  def style(self, y: int, **source: np.ndarray) -> np.ndarray:
+    """Styles [N, style_dim] of domain y, as a system's `style`."""
+    ((name, values),) = source.items()
+    return self._use(lambda x: self.encode(y, **{name: x}), values)
+
+  def translate(self, x: np.ndarray, y: int, s: np.ndarray) -> np.ndarray:
+    """Sources [N, S, S, 3] as of domain y in styles s [N, style_dim]."""
+    return self._use(lambda x, s: self.generate(x, y, s), x, s)
+
   def translator(
     self, batch: Mapping[str, np.ndarray], dtype: str
   ) -> Callable[[], None]:
@@ -120,6 +161,18 @@ class Peer:
         self.device.wait()
 
     return translate
+
+  def _use(self, fn: Callable[..., Any], *arrays: np.ndarray) -> np.ndarray:
+    """A function of tensors, on some rows of the arrays at a time."""
+    made = []
+    with self._running(), self.device.torch.no_grad():
+      for start in range(0, len(arrays[0]), _CHUNK):
+        rows = (x[start : start + _CHUNK] for x in arrays)
+        made.append(fn(*map(self.device.tensor, rows)).cpu().numpy())
+    found = np.concatenate(made)
+    if not np.isfinite(found).all():
+      raise errors.UserError(f'{self.home}: outputs are not finite')
+    return found.transpose(0, 2, 3, 1) if found.ndim == 4 else found
 
   @contextlib.contextmanager
   def _running(self) -> Iterator[None]:
@@ -176,6 +229,8 @@ def foreign_code(directory: str, home: str) -> Iterator[None]:
   try:
     with contextlib.redirect_stdout(io.StringIO()):
       yield
+  except errors.UserError:
+    raise  # of our data, that it is fed
   except Exception as e:
     raise errors.UserError(
       f'--peer: {directory}, taken for a checkout of {home}, failed: '

@@ -1,4 +1,4 @@
-"""The original PyTorch MUNIT, as a peer to time; see `peer`.
+"""The original PyTorch MUNIT, as a peer; see `peer`.
 
 It needs torch and yaml only. The later code of UNIT is built alike.
 """
@@ -69,6 +69,17 @@ class Peer(peer.Peer):
     gen_a, gen_b = (net.to(dtype).eval() for net in self.nets()['generator'])
     # Its own `encode` would give of each image what is not asked for, too.
     return lambda: gen_a.decode(gen_b.enc_content(x_b), gen_a.enc_style(x_a))
+
+  def encode(self, y: int, z: Any = None, x_ref: Any = None) -> Any:
+    """A style is the latent itself, or what the encoder of its domain gives."""
+    s = z if x_ref is None else self.nets()['generator'][y].enc_style(x_ref)
+    return s.flatten(1)
+
+  def generate(self, x: Any, y: int, s: Any) -> Any:
+    """The content by the other domain's encoder, the image by this one's."""
+    generators = self.nets()['generator']
+    content = generators[1 - y].enc_content(x)
+    return generators[y].decode(content, s[:, :, None, None])
 
 
 create = Peer

@@ -1,12 +1,13 @@
-"""The original PyTorch StarGAN v2, as a peer to time; see `peer`.
+"""The original PyTorch StarGAN v2, as a peer; see `peer`.
 
 It needs torch and munch only.
 """
 
+import itertools
 import pathlib
 import re
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import ml_collections
@@ -16,13 +17,14 @@ from benchmarks import peer
 from jaxgan.runtime import errors
 
 _MODEL = pathlib.PurePosixPath('core/model.py')
+_SOLVER = pathlib.PurePosixPath('core/solver.py')
 
 
 class Peer(peer.Peer):
   """The original's networks, optimisers and training iteration."""
 
   home = 'https://github.com/clovaai/stargan-v2'
-  files = (str(_MODEL), 'core/utils.py', 'core/solver.py')
+  files = (str(_MODEL), 'core/utils.py', str(_SOLVER))
   stand_ins = {
     'core.checkpoint': ('CheckpointIO',),
     'core.data_loader': ('InputFetcher',),
@@ -34,16 +36,22 @@ class Peer(peer.Peer):
     'torchvision.utils': (),
     'tqdm': ('tqdm',),
   }
+  libraries = ('torch', 'munch')
 
   @classmethod
   def read_sources(
     cls, directory: str, config: ml_collections.ConfigDict
   ) -> dict[pathlib.PurePosixPath, str]:
-    """The files with the widths of the config."""
-    return read_sources(directory, config, cls.files)
+    """The files with the widths and the decay of averages of the config."""
+    sources = read_sources(directory, config, cls.files)
+    text, old = sources[_SOLVER], 'beta=0.999'
+    if old not in text:
+      raise _other_code(directory, old, _SOLVER)
+    new = f'beta={config.hparams.ema_decay}'
+    return sources | {_SOLVER: text.replace(old, new)}
 
   def create_settings(self, config: ml_collections.ConfigDict) -> Any:
-    """For training calls of one iteration each."""
+    """All but the number of iterations."""
     if config.model.w_hpf:
       raise errors.UserError(
         '--peer compares without the face network only: set '
@@ -62,11 +70,10 @@ class Peer(peer.Peer):
       num_domains=config.model.num_domains,
       checkpoint_dir='',
       resume_iter=0,
-      total_iters=1,
     )
 
   def given(self) -> dict[str, Any]:
-    """A fetcher that gives one batch for ever."""
+    """A fetcher of what `load_batch` gives."""
     return {'InputFetcher': _fetcher(self.device.torch, self._munch)}
 
   def build(self, modules: Mapping[str, Any]) -> None:
@@ -78,13 +85,32 @@ class Peer(peer.Peer):
     return {name: [net] for name, net in self.solver.nets.items()}
 
   def load_batch(self, batch: Mapping[str, np.ndarray]) -> Any:
-    """In the place of its data loaders, which only its fetcher looks into."""
+    """What its fetcher gives, but for latents."""
     tensors = {k: self.device.tensor(v) for k, v in batch.items()}
-    return self._munch(src=self._munch(tensors), ref=None, val=None)
+    return self._munch(tensors)
 
   def train(self, loaded: Any) -> None:
     """One iteration."""
-    self.solver.train(loaded)
+    self.train_on(itertools.repeat(loaded), 1)
+
+  def train_on(self, loaded: Iterator[Any], steps: int) -> None:
+    """Its own loop, which also lowers the weight of diversity."""
+    self.settings.total_iters = steps
+    # In the place of its data loaders, which only its fetcher looks into.
+    self.solver.train(self._munch(src=loaded, ref=None, val=None))
+
+  def encode(self, y: int, z: Any = None, x_ref: Any = None) -> Any:
+    """Styles by the averages."""
+    nets = self.solver.nets_ema
+    net, source = nets.mapping_network, z
+    if z is None:
+      net, source = nets.style_encoder, x_ref
+    return net(source, self.device.tensor(np.full(len(source), y)))
+
+  def generate(self, x: Any, y: int, s: Any) -> Any:
+    """By the averages; the style knows its domain."""
+    del y
+    return self.solver.nets_ema.generator(x, s)
 
   def translation(
     self, batch: Mapping[str, np.ndarray], dtype: Any
@@ -110,11 +136,16 @@ def read_sources(
   sources = peer.read_sources(directory, Peer.home, names)
   text, lost = _set_widths(sources[_MODEL], config.model)
   if lost:
-    raise errors.UserError(
-      f'--peer: {directory} is not a checkout of {Peer.home}: no {lost} in '
-      f'{_MODEL}'
-    )
+    raise _other_code(directory, lost, _MODEL)
   return sources | {_MODEL: text}
+
+
+def _other_code(
+  directory: str, lost: str, path: pathlib.PurePosixPath
+) -> errors.UserError:
+  return errors.UserError(
+    f'--peer: {directory} is not a checkout of {Peer.home}: no {lost} in {path}'
+  )
 
 
 def _set_widths(text: str, model: ml_collections.ConfigDict) -> tuple[str, str]:
@@ -135,18 +166,21 @@ def _set_widths(text: str, model: ml_collections.ConfigDict) -> tuple[str, str]:
 
 
 def _fetcher(torch: types.ModuleType, munch: Callable[..., Any]) -> type:
-  """A stand-in for the original's fetcher that gives one batch for ever."""
+  """A stand-in for the original's fetcher, which draws latents as it does."""
 
   class Fetcher:
-    def __init__(self, batch: Any, _: Any, latent_dim: int, mode: str):
-      self._batch, self._latent_dim, self._mode = batch, latent_dim, mode
+    def __init__(
+      self, batches: Iterator[Any], _: Any, latent_dim: int, mode: str
+    ):
+      self._batches, self._latent_dim, self._mode = batches, latent_dim, mode
 
     def __next__(self) -> Any:
       if self._mode != 'train':
         return None  # only its samples use validation images
       # A step marks x_src as differentiable; a new view is a new leaf, as an
       # image fresh from the loader is.
-      inputs = munch({k: v.detach() for k, v in self._batch.items()})
+      batch = next(self._batches)
+      inputs = munch({k: v.detach() for k, v in batch.items()})
       for name in ('z_trg', 'z_trg2'):
         z = torch.randn(len(inputs.y_ref), self._latent_dim)
         inputs[name] = z.to(inputs.y_ref.device)

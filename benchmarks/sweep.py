@@ -141,10 +141,7 @@ def _train(path: epath.Path, settings: Mapping[str, Any]) -> int:
   """Does what is left of a run; its last step."""
   # Also where it is finished: it refuses a run with other settings.
   common.run_script('train.py', path, settings)
-  steps = workdir.require_config(path).num_train_steps
-  if not (path / 'checkpoints' / str(steps)).exists():
-    raise errors.UserError(f'{path} was stopped: the same command goes on')
-  return steps
+  return common.require_finished(path)
 
 
 def _score(

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import pathlib
@@ -98,7 +99,8 @@ def _check_markdown(table, records):
 
 
 def _config(**model):
-  return ml_collections.ConfigDict({'model': model})
+  groups = {'model': model, 'hparams': {'ema_decay': 0.9}}
+  return ml_collections.ConfigDict(groups)
 
 
 def test_train_step():
@@ -305,6 +307,7 @@ def _checkout(root, model):
     'import core.utils as utils\n'
     'from core.model import *\n'
     'from core.data_loader import InputFetcher\n'
+    'def moving_average(beta=0.999): return beta\n'
   )
 
 
@@ -321,6 +324,7 @@ def test_widths_are_set_apart_and_stand_ins_leave(tmp_path):
   assert solver.MappingNetwork.hidden == 6
   assert (solver.StyleEncoder.first, solver.StyleEncoder.cap) == (128, 8)
   assert solver.InputFetcher is int
+  assert solver.moving_average() == 0.9
   assert (tmp_path / 'core/model.py').read_text() == MODEL
 
 
@@ -329,6 +333,14 @@ def test_other_code_is_refused(tmp_path, lost):
   _checkout(tmp_path, MODEL.replace(lost, '99'))
   config = _config(channel_base=128, max_conv_dim=8, hidden_dim=6)
   with pytest.raises(errors.UserError, match='not a checkout'):
+    peer_stargan_v2.Peer.read_sources(str(tmp_path), config)
+
+
+def test_a_checkout_whose_averages_decay_otherwise_is_refused(tmp_path):
+  _checkout(tmp_path, MODEL)
+  (tmp_path / 'core/solver.py').write_text('beta=0.99')
+  config = _config(channel_base=128, max_conv_dim=8, hidden_dim=6)
+  with pytest.raises(errors.UserError, match='no beta=0.999 in core/solver.py'):
     peer_stargan_v2.Peer.read_sources(str(tmp_path), config)
 
 
@@ -461,6 +473,88 @@ def test_a_step_of_a_pair(
   assert not hasattr(made_torch.utils.serialization, 'load_lua')
   with pytest.raises(AssertionError):
     _Tensor().cuda()
+
+
+class _Array(np.ndarray):
+  """As much of a tensor as an original gives back."""
+
+  def cpu(self):
+    return self
+
+  def numpy(self):
+    return np.asarray(self)
+
+  def flatten(self, start):
+    return self.reshape(*self.shape[:start], -1)
+
+
+def _to_tensor(x):
+  return (x.transpose(0, 3, 1, 2) if x.ndim == 4 else x).view(_Array)
+
+
+def _without_torch(create):
+  """An original that was not built, on arrays in the place of tensors."""
+  theirs = create.__new__(create)
+  theirs._directory = ''
+  theirs.device = types.SimpleNamespace(
+    torch=types.SimpleNamespace(no_grad=contextlib.nullcontext),
+    tensor=_to_tensor,
+    any_cuda=contextlib.nullcontext,
+    wait=lambda: None,
+  )
+  return theirs
+
+
+def test_an_original_of_a_pair_translates_from_the_other_domain():
+  theirs = _without_torch(peer_munit.Peer)
+  theirs.nets = lambda: {
+    'generator': [
+      types.SimpleNamespace(
+        enc_content=lambda x, i=i: x + 10 * i,
+        enc_style=lambda x, i=i: x.mean((2, 3), keepdims=True) + 100 * i,
+        decode=lambda x, s, i=i: x + s[:, :1] + 1000 * i,
+      )
+      for i in range(2)
+    ]
+  }
+  x = np.arange(40 * 2 * 3 * 3, dtype=np.float32).reshape(40, 2, 3, 3)
+  z = np.ones((40, 3), np.float32)
+  assert theirs.style(1, z=z).tolist() == z.tolist()
+  s = theirs.style(1, x_ref=x)
+  np.testing.assert_allclose(s, x.mean((1, 2)) + 100, rtol=1e-6)
+  fake = theirs.translate(x, 1, z)  # the content of domain 0
+  np.testing.assert_allclose(fake, x + 1 + 1000)
+  fake = theirs.translate(x, 0, 2 * z)
+  np.testing.assert_allclose(fake, x + 10 + 2)
+
+
+def test_an_original_runs_its_own_loop_on_our_batches():
+  theirs = _without_torch(peer_stargan_v2.Peer)
+  theirs.settings, theirs._munch = types.SimpleNamespace(), dict
+  seen = []
+
+  def train(loaders):
+    batches = loaders['src']
+    seen.append([next(batches) for _ in range(theirs.settings.total_iters)])
+
+  average = types.SimpleNamespace(
+    generator=lambda x, s: x + s[:, :, None, None],
+    mapping_network=lambda z, y: z + y[:, None],
+    style_encoder=lambda x, y: x.mean((2, 3)) - y[:, None],
+  )
+  theirs.solver = types.SimpleNamespace(train=train, nets_ema=average)
+  batches = ({'y_src': np.array([i])} for i in range(9))
+  theirs.learn(batches, 3)
+  assert [batch['y_src'].item() for batch in seen[0]] == [0, 1, 2]
+  theirs.step('a batch')  # to be timed
+  assert seen[1] == ['a batch']
+  x = np.arange(24, dtype=np.float32).reshape(2, 2, 2, 3)
+  z = np.ones((2, 3), np.float32)
+  assert theirs.style(4, z=z).tolist() == (z + 4).tolist()
+  s = theirs.style(4, x_ref=x)
+  np.testing.assert_allclose(s, x.mean((1, 2)) - 4)
+  fake = theirs.translate(x, 4, s)
+  np.testing.assert_allclose(fake, x + s[:, None, None])
 
 
 def test_code_of_python_2_runs_today(tmp_path):

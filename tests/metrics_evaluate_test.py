@@ -106,6 +106,12 @@ class _Inception:
     return self.compute(pictures, img_size)
 
 
+def test_a_model_without_latents_is_not_asked_for_them():
+  system = types.SimpleNamespace(KINDS=('label',))
+  translator = types.SimpleNamespace(system=system, model=object())
+  assert list(evaluate._create_outputs(translator, None, 2)) == ['label']
+
+
 def _evaluate(monkeypatch, folder, seed=0, paired_names=False, **options):
   monkeypatch.setattr(features, 'Inception', _Inception)
   config = tiny.config(

@@ -1,7 +1,7 @@
 """All scores of a system, by what the styles of its outputs come from."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -124,12 +124,13 @@ def _create_outputs(
   translator: Translator, val: EvalData, count: int
 ) -> dict[str, translations.Outputs]:
   """A way to translate for each kind of style that the system has."""
-  ways: dict[str, translations.Outputs] = {
-    'latent': _LatentOutputs(translator, count),
-    'reference': _ReferenceOutputs(translator, val, count),
-    'label': LabelOutputs(translator),
+  # Not all made: a model without latents has no size of them.
+  ways: dict[str, Callable[[], translations.Outputs]] = {
+    'latent': lambda: _LatentOutputs(translator, count),
+    'reference': lambda: _ReferenceOutputs(translator, val, count),
+    'label': lambda: LabelOutputs(translator),
   }
-  return {kind: ways[kind] for kind in translator.system.KINDS}
+  return {kind: ways[kind]() for kind in translator.system.KINDS}
 
 
 def _create_paired_outputs(

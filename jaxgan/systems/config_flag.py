@@ -11,7 +11,7 @@ import re
 import sys
 import traceback
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from absl import flags
 from etils import epath
@@ -50,17 +50,45 @@ def define(
   *,
   required: bool = False,
   flag_values: flags.FlagValues = flags.FLAGS,
+  argv: Sequence[str] | None = None,
 ) -> flags.FlagHolder:
-  """Defines --config, whose value is a ConfigDict."""
-  holder = config_flags.DEFINE_config_file('config', None, help, flag_values)
-  flag_values['config'].parser = _Config()
+  """Defines --config, whose value is a ConfigDict.
+
+  Args:
+    help: what --help says of it.
+    required: whether it must be given.
+    flag_values: where it is defined.
+    argv: in which its changes are looked for; None for those of the program.
+  """
+  holder = config_flags.DEFINE_config_file(
+    'config', None, help, flag_values, sys_argv=argv and list(argv)
+  )
+  flag_values['config'].parser = _Config(argv)
   if required:
     flags.mark_flag_as_required('config', flag_values)
   return holder
 
 
+def read(arguments: Sequence[str]) -> ConfigDict:
+  """The config of --config=... and its changes, as a program has it.
+
+  Raises:
+    UserError: there is no such config, or no such setting or value.
+  """
+  values, argv = flags.FlagValues(), ['', *arguments]
+  define('', flag_values=values, argv=argv)
+  try:
+    values(argv)
+  except flags.Error as e:
+    raise errors.UsageError(' '.join(str(e).split())) from e
+  return values['config'].value
+
+
 class _Config(flags.ArgumentParser):
   """Reads a config; all that is wrong with it is a UserError."""
+
+  def __init__(self, argv: Sequence[str] | None):
+    self._argv = argv
 
   def parse(self, path: str) -> ConfigDict:
     """Takes a named config, `file.py` or `file.json`.
@@ -76,7 +104,8 @@ class _Config(flags.ArgumentParser):
       config = contract.read_config(epath.Path(file))
     else:
       config = _run(file, argument)
-    _check_changes(sys.argv, path, config)
+    argv = sys.argv if self._argv is None else self._argv
+    _check_changes(argv, path, config)
     return config.lock()
 
 
