@@ -196,7 +196,7 @@ def test_any_signal_to_stop_saves_though_nobody_reads(
     def send_at_batch_three(start_step):
       for i, batch in enumerate(real(start_step)):
         if i == 3:
-          os.kill(os.getpid(), signal.SIGHUP)
+          os.kill(os.getpid(), signal.SIGTERM)
         yield batch
 
     slots.batches = send_at_batch_three
@@ -206,7 +206,7 @@ def test_any_signal_to_stop_saves_though_nobody_reads(
   _look_often(monkeypatch)
   monkeypatch.setattr(sys, 'stdout', _Lost())
   loop.train(tiny_pix2pix.config(num_train_steps=50), str(tmp_path))
-  assert _said(tmp_path)[-1].startswith('stopped by SIGHUP: step ')
+  assert _said(tmp_path)[-1].startswith('stopped by SIGTERM: step ')
   assert 1 <= _final_run(tmp_path).step <= 3
   monkeypatch.undo()
   _look_often(monkeypatch)

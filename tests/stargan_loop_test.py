@@ -113,7 +113,10 @@ def test_every_source_becomes_every_domain(model, pictures, tmp_path, capsys):
     [f'{x}_to_{d}.png' for x in 'ab' for d in model.domains] + ['grid.png']
   )
   said = capsys.readouterr().out
-  assert said == f'{tmp_path}: 6 translations, grid.png\n'
+  assert said == (
+    '6 translations: each of 2 sources in each of 3 styles\n'
+    f'{tmp_path}: 6 translations, grid.png\n'
+  )
   source = model.read(paths[1].path)
   [[expected]] = model.translate([source], 'square')
   with Image.open(tmp_path / 'b_to_square.png') as image:

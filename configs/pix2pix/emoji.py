@@ -3,6 +3,12 @@ r"""pix2pix on emoji: Noto to Twemoji, as pairs, 32 px.
   python train.py --config=configs/pix2pix/emoji.py --workdir=DIR
 
 The pictures are made by jaxgan.tools.make_emoji (docs/emoji.md).
+
+Measured (8,000 iterations, 12 minutes on one CPU core that other jobs used too,
+seed 0): retrieval 0.119, where the source itself has 0.219; style 0.83, the
+source 0.42; L1 36.3, the source 38.2. Colours are about right; outlines are
+frayed, and faces faint: the two makers draw the same thing in other places and
+sizes.
 """
 
 import ml_collections

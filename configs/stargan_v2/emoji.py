@@ -3,6 +3,14 @@ r"""StarGAN v2 on emoji: Noto and Twemoji, without pairs, 32 px.
   python train.py --config=configs/stargan_v2/emoji.py --workdir=DIR
 
 The pictures are made by jaxgan.tools.make_emoji (docs/emoji.md).
+
+Measured (2,500 steps, 19 minutes on one CPU core that other jobs used too, seed
+0, Noto to Twemoji): retrieval 0.099 in both modes, where the source itself has
+0.219; of the best of ten outputs 0.238 (latent) and 0.265 (reference); style
+0.59 and 0.61, the source 0.42. Outlines, eyes and mouths stay, small spots are
+left in the middle. It does not beat the copy, because a style is a colour here:
+a latent or a reference paints the whole emoji, and only by luck in the right
+one.
 """
 
 import ml_collections
