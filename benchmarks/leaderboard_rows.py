@@ -56,7 +56,7 @@ class Row(NamedTuple):
   original_minutes: float | None = None
 
 
-# TODO-NUMBERS: minutes as measured.
+# Rounded; those of UNIT and of originals are guesses.
 ROWS = {
   'stargan_v2': Row(minutes=10, seeds=3, original_minutes=20),
   'stargan': Row(minutes=10),

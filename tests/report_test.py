@@ -150,6 +150,34 @@ def test_tables_have_floors_beside_scores(run):
   assert 'latent: clean, step 20, fid through abc' in page
 
 
+def _paired(mode, score, pair, value, n_fake):
+  name = f'paired/{mode}/{score}/{pair}'
+  counts = {'n_real': 9, 'n_fake': n_fake}
+  return {'name': name, 'value': value, 'protocol': 'paired', **counts}
+
+
+def test_paired_scores_have_a_row_for_each_mode():
+  records = [
+    _paired('latent', 'l1', 'a2b', 3.25, 70),
+    _paired('latent', 'l1_best', 'a2b', 2.0, 70),
+    _paired('source', 'l1', 'a2b', 4.0, 7),
+    _paired('source', 'style', 'a2b', 0.5, 7),
+    _paired('latent', 'l1', 'mean', 3.25, 70),
+  ]
+  (table,) = report.paired_tables(records, 'step 2')
+  assert table.title == 'paired, 7 sources, a2b, step 2'
+  assert table.columns == ['l1', 'style']
+  assert table.rows == [
+    ['latent', '3.25', ''],
+    ['latent, best of its outputs', '2', ''],
+    ['source', '4', '0.5'],
+  ]
+  others = [_paired('latent', 'l1', pair, 1, 7) for pair in ('b2c', 'c2a')]
+  (table,) = report.paired_tables([*records, *others], 'step 2')
+  assert table.title == 'paired, 70 sources, mean of 3 pairs, step 2'
+  assert table.rows == [['latent', '3.25']]
+
+
 def test_samples_are_in_the_page_by_step(run):
   page, _ = _read(run)
   samples = json.loads(re.search(r'const samples = (.*);', page)[1])

@@ -3,6 +3,11 @@ r"""MUNIT on emoji: Noto and Twemoji, without pairs, 32 px.
   python train.py --config=configs/munit/emoji.py --workdir=DIR
 
 The pictures are made by jaxgan.tools.make_emoji (docs/emoji.md).
+
+Measured (3,000 steps, some 15
+minutes on one CPU core, seed 0, Noto to Twemoji): retrieval 0.091 (latent) and
+0.080 (reference), where the source itself has 0.219; of the best of ten outputs
+0.278 and 0.258; style 0.76 and 0.77, the source 0.42.
 """
 
 import ml_collections

@@ -3,6 +3,8 @@ r"""UNIT on emoji: Noto and Twemoji, without pairs, 32 px.
   python train.py --config=configs/unit/emoji.py --workdir=DIR
 
 The pictures are made by jaxgan.tools.make_emoji (docs/emoji.md).
+
+Not measured yet.
 """
 
 import ml_collections

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
+from absl import logging
 from etils import epath
 
 from jaxgan.data import preprocess, shapes, streams
@@ -17,7 +18,7 @@ from jaxgan.data.streams import Stream
 from jaxgan.metrics import factors, paired, translations
 from jaxgan.metrics import shapes as shapes_metrics
 from jaxgan.metrics.translations import Score
-from jaxgan.runtime import errors, sharding
+from jaxgan.runtime import errors, processes, sharding
 
 LATENTS_PER_PAIR = 10
 _LABEL_OUTPUTS = 10  # of a pair, to show that they are one
@@ -79,10 +80,10 @@ def evaluate(
     )
   elif is_drawn:
     scores += _evaluate_shapes(translator, config, seed)
-  known = []
+  beside_truths = []
   if config.data.paired_names:
     train, val = data.evaluation()
-    known = paired.evaluate(
+    beside_truths = paired.evaluate(
       _create_paired_outputs(translator, train, val, options.num_outputs),
       train,
       val,
@@ -92,7 +93,8 @@ def evaluate(
     )
   # Of one output of a source there are no distances.
   networks = scorer.labels.keys() - ({'lpips'} if by_label else set())
-  if not (networks or options.save_images or scores or known) and by_label:
+  measured = networks or options.save_images or scores or beside_truths
+  if by_label and not measured:
     raise nothing_measured(scorer.unavailable)
   alone = not by_label and (options.shortened or not scores)
   if networks or options.save_images or alone:
@@ -108,7 +110,7 @@ def evaluate(
         seed=seed,
         save_dir=save_dir,
       )
-  return scores + known
+  return scores + beside_truths
 
 
 def nothing_measured(reasons: Sequence[str]) -> errors.UsageError:
@@ -139,7 +141,16 @@ def _create_paired_outputs(
   """The same, with references that no counterpart of a source is among."""
   outputs = _create_outputs(translator, val, count)
   if 'reference' in outputs:
-    outputs['reference'] = _TrainingOutputs(translator, train, val, count)
+    references = _TrainingOutputs(translator, train, val, count)
+    outputs['reference'] = references
+    if missing := references.missing():
+      del outputs['reference']
+      if processes.is_first():
+        logging.warning(
+          'All training images of %r have names of validation images, and '
+          'references must have others: no paired scores by references',
+          missing,
+        )
   return outputs
 
 
@@ -230,36 +241,34 @@ class _TrainingOutputs:
   def __init__(
     self, translator: Translator, train: EvalData, val: EvalData, count: int
   ):
-    self._translator, self._train, self._val = translator, train, val
-    self._count = count
+    self._translator, self._train, self._count = translator, train, count
+    held_out = {
+      val.name(domain, number)
+      for domain, num_images in enumerate(val.counts)
+      for number in range(num_images)
+    }
+    self._references = [
+      [n for n in range(count) if train.name(domain, n) not in held_out]
+      for domain, count in enumerate(train.counts)
+    ]
+
+  def missing(self) -> str:
+    """The first domain without a reference, or ''."""
+    named = zip(self._train.domains, self._references, strict=True)
+    return next((name for name, found in named if not found), '')
 
   def draw(
     self, num_sources: int, target: int, rng: np.random.Generator
   ) -> np.ndarray:
-    """Numbers of references, those of a source all different if it can be.
+    """Which of the references, those of a source all different if it can be.
 
     Returns:
       int [num_sources, count].
     """
-    held_out = {
-      self._val.name(domain, number)
-      for domain, num_images in enumerate(self._val.counts)
-      for number in range(num_images)
-    }
-    others = [
-      number
-      for number in range(self._train.counts[target])
-      if self._train.name(target, number) not in held_out
-    ]
-    if not others:
-      raise errors.UserError(
-        f'all training images of {self._train.domains[target]!r} have names of '
-        'validation images, and references must have others: set '
-        'config.data.paired_names=False'
-      )
-    again = len(others) < self._count
+    known = len(self._references[target])
+    again = known < self._count
     drawn = [
-      rng.choice(others, self._count, replace=again) for _ in range(num_sources)
+      rng.choice(known, self._count, replace=again) for _ in range(num_sources)
     ]
     return np.stack(drawn)
 
@@ -267,14 +276,22 @@ class _TrainingOutputs:
     self, x: np.ndarray, drawn: np.ndarray, target: int
   ) -> np.ndarray:
     """Outputs [N, count, S, S, 3] of sources [N, S, S, 3]."""
-    numbers = drawn.reshape(-1).tolist()
-    pixels = [self._train.readable(target, number) for number in numbers]
+    pixels = [self._read(target, row) for row in drawn.reshape(-1).tolist()]
     y, x_ref = (
-      np.full(len(numbers), target),
+      np.full(len(pixels), target),
       preprocess.to_float(np.stack(pixels)),
     )
     s = self._translator.style(y, x_ref=x_ref)
     return _translate(self._translator, x, s, target)
+
+  def _read(self, target: int, row: int) -> np.ndarray:
+    """The reference, or the next one that can be read."""
+    known = self._references[target]
+    for _, pixels in self._train.images(target, known[row:] + known[:row]):
+      return pixels
+    raise errors.UserError(
+      f'no training image of {self._train.domains[target]!r} can be read'
+    )
 
 
 def _shuffled(count: int, rng: np.random.Generator) -> Iterator[np.ndarray]:

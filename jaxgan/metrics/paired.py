@@ -51,19 +51,31 @@ _COLOUR_SIZE, _EDGE_SIZE = 16, 32  # px
 _LEAST_DEVIATION = 0.02  # of features
 _TIE = 1e-6
 _SSIM_WINDOW = 11  # px
+_COMPARED = 2**20  # pixels at a time
 _MOST_PSNR = 100.0  # dB, of equal images
 
 
 def match(val: EvalData, pair: tuple[int, int]) -> list[tuple[int, int]]:
-  """Numbers of the images of a name in both domains, in the first's order."""
-  source, target = pair
-  names = range(val.counts[target])
-  by_name = {val.name(target, number): number for number in names}
-  return [
-    (number, by_name[name])
-    for number in range(val.counts[source])
-    if (name := val.name(source, number)) in by_name
-  ]
+  """Numbers of the images of a name in both domains, in the first's order.
+
+  Raises:
+    UserError: two images of a domain have one name.
+  """
+  sources, targets = (_by_name(val, domain) for domain in pair)
+  return [(n, targets[name]) for name, n in sources.items() if name in targets]
+
+
+def _by_name(data: EvalData, domain: int) -> dict[str, int]:
+  """{name: number of the image}."""
+  by_name: dict[str, int] = {}
+  for number in range(data.counts[domain]):
+    name = data.name(domain, number)
+    if by_name.setdefault(name, number) != number:
+      raise errors.UserError(
+        f'two images of {data.domains[domain]!r} are named {name!r}: keep one, '
+        'as names tell which images show one item'
+      )
+  return by_name
 
 
 def read_pairs(
@@ -236,6 +248,10 @@ def _create_answer(
 
   def translate(x: np.ndarray, rows: list[int]) -> np.ndarray:
     fakes = way.translate(preprocess.to_float(x), drawn[rows], target)
+    if not np.isfinite(fakes).all():
+      raise errors.UserError(
+        'outputs are not finite numbers: score an earlier checkpoint (--step)'
+      )
     return images.to_uint8(fakes)
 
   return _Answer(drawn.shape[1], translate)
@@ -416,9 +432,8 @@ class _Judge:
       'source': _Answer(1, lambda x, rows: x[:, None]),
       'mean_picture': _Answer(1, lambda x, rows: np.stack([mean] * len(x))),
     }
-    partners = match(self._train, (self.source.number, self.target.number))
-    readable = set(self.target.training.tolist())
-    partner_of = {s: t for s, t in partners if t in readable}
+    pair = self.source.number, self.target.number
+    partner_of = dict(match(self._train, pair))
     rows = [i for i, s in enumerate(self.source.training) if s in partner_of]
     if rows:
       floors['nearest_pair'] = _Answer(1, self._nearest_pairs(rows, partner_of))
@@ -426,7 +441,7 @@ class _Judge:
 
   def _nearest_pairs(
     self, rows: list[int], partner_of: Mapping[int, int]
-  ) -> Callable:
+  ) -> Callable[[np.ndarray, list[int]], np.ndarray]:
     """Answers with the partner of the training source that is nearest."""
     space = _Space(self.source.training_features)
     known = space(self.source.training_features[rows])
@@ -434,9 +449,10 @@ class _Judge:
 
     def answer(x: np.ndarray, _: list[int]) -> np.ndarray:
       nearest = _distances(space(features(x)), known).argmin(axis=1)
-      numbers = [partners[i] for i in nearest]
-      found = dict(self._train.images(self.target.number, numbers))
-      return np.stack([found[number] for number in numbers])[:, None]
+      found = [
+        self._train.readable(self.target.number, partners[i]) for i in nearest
+      ]
+      return np.stack(found)[:, None]
 
     return answer
 
@@ -454,14 +470,20 @@ def _is_less(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def _compare(fakes: np.ndarray, truths: np.ndarray) -> np.ndarray:
   """L1, PSNR and SSIM [3, N] of images uint8 [N, S, S, 3]."""
+  # A part at a time: SSIM keeps ten images of 64 bits for each.
+  size = max(1, _COMPARED // fakes[0, ..., 0].size)
   # In 32 bits SSIM is off by 5e-5 where images are white.
   with jax.enable_x64(True):
-    return np.asarray(_compare_exactly(fakes, truths))
+    parts = [
+      _compare_exactly(fakes[i : i + size], truths[i : i + size])
+      for i in range(0, len(fakes), size)
+    ]
+    return np.concatenate(parts, axis=1)
 
 
 @jax.jit
 def _compare_exactly(fakes: Any, truths: Any) -> jax.Array:
-  x, y = (images.astype(jnp.float64) / 255 for images in (fakes, truths))
+  x, y = (side.astype(jnp.float64) / 255 for side in (fakes, truths))
   l1 = jnp.abs(x - y).mean(axis=(1, 2, 3)) * 255
   psnr = jnp.minimum(dm_pix.psnr(x, y), _MOST_PSNR)
   fits = x.shape[1] >= _SSIM_WINDOW

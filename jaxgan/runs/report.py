@@ -395,6 +395,7 @@ def read_evaluations(directory: epath.Path) -> Iterator[Evaluation]:
       if shortened:
         of_what += f', a shorter look ({json.dumps(shortened)})'
       of_what += f', {seeds} seeds' if seeds > 1 else ''
+      # Names have two to four parts.
       scores = [
         {**score, 'parts': (*score['name'].split('/'), '', '', '')[:4]}
         for score in content['scores']
@@ -413,8 +414,10 @@ def _score_curves(evaluations: Sequence[Evaluation]) -> list[Curve]:
       metric, mode, what, pair = score['parts']
       if not collapse.is_number(score.get('value')):
         continue
-      if score.get('protocol') == 'factors' or pair == 'mean':
+      if score.get('protocol') == 'factors':
         title = f'{metric}: {what}'
+      elif metric == 'paired' and pair == 'mean':
+        title = f'paired {what}, {evaluation.of_what}'
       elif what == 'mean':
         title = f'{metric}, {evaluation.of_what}'
       else:
@@ -456,9 +459,9 @@ def tables(evaluations: Sequence[Evaluation]) -> list[Table]:
     groups: dict[str, dict[str, dict[str, Record]]] = {}
     tables += paired_tables(evaluation.scores, where)
     for score in evaluation.scores:
-      metric, mode, what, pair = score['parts']
-      if pair:
-        continue
+      metric, mode, what, _ = score['parts']
+      if metric == 'paired':
+        continue  # in a table of its own
       if score.get('protocol') == 'factors':
         title, row, column = f'{metric}, {where}', mode, what
       else:
@@ -507,9 +510,18 @@ def paired_tables(scores: Iterable[Record], where: str) -> list[Table]:
   if len(by_pair) > 2:
     by_pair = {f'mean of {len(by_pair)} pairs': mean}
   return [
-    _create_table(f'paired, {pair}, {where}', rows)
+    _create_table(f'{_of_sources(rows)}, {pair}, {where}', rows)
     for pair, rows in by_pair.items()
   ]
+
+
+def _of_sources(rows: Mapping[str, Mapping[str, Record]]) -> str:
+  """The protocol, and how many sources could be held beside the truth."""
+  scores = [score for row in rows.values() for score in row.values()]
+  counts = [score['n_fake'] for score in scores if score.get('n_fake')]
+  protocol = scores[0].get('protocol') or 'paired'
+  # Floors have one output for each source.
+  return f'{protocol}, {min(counts)} sources' if counts else protocol
 
 
 def _seen_through(rows: Mapping[str, Mapping[str, Record]]) -> str:
