@@ -10,7 +10,8 @@ Measured (2,500 steps, 19 minutes on one CPU core that other jobs used too, seed
 0.59 and 0.61, the source 0.42. Outlines, eyes and mouths stay, small spots are
 left in the middle. It does not beat the copy, because a style is a colour here:
 a latent or a reference paints the whole emoji, and only by luck in the right
-one.
+one. With lambda_ds=0 it is the same in little: retrieval 0.127 (latent) and
+0.101 (reference).
 """
 
 import ml_collections
