@@ -4,8 +4,8 @@ r"""MUNIT on emoji: Noto and Twemoji, without pairs, 32 px.
 
 The pictures are made by jaxgan.tools.make_emoji (docs/emoji.md).
 
-Measured (3,000 steps, some 15
-minutes on one CPU core, seed 0, Noto to Twemoji): retrieval 0.091 (latent) and
+Measured (3,000 steps, some 18
+minutes of CPU time, seed 0, Noto to Twemoji): retrieval 0.091 (latent) and
 0.080 (reference), where the source itself has 0.219; of the best of ten outputs
 0.278 and 0.258; style 0.76 and 0.77, the source 0.42.
 """

@@ -4,8 +4,8 @@ r"""StarGAN on emoji: Noto and Twemoji, without pairs, 32 px.
 
 The pictures are made by jaxgan.tools.make_emoji (docs/emoji.md).
 
-Measured (7,358 of 7,500 iterations, two to seven minutes on one CPU core, seed
-0, Noto to Twemoji): retrieval 0.007, which is chance, L1 80 (the source 38).
+Measured (7,358 of 7,500 iterations, some seven minutes of CPU time, seed 0,
+Noto to Twemoji): retrieval 0.007, which is chance, L1 80 (the source 38).
 Ground and object exchange their colours: the cycle brings them back, and the
 adversarial loss does not mind. So these settings are no good yet; small.py, at
 64 px and half of the batch, keeps grounds white.

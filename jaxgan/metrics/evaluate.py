@@ -1,5 +1,6 @@
 """All scores of a system, by what the styles of its outputs come from."""
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
@@ -80,9 +81,11 @@ def evaluate(
     )
   elif is_drawn:
     scores += _evaluate_shapes(translator, config, seed)
+  # Opened once, and only where there is a need.
+  opened = functools.cache(data.evaluation)
   beside_truths = []
   if config.data.paired_names:
-    train, val = data.evaluation()
+    train, val = opened()
     beside_truths = paired.evaluate(
       _create_paired_outputs(translator, train, val, options.num_outputs),
       train,
@@ -98,7 +101,7 @@ def evaluate(
     raise nothing_measured(scorer.unavailable)
   alone = not by_label and (options.shortened or not scores)
   if networks or options.save_images or alone:
-    train, val = data.evaluation()
+    train, val = opened()
     outputs = _create_outputs(translator, val, options.num_outputs)
     for mode, way in outputs.items():
       scores += scorer.score(
