@@ -81,8 +81,11 @@ def evaluate(
     )
   elif is_drawn:
     scores += _evaluate_shapes(translator, config, seed)
-  # Opened once, and only where there is a need.
-  opened = functools.cache(data.evaluation)
+
+  @functools.cache  # opened once, and only where there is a need
+  def opened() -> tuple[EvalData, EvalData]:
+    return data.evaluation()
+
   beside_truths = []
   if config.data.paired_names:
     train, val = opened()
