@@ -137,9 +137,11 @@ def _show(
   # Of pairs a run has one domain, that of the targets.
   label = contract.domain_names(config).index(val.domains[target])
   y = np.full(count, label)
-  for mode in translator.system.KINDS:
+  for mode in evaluate.paired_modes(translator.system):
     s = None
-    if mode == 'reference':
+    if mode == evaluate.OWN_STYLE:
+      s = translator.style(y, x_ref=x)
+    elif mode == 'reference':
       s = translator.style(y, x_ref=x_ref)
     elif mode == 'latent':
       shape = count, translator.model.latent_dim

@@ -16,7 +16,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from benchmarks import common
-from jaxgan.metrics import paired
+from jaxgan.metrics import evaluate, paired
 from jaxgan.runs import workdir
 from jaxgan.runtime import errors, files, images
 from jaxgan.systems import config_flag, contract
@@ -106,6 +106,15 @@ class Training(NamedTuple):
     if self.is_original:
       title += ', original'
     return f'{title}, trained on pairs' if _has_pairs(self.system) else title
+
+
+def modes_of(system: str) -> tuple[str, ...]:
+  """The modes that a row has scores and outputs of."""
+  return evaluate.paired_modes(contract.load(system))
+
+
+def _in_words(mode: str) -> str:
+  return mode.replace('_', ' ')
 
 
 def _has_pairs(system: str) -> bool:
@@ -340,7 +349,7 @@ def tabulate(
         _tabulate_mode(
           pair, alike[0].title, mode, [r['scores'] for r in of_row], minutes
         )
-        for mode in contract.load(alike[0].system).KINDS
+        for mode in modes_of(alike[0].system)
       ]
   return table
 
@@ -380,7 +389,7 @@ def format_table(table: Sequence[Mapping[str, Any]]) -> str:
         {
           'pair': row['pair'],
           'row': row['row'] + _count(row['trainings']),
-          'mode': '' if row['minutes'] is None else row['mode'],
+          'mode': '' if row['minutes'] is None else _in_words(row['mode']),
           **{
             column: _format(row[name], row[f'{name}_sd'], digits)
             for column, (name, digits) in _COLUMNS.items()
@@ -443,9 +452,9 @@ def draw_grid(
   _, first = shown[0]
   rows, left = [first['source'], first['reference']], ['source', 'reference']
   for training, outputs in shown:
-    for mode in contract.load(training.system).KINDS:
+    for mode in modes_of(training.system):
       rows.append(outputs[f'by {mode}'])
-      how = '' if mode == 'label' else f', {mode}'
+      how = '' if mode == 'label' else f', {_in_words(mode)}'
       left.append(f'{training.title}{how}'.replace(', ', '\n'))
   rows, left = [*rows, first['truth']], [*left, 'truth']
   return images.labelled_grid([list(row) for row in rows], names, left)

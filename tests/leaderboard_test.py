@@ -26,7 +26,7 @@ def _record(training, values, **others):
   modes = ('source', 'nearest_pair', 'mean_picture', 'latent', 'reference')
   scores = {
     f'paired/{mode}/{name}/{training.pair_name}': value
-    for mode in (*modes, 'label')
+    for mode in (*modes, 'own_style', 'label')
     for name, value in zip(SCORES, values, strict=True)
     if not (name == 'retrieval_best' and mode not in ('latent', 'reference'))
   }
@@ -228,11 +228,15 @@ def test_the_table_has_floors_first_and_means_of_seeds():
       '| 0.500 ± 0.000 | 1.000 ± 0.000 | 42.0 ± 2.8 |  | 1.0 |'
       for mode in ('latent', 'reference')
     ),
+    '| noto2twemoji | StarGAN v2, 2 seeds | own style | 0.200 ± 0.141 '
+    '|  | 1.000 ± 0.000 | 42.0 ± 2.8 |  | 1.0 |',
     *(
       f'| noto2twemoji | StarGAN v2, original | {mode} | 0.100 | 0.500 '
       '| 1.000 | 40.0 | 0.250 | 1.5 |'
       for mode in ('latent', 'reference')
     ),
+    '| noto2twemoji | StarGAN v2, original | own style | 0.100 |  '
+    '| 1.000 | 40.0 | 0.250 | 1.5 |',
     '| noto2twemoji | pix2pix, trained on pairs | label | 0.100 |  | 1.000 '
     '| 40.0 | 0.250 | 1.0 |',
   ]
@@ -256,13 +260,13 @@ def test_the_grid_has_a_row_for_each_mode():
   picture = rows.draw_grid(
     ['abacus', 'zebra'],
     [
-      (munit, shown(latent=40, reference=50)),
-      (original, shown(latent=60, reference=70)),
+      (munit, shown(latent=40, reference=50, own_style=55)),
+      (original, shown(latent=60, reference=70, own_style=75)),
       (pairs, shown(label=80)),
     ],
   )
-  cells = picture[-8 * (64 + 2) :, -64:][32::66, 32, 0]
-  assert cells.tolist() == [10, 20, 40, 50, 60, 70, 80, 30]
+  cells = picture[-10 * (64 + 2) :, -64:][32::66, 32, 0]
+  assert cells.tolist() == [10, 20, 40, 50, 55, 60, 70, 75, 80, 30]
 
 
 def _finish_all(monkeypatch, minutes, failing=()):

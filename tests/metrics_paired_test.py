@@ -1,14 +1,16 @@
 """Translations held beside their counterparts: small pictures, by hand."""
 
 import threading
+import types
 from concurrent import futures
 
 import numpy as np
 import pytest
 
-from jaxgan.data import eval_data
+from jaxgan.data import eval_data, preprocess
 from jaxgan.metrics import evaluate, paired, translations
-from jaxgan.runtime import errors, sharding
+from jaxgan.runtime import errors, images, sharding
+from jaxgan.systems import contract
 
 SIZE = 16
 
@@ -267,6 +269,24 @@ def test_references_are_training_images_of_other_names():
   assert (
     evaluate._TrainingOutputs(_Translator(), train, val, 3).missing() == 'b'
   )
+
+
+def test_the_own_style_of_a_source_is_encoded_as_of_the_target():
+  translator = _Translator()
+  translator.system = contract.load('stargan_v2')
+  translator.model = types.SimpleNamespace(latent_dim=4)
+  train, val = data()
+  ways = evaluate._create_paired_outputs(translator, train, val, 3)
+  assert list(ways) == ['latent', 'reference', 'own_style']
+  assert list(ways) == [*evaluate.paired_modes(translator.system)]
+  assert evaluate.paired_modes(contract.load('unit')) == ('label',)
+  colours = np.array([*COLOURS.values()], np.uint8)
+  x = np.broadcast_to(colours[:, None, None], (len(colours), SIZE, SIZE, 3))
+  x = preprocess.to_float(x)
+  own = ways['own_style']
+  fake = own.translate(x, own.draw(len(x), 1, np.random.default_rng(0)), 1)
+  assert fake.shape == (len(x), 1, SIZE, SIZE, 3)
+  np.testing.assert_array_equal(images.to_uint8(fake[:, 0]), images.to_uint8(x))
 
 
 def test_for_an_unreadable_reference_comes_the_next_of_another_name(

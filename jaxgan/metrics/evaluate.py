@@ -22,6 +22,7 @@ from jaxgan.metrics.translations import Score
 from jaxgan.runtime import errors, processes, sharding
 
 LATENTS_PER_PAIR = 10
+OWN_STYLE = 'own_style'  # a mode of paired scores
 _LABEL_OUTPUTS = 10  # of a pair, to show that they are one
 
 
@@ -64,7 +65,7 @@ def evaluate(
     shapes/<mode>/<score> where the factors of the data are known;
     paired/<mode>/<score> where `data.paired_names` tells the counterparts; and
     what `translations` measures where there are networks for it. The modes are
-    the system's KINDS.
+    the system's KINDS, of paired scores `paired_modes`.
 
   Raises:
     UsageError: nothing is to be measured, or saved.
@@ -141,11 +142,19 @@ def _create_outputs(
   return {kind: ways[kind]() for kind in translator.system.KINDS}
 
 
+def paired_modes(system: Any) -> tuple[str, ...]:
+  """Modes of paired scores: KINDS, and OWN_STYLE where styles are encoded."""
+  encodes = 'reference' in system.KINDS
+  return (*system.KINDS, *([OWN_STYLE] if encodes else []))
+
+
 def _create_paired_outputs(
   translator: Translator, train: EvalData, val: EvalData, count: int
 ) -> dict[str, translations.Outputs]:
-  """The same, with references that no counterpart of a source is among."""
+  """A way for each of `paired_modes`; references are no counterparts."""
   outputs = _create_outputs(translator, val, count)
+  if OWN_STYLE in paired_modes(translator.system):
+    outputs[OWN_STYLE] = _OwnStyleOutputs(translator)
   if 'reference' in outputs:
     references = _TrainingOutputs(translator, train, val, count)
     outputs['reference'] = references
@@ -298,6 +307,31 @@ class _TrainingOutputs:
     raise errors.UserError(
       f'no training image of {self._train.domains[target]!r} can be read'
     )
+
+
+class _OwnStyleOutputs:
+  """Translates with the style of the source itself, one output of a source.
+
+  It is encoded as an image of the target domain would be.
+  """
+
+  def __init__(self, translator: Translator):
+    self._translator = translator
+
+  def draw(
+    self, num_sources: int, target: int, rng: np.random.Generator
+  ) -> np.ndarray:
+    """Nothing is drawn: zeros [num_sources, 1]."""
+    del target, rng
+    return np.zeros((num_sources, 1), np.float32)
+
+  def translate(
+    self, x: np.ndarray, drawn: np.ndarray, target: int
+  ) -> np.ndarray:
+    """Outputs [N, 1, S, S, 3] of sources [N, S, S, 3]."""
+    del drawn
+    s = self._translator.style(np.full(len(x), target), x_ref=x)
+    return _translate(self._translator, x, s, target)
 
 
 def _shuffled(count: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
