@@ -24,7 +24,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.data.pair = ('noto', 'twemoji')
   config.data.img_size = 32
   config.data.load_size = 36
-  config.num_train_steps = 8000
+  config.num_train_steps = 16_000
   config.log_every_steps = 50
   config.sample_every_steps = 2000
   config.checkpoint_every_steps = 2000
@@ -32,6 +32,6 @@ def get_config() -> ml_collections.ConfigDict:
   config.model.depth = 5
   config.model.d_dim = 16
   config.model.d_layers = 2
-  config.optim.decay_start = 4000
-  config.optim.decay_steps = 4000
+  config.optim.decay_start = 8000
+  config.optim.decay_steps = 8000
   return config

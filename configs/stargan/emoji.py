@@ -26,15 +26,18 @@ def get_config() -> ml_collections.ConfigDict:
   config.data.paired_names = True  # to score by; training does not see it
   config.data.crop_size = 0
   config.data.img_size = 32
-  config.num_train_steps = 7500
+  config.batch_size = 8
+  config.num_train_steps = 10_000
   config.log_every_steps = 50  # of n_critic a multiple, or G is not logged
-  config.sample_every_steps = 1500
-  config.checkpoint_every_steps = 1500
+  config.sample_every_steps = 1000
+  config.checkpoint_every_steps = 2000
   config.model.g_conv_dim = 16
   config.model.g_repeat_num = 3
-  config.model.d_conv_dim = 16
+  config.model.d_conv_dim = 32
   config.model.d_repeat_num = 4
-  config.optim.lr = 5e-4
-  config.optim.decay_start = 4500
-  config.optim.decay_steps = 3000
+  # With 10, the published weight, colours are exchanged for each other.
+  config.hparams.lambda_rec = 2.0
+  config.optim.lr = 3e-4
+  config.optim.decay_start = 5000
+  config.optim.decay_steps = 5000
   return config
