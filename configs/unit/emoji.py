@@ -5,7 +5,17 @@ r"""UNIT on emoji: Noto and Twemoji, without pairs, 32 px.
 The pictures are made by jaxgan.tools.make_emoji (docs/emoji.md). The networks
 are of the later code, which shares no blocks.
 
-Not measured yet.
+Measured (one CPU core that other jobs used too, 13 minutes, seed 0, Noto to
+Twemoji): retrieval 0.053, where the source itself has 0.219; style 0.72, the
+source 0.42; L1 54.2, the source 38.2. Outlines are clear, reconstructions
+sharp; yellow and blue are exchanged for each other. With seed 1 and 4,000 steps
+colours are right: retrieval 0.232, style 0.76, L1 43.6. So the first weights
+decide, and no loss holds colours.
+
+Tried before, seed 0: lambda_cyc 1 (4,000 steps): 0.060, cleaner, colours
+exchanged alike. The networks of the paper, with shared blocks, codes of 8 x 8
+and batches of 8: 0.066, colours exchanged and a checkerboard; with a wider
+discriminator and lambda_cyc 10, one picture for all sources.
 """
 
 import ml_collections
@@ -33,7 +43,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.model.d_dim = 16
   config.model.d_layers = 3
   config.model.d_scales = 2
-  # With 1, as with 10, the published weight, colours are exchanged.
+  # With 10, the published weight, colours once exchanged stay so.
   config.hparams.lambda_cyc = 0.1
   config.optim.lr = 5e-4
   return config
