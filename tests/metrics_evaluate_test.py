@@ -160,11 +160,12 @@ def test_outputs_are_held_beside_counterparts_where_names_tell_these(
 ):
   scores = _evaluate(monkeypatch, folder, paired_names=True)
   # Modes and floors, of which two have the best of two outputs as well.
-  kinds = 5 * (2 * 2 + 3) + 1
+  kinds = 5 * (2 * 2 + 1 + 3) + 1
   assert len(scores) == 2 * 2 * 7 + kinds * 7
   l1 = scores['paired/latent/l1/square2circle']
   assert (l1.n_real, l1.n_fake) == (3, 6) and 40 < l1.value < 200
   assert scores['paired/latent/l1_best/square2circle'].value < l1.value
+  assert scores['paired/own_style/l1/square2circle'].n_fake == 3
   noise = scores['paired/source/l1/mean'].value
   assert noise == pytest.approx(44.19, abs=0.01)
   assert scores['paired/chance/retrieval/mean'].value == pytest.approx(1 / 3)
