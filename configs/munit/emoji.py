@@ -20,7 +20,7 @@ from jaxgan.systems.munit.config import default_config
 
 
 def get_config() -> ml_collections.ConfigDict:
-  """Networks that two CPU cores train in some ten minutes."""
+  """Narrow networks, for minutes of training on one CPU core."""
   config = default_config()
   config.data.root = 'data/emoji'
   config.data.name = 'folder'

@@ -4,16 +4,16 @@ r"""StarGAN v2 on emoji: Noto and Twemoji, without pairs, 32 px.
 
 The pictures are made by jaxgan.tools.make_emoji (docs/emoji.md).
 
-Measured (one CPU core, 11 minutes, seed 0, Noto to Twemoji): retrieval 0.099
-in both modes, and 0.185 in the source's own style, where the source itself has
-0.219; of the best of ten outputs 0.238 (latent) and 0.265 (reference); style
-0.59 and 0.61, the source 0.42. Outlines, eyes and mouths stay, small spots are
-left in the middle. A style is a colour here: a latent or a reference paints the
-whole emoji, and only by luck in the right one. In the style of the true
-counterpart, retrieval would be 0.192.
+Measured (one CPU core that other jobs used too, 11 minutes, seed 0, Noto to
+Twemoji): retrieval 0.099 in both modes, and 0.185 in the source's own style,
+where the source itself has 0.219; of the best of ten outputs 0.238 (latent) and
+0.265 (reference); style 0.59 and 0.61, the source 0.42. Outlines, eyes and
+mouths stay, small spots are left in the middle. A style is a colour here: a
+latent or a reference paints the whole emoji, and only by luck in the right one.
+In the style of the true counterpart, retrieval was 0.192.
 
-Tried: lambda_ds 0, which is the same in little: 0.127 (latent), 0.101
-(reference), 0.185 (own style).
+Tried: lambda_ds 0: 0.127 (latent, a little more), 0.101 (reference), 0.185 (own
+style).
 """
 
 import ml_collections
@@ -22,7 +22,7 @@ from jaxgan.systems.stargan_v2.config import default_config
 
 
 def get_config() -> ml_collections.ConfigDict:
-  """Networks that two CPU cores train in some ten minutes."""
+  """Narrow networks, for minutes of training on one CPU core."""
   config = default_config()
   config.data.root = 'data/emoji'
   config.data.domains = ('noto', 'twemoji')

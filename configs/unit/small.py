@@ -20,7 +20,7 @@ not change back in 500 steps; so did the networks with shared blocks (1,250
 steps, batch 2), which also left a checkerboard.
 
 With lambda_cyc 0.1 (7 minutes on one CPU core) eyes and mouths are lost, and
-colours are exchanged all the same. Which ones is decided by the first weights:
+colours are exchanged all the same. Which ones is decided by the seed:
 of two seeds at 32 px one exchanged yellow for blue, the other kept it (see
 emoji.py). On clothing (dresses and trousers of a CC0 data set) it made blurred
 pictures with dark and red grounds, and no dress became trousers (1,500 steps, 6
