@@ -309,14 +309,8 @@ class _TrainingOutputs:
     )
 
 
-class _OwnStyleOutputs:
-  """Translates with the style of the source itself, one output of a source.
-
-  It is encoded as an image of the target domain would be.
-  """
-
-  def __init__(self, translator: Translator):
-    self._translator = translator
+class _OneOutput:
+  """One output of a source, for which nothing is drawn."""
 
   def draw(
     self, num_sources: int, target: int, rng: np.random.Generator
@@ -324,6 +318,16 @@ class _OwnStyleOutputs:
     """Nothing is drawn: zeros [num_sources, 1]."""
     del target, rng
     return np.zeros((num_sources, 1), np.float32)
+
+
+class _OwnStyleOutputs(_OneOutput):
+  """Translates with the style of the source itself, one output of a source.
+
+  It is encoded as an image of the target domain would be.
+  """
+
+  def __init__(self, translator: Translator):
+    self._translator = translator
 
   def translate(
     self, x: np.ndarray, drawn: np.ndarray, target: int
@@ -395,19 +399,12 @@ def _evaluate_shapes(
   return scores
 
 
-class LabelOutputs:
+class LabelOutputs(_OneOutput):
   """Translates to a label: one output of a source."""
 
   def __init__(self, translator: Translator, first: int = 0):
     """Counts the domains from the label `first` on."""
     self._translator, self._first = translator, first
-
-  def draw(
-    self, num_sources: int, target: int, rng: np.random.Generator
-  ) -> np.ndarray:
-    """Nothing is drawn: zeros [num_sources, 1]."""
-    del target, rng
-    return np.zeros((num_sources, 1), np.float32)
 
   def translate(
     self, x: np.ndarray, drawn: np.ndarray, target: int
